@@ -1,0 +1,77 @@
+//! Callbacks that are refused before they are an answer. Each is recorded, but whoever cannot sign must not be
+//! able to fill the disk: beyond some per minute they are counted, and the next line says how many.
+
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    approval::note,
+    record::{Entry, Event},
+    request::HoldId,
+};
+
+/// Lines per [`WINDOW`].
+const LINES: u32 = 60;
+const WINDOW: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Refused {
+    notes: mpsc::Sender<Entry>,
+    // A std mutex: nothing is awaited while it is held.
+    window: Mutex<Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    lines: u32,
+    unwritten: u64,
+}
+
+impl Refused {
+    pub(super) fn new(notes: mpsc::Sender<Entry>) -> Self {
+        Self { notes, window: Mutex::new(Window { began: Instant::now(), lines: 0, unwritten: 0 }) }
+    }
+
+    pub(super) fn note(&self, hold: Option<HoldId>, why: &str, from: IpAddr) {
+        let Some(more) = self.window.lock().unwrap_or_else(PoisonError::into_inner).admit() else { return };
+        tracing::info!(%from, why, "a callback was refused");
+        let refusal = why.to_owned();
+        let event = Event::RefusedAnswer { hold, answer: None, refusal, from: Some(from), more };
+        note(&self.notes, Entry { time: Timestamp::now(), event });
+    }
+}
+
+impl Window {
+    /// How many were left out before this one; `None` if this one is left out too.
+    fn admit(&mut self) -> Option<u64> {
+        if self.began.elapsed() >= WINDOW {
+            *self = Self { began: Instant::now(), lines: 0, unwritten: self.unwritten };
+        }
+        if self.lines == LINES {
+            self.unwritten += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.unwritten))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_counted_not_written() {
+        let mut window = Window { began: Instant::now(), lines: 0, unwritten: 0 };
+        assert_eq!((0..100).filter_map(|_| window.admit()).count(), 60);
+        tokio::time::advance(WINDOW).await;
+        assert_eq!((window.admit(), window.admit()), (Some(40), Some(0)));
+    }
+}

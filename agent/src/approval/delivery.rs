@@ -1,0 +1,178 @@
+//! Trying again: exponential back-off with jitter, what `Retry-After` asks for, and never past the limit.
+
+use std::{future::Future, time::Duration};
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Pauses before each attempt, in seconds; the last one repeats.
+const PAUSES: [u64; 7] = [0, 1, 2, 4, 8, 15, 30];
+
+/// Longest time for one attempt: what Standard Webhooks gives a receiver.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// No hold waits longer than this; a longer `Retry-After` means never.
+const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// When to give up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    /// Time for all attempts together.
+    pub time: Duration,
+    /// Most attempts.
+    pub attempts: u32,
+}
+
+/// What one attempt came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// The other side took the message.
+    Delivered,
+    /// It does not want to be asked again.
+    Gone,
+    /// It may take it later.
+    Failed {
+        /// What happened.
+        error: String,
+        /// How long it wants to be left alone.
+        pause: Option<Duration>,
+    },
+}
+
+/// The message did not get through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// What the last one met.
+    pub error: String,
+}
+
+/// Attempts until the message is delivered, refused for good, or `limit` is reached. Gives the number of
+/// attempts.
+pub(super) async fn deliver<F, A>(limit: Limit, mut attempt: F) -> Result<u32, Failure>
+where
+    F: FnMut() -> A,
+    A: Future<Output = Attempt>,
+{
+    let end = Instant::now() + limit.time;
+    let mut failure = Failure { attempts: 0, error: "there was no time to ask".into() };
+    let mut asked_for = Duration::ZERO;
+    while failure.attempts < limit.attempts {
+        let next = Instant::now() + pause(failure.attempts).max(asked_for);
+        if next >= end {
+            break;
+        }
+        sleep_until(next).await;
+        failure.attempts += 1;
+        let patience = PATIENCE.min(end - Instant::now());
+        let late = Attempt::Failed { error: "no answer in time".into(), pause: None };
+        match timeout(patience, attempt()).await.unwrap_or(late) {
+            Attempt::Delivered => return Ok(failure.attempts),
+            Attempt::Gone => return Err(Failure { error: "410: it wants no more".into(), ..failure }),
+            Attempt::Failed { error, pause } => {
+                tracing::debug!(attempts = failure.attempts, error, "not delivered");
+                failure.error = error;
+                asked_for = pause.unwrap_or_default();
+            }
+        }
+    }
+    Err(failure)
+}
+
+/// The pause after `attempts` attempts: between half of what the table says and all of it, so that those who
+/// failed together do not come back together.
+fn pause(attempts: u32) -> Duration {
+    let index = usize::try_from(attempts).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
+    Duration::from_secs(PAUSES[index]).mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// The time that a `Retry-After` header asks for: seconds, or a date to wait for.
+pub(super) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = header.trim().parse() {
+        return Some(Duration::from_secs(seconds).min(LONGEST_PAUSE));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(header.trim()).ok()?;
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default().min(LONGEST_PAUSE))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    const MINUTE: Limit = Limit { time: Duration::from_secs(60), attempts: u32::MAX };
+
+    /// Delivers to a side that answers with `attempts`, the last one again and again. Gives the result and
+    /// when each attempt was made, in seconds.
+    async fn played(limit: Limit, attempts: &[Attempt]) -> (Result<u32, Failure>, Vec<f64>) {
+        let (began, times) = (Instant::now(), RefCell::new(vec![]));
+        let result = deliver(limit, || {
+            let mut times = times.borrow_mut();
+            times.push(began.elapsed().as_secs_f64());
+            let answer = attempts[(times.len() - 1).min(attempts.len() - 1)].clone();
+            async { answer }
+        });
+        let result = result.await;
+        (result, times.into_inner())
+    }
+
+    fn failed(pause: Option<u64>) -> Attempt {
+        Attempt::Failed { error: "500".into(), pause: pause.map(Duration::from_secs) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_taken_is_sent_once_and_at_once() {
+        assert_eq!(played(MINUTE, &[Attempt::Delivered]).await, (Ok(1), vec![0.0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_and_end_with_the_limit() {
+        let (result, times) = played(MINUTE, &[failed(None)]).await;
+        assert_eq!(result.unwrap_err().error, "500");
+        let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
+        for (pause, most) in pauses.zip([1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0, 30.0]) {
+            assert!(pause >= most / 2.0 - 0.01 && pause <= most + 0.01, "{pause} for {most}");
+        }
+        assert!(times.last().is_some_and(|last| *last < 60.0) && times.len() >= 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_other_side_is_left_alone_as_long_as_it_asks() {
+        let (result, times) = played(MINUTE, &[failed(Some(20)), Attempt::Delivered]).await;
+        assert_eq!(result, Ok(2));
+        assert!((20.0..20.1).contains(&times[1]), "{times:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_time_after_the_deadline() {
+        let began = Instant::now();
+        assert!(played(MINUTE, &[failed(Some(600))]).await.0.is_err());
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_hangs_costs_fifteen_seconds_or_what_is_left() {
+        let began = Instant::now();
+        let limit = Limit { time: Duration::from_secs(20), attempts: u32::MAX };
+        let failure = deliver(limit, std::future::pending::<Attempt>).await.unwrap_err();
+        assert_eq!(failure.attempts, 2);
+        assert!((19.9..20.1).contains(&began.elapsed().as_secs_f64()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_wants_no_more_is_left_alone() {
+        let (result, times) = played(MINUTE, &[Attempt::Gone]).await;
+        assert_eq!((result.is_err(), times.len()), (true, 1));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = "2015-10-21T07:27:00Z".parse().unwrap();
+        assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT", now), Some(Duration::from_secs(60)));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:20:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(retry_after("soon", now), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! What reviewers are sent: `holdpoint.request.created` and `holdpoint.request.ended`.
+//!
+//! A message stays below 20 kB. What does not fit is shortened, says so where it was cut, and sets
+//! `data.cut`: context first, the operation last. The digest is over the whole request, and
+//! `holdpoint show ID` on the host shows it.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::request::{Hold, Operation, Process, Standing};
+
+/// Size of a message, in bytes, that every receiver takes.
+const LONGEST: usize = 20_000;
+
+/// How much is shown.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Of the operation and the rule: characters of a text, elements of a list.
+    operation: (usize, usize),
+    /// Of the process and its ancestry.
+    context: (usize, usize),
+    /// How many ancestors.
+    ancestors: usize,
+}
+
+/// From everything to what always fits: a character takes at most 6 bytes in JSON.
+const ROOMS: [Room; 5] = [
+    Room { operation: (usize::MAX, usize::MAX), context: (usize::MAX, usize::MAX), ancestors: usize::MAX },
+    Room { operation: (usize::MAX, usize::MAX), context: (200, 16), ancestors: 16 },
+    Room { operation: (4_000, 256), context: (80, 4), ancestors: 4 },
+    Room { operation: (500, 16), context: (80, 2), ancestors: 2 },
+    Room { operation: (80, 8), context: (30, 2), ancestors: 2 },
+];
+
+/// The question: everything that a reviewer needs to decide.
+pub(super) fn created(now: Timestamp, host: &str, hold: &Hold, callback: Option<&str>) -> Vec<u8> {
+    let mut body = vec![];
+    for room in ROOMS {
+        body = envelope("holdpoint.request.created", now, question(host, hold, callback, room));
+        if body.len() < LONGEST {
+            break;
+        }
+    }
+    body
+}
+
+/// The end of the matter: how, and by whom.
+pub(super) fn ended(now: Timestamp, host: &str, hold: &Hold, standing: &Standing) -> Vec<u8> {
+    let mut summary = json!(hold.request.what.sentence());
+    shorten(&mut summary, (500, 0));
+    let data = json!({
+        "hold": hold.id,
+        "digest": hold.digest,
+        "host": host,
+        "summary": summary,
+        "state": standing.state,
+        "decision": crate::request::word(standing.decision),
+        "by": standing.by,
+    });
+    envelope("holdpoint.request.ended", now, data)
+}
+
+fn envelope(kind: &str, now: Timestamp, data: Value) -> Vec<u8> {
+    json!({ "type": kind, "timestamp": now, "data": data }).to_string().into_bytes()
+}
+
+fn question(host: &str, hold: &Hold, callback: Option<&str>, room: Room) -> Value {
+    let request = &hold.request;
+    let mut what = json!({
+        "summary": request.what.sentence(),
+        "operation": operation(&request.what),
+        "subject": request.subject,
+        "rule": request.rule,
+        "why": request.why,
+        "members": hold.members,
+    });
+    let mut context = json!({
+        "process": process(hold),
+        "ancestry": hold.context.ancestry.iter().skip(1).take(room.ancestors).collect::<Vec<_>>(),
+    });
+    let mut cut = shorten(&mut what, room.operation) | shorten(&mut context, room.context);
+    let ancestors = hold.context.ancestry.len().saturating_sub(1);
+    cut |= ancestors > room.ancestors;
+    let mut data = json!({
+        "hold": hold.id,
+        "digest": hold.digest,
+        "host": host,
+        "tree": request.tree,
+        "policy": request.policy,
+        "reviewers": hold.reviewers,
+        "launcher": { "uid": request.launcher, "user": hold.launcher_name },
+        "ancestors_left_out": ancestors.saturating_sub(room.ancestors),
+        "asked_at": request.at,
+        "deadline": hold.deadline,
+        "callback_url": callback,
+        "cut": cut,
+    });
+    for part in [what, context] {
+        let (Value::Object(data), Value::Object(part)) = (&mut data, part) else { continue };
+        data.extend(part);
+    }
+    data
+}
+
+/// The operation with its objects; which operation it is stands in `kind`.
+fn operation(what: &Operation) -> Value {
+    let mut value = json!(what);
+    if let Some(fields) = value.as_object_mut()
+        && let Some(kind) = fields.remove("operation")
+    {
+        fields.insert("kind".into(), kind);
+    }
+    value
+}
+
+fn process(hold: &Hold) -> Value {
+    let Process { exe, argv, .. } = hold.context.ancestry.first().cloned().unwrap_or_default();
+    let request = &hold.request;
+    json!({
+        "pid": request.pid,
+        "tid": request.tid,
+        "uid": request.uid,
+        "gid": request.gid,
+        "user": hold.user,
+        "exe": exe,
+        "argv": argv,
+        "cwd": hold.context.cwd,
+    })
+}
+
+/// Shortens every text and every list in `value`; says in their place how much is missing. Whether it did.
+fn shorten(value: &mut Value, (characters, elements): (usize, usize)) -> bool {
+    match value {
+        Value::String(text) => {
+            let all = text.chars().count();
+            if all > characters {
+                let shown: String = text.chars().take(characters).collect();
+                *text = format!("{shown}…, {} more characters", all - characters);
+            }
+            all > characters
+        }
+        Value::Array(list) => {
+            let more = list.len().saturating_sub(elements);
+            list.truncate(elements);
+            let cut = list.iter_mut().fold(false, |cut, it| cut | shorten(it, (characters, elements)));
+            if more > 0 {
+                list.push(format!("…, {more} more").into());
+            }
+            cut || more > 0
+        }
+        Value::Object(fields) => fields.values_mut().fold(false, |cut, it| cut | shorten(it, (characters, elements))),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}

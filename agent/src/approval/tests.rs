@@ -1,0 +1,277 @@
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use holdpoint_common::decision::Decision;
+use serde_json::Value;
+use tokio::{net::TcpListener, time::timeout};
+
+use super::{
+    standard_webhooks::{ID, Received, SIGNATURE, Secret, TIMESTAMP, verify},
+    *,
+};
+use crate::{
+    config::Channel,
+    request::{End, Process, sample},
+};
+
+const HOLD: HoldId = HoldId(7);
+
+/// How the reviewer's side meets one attempt.
+#[derive(Clone, Copy, Debug)]
+enum Mood {
+    Ok,
+    Broken,
+    Busy,
+    Elsewhere,
+    Hangs,
+    Gone,
+}
+
+/// A message as it arrived.
+#[derive(Debug)]
+struct Message {
+    id: String,
+    data: Value,
+    kind: String,
+}
+
+/// A reviewer's side on loopback, with a mood for each attempt; the last one stays.
+struct Reviewer {
+    url: String,
+    messages: mpsc::Receiver<Message>,
+}
+
+#[derive(Clone)]
+struct Side {
+    moods: Arc<Mutex<VecDeque<Mood>>>,
+    messages: mpsc::Sender<Message>,
+}
+
+fn secret() -> Secret {
+    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap()
+}
+
+async fn reviewer(moods: &[Mood]) -> Reviewer {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (send, messages) = mpsc::channel(16);
+    let side = Side { moods: Arc::new(Mutex::new(moods.iter().copied().collect())), messages: send };
+    let router = Router::new().route("/hook", post(receive)).route("/elsewhere", post(receive)).with_state(side);
+    let serve = Callback { router };
+    tokio::spawn(serve.run(listener));
+    Reviewer { url, messages }
+}
+
+/// A plain HTTP server: axum's own is behind a feature that the agent does not need.
+struct Callback {
+    router: Router,
+}
+
+impl Callback {
+    async fn run(self, listener: TcpListener) {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper_util::service::TowerToHyperService::new(self.router.clone());
+            let io = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+        }
+    }
+}
+
+async fn receive(State(side): State<Side>, headers: HeaderMap, body: Bytes) -> Response {
+    let header = |name: &str| headers[name].to_str().unwrap();
+    let received = Received { id: header(ID), timestamp: header(TIMESTAMP), signature: header(SIGNATURE) };
+    verify(&secret(), received, &body, Timestamp::now().as_second()).expect("every attempt is signed");
+    let value: Value = serde_json::from_slice(&body).unwrap();
+    let (kind, data) = (value["type"].as_str().unwrap().to_owned(), value["data"].clone());
+    side.messages.send(Message { id: header(ID).to_owned(), kind, data }).await.unwrap();
+    let mood = {
+        let mut moods = side.moods.lock().unwrap_or_else(PoisonError::into_inner);
+        if moods.len() > 1 { moods.pop_front().unwrap() } else { moods[0] }
+    };
+    match mood {
+        Mood::Ok => StatusCode::OK.into_response(),
+        Mood::Broken => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Mood::Busy => (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")]).into_response(),
+        Mood::Elsewhere => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "/elsewhere")]).into_response(),
+        Mood::Gone => StatusCode::GONE.into_response(),
+        Mood::Hangs => std::future::pending().await,
+    }
+}
+
+fn approval(url: &str) -> (Approval, mpsc::Receiver<Entry>) {
+    let channel = Channel {
+        name: "ops".into(),
+        url: url.parse().unwrap(),
+        secret: secret(),
+        authorities: None,
+        reviewers: vec!["security".into()],
+    };
+    let (notes, lines) = mpsc::channel(16);
+    let config = Config { listener: None, channels: vec![channel] };
+    (Approval::new(&config, "host-1".into(), notes).unwrap(), lines)
+}
+
+/// A hold with `seconds` left, and its now.
+fn hold(seconds: i64) -> (Timestamp, Hold) {
+    let hold = sample::hold(HOLD);
+    (hold.deadline - SignedDuration::from_secs(seconds), hold)
+}
+
+async fn next<T>(channel: &mut mpsc::Receiver<T>) -> T {
+    timeout(Duration::from_secs(20), channel.recv()).await.expect("in time").expect("not closed")
+}
+
+/// Asks a side with these moods; gives the line about it and how many attempts arrived.
+async fn asked(moods: &[Mood], seconds: i64) -> (Event, usize) {
+    let mut reviewer = reviewer(moods).await;
+    let (mut approval, mut lines) = approval(&reviewer.url);
+    let (now, hold) = hold(seconds);
+    approval.ask(now, &hold);
+    let line = next(&mut lines).await.event;
+    let mut ids = vec![];
+    while let Ok(message) = reviewer.messages.try_recv() {
+        ids.push(message.id);
+    }
+    assert!(ids.iter().all(|id| id == "created-0000000000000007-ops"), "{ids:?}");
+    (line, ids.len())
+}
+
+fn not_asked(event: &Event) -> &str {
+    match event {
+        Event::NotAsked { error, .. } => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_is_taken_is_asked_once() {
+    let (line, arrived) = asked(&[Mood::Ok], 60).await;
+    assert_eq!(line, Event::Asked { hold: HOLD, channel: "ops".into(), attempts: 1 });
+    assert_eq!(arrived, 1);
+}
+
+#[tokio::test]
+async fn a_broken_side_is_asked_again_under_the_same_id() {
+    let (line, arrived) = asked(&[Mood::Broken, Mood::Ok], 60).await;
+    assert_eq!(line, Event::Asked { hold: HOLD, channel: "ops".into(), attempts: 2 });
+    assert_eq!(arrived, 2);
+}
+
+#[tokio::test]
+async fn a_busy_side_is_left_alone_as_long_as_it_asks() {
+    let began = Instant::now();
+    asked(&[Mood::Busy, Mood::Ok], 60).await;
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_redirect_is_a_failure_and_not_followed() {
+    let (line, arrived) = asked(&[Mood::Elsewhere], 1).await;
+    assert_eq!(not_asked(&line), "307 (redirects are not followed)");
+    assert!(arrived <= 2);
+}
+
+#[tokio::test]
+async fn a_side_that_hangs_is_given_up_at_the_deadline() {
+    let began = Instant::now();
+    let (line, arrived) = asked(&[Mood::Hangs], 1).await;
+    assert_eq!((not_asked(&line), arrived), ("no answer in time", 1));
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_side_that_is_down_is_not_an_answer() {
+    let (mut approval, mut lines) = approval("http://127.0.0.1:9/token");
+    let (now, hold) = hold(1);
+    approval.ask(now, &hold);
+    let event = next(&mut lines).await.event;
+    assert!(not_asked(&event).contains("refused") && !not_asked(&event).contains("token"), "{event:?}");
+}
+
+#[tokio::test]
+async fn a_side_that_wants_no_more_is_asked_once() {
+    let (line, arrived) = asked(&[Mood::Gone], 60).await;
+    assert_eq!((not_asked(&line), arrived), ("410: it wants no more", 1));
+}
+
+#[tokio::test]
+async fn a_decision_ends_the_asking_and_is_told() {
+    let mut reviewer = reviewer(&[Mood::Hangs, Mood::Ok]).await;
+    let (mut approval, mut lines) = approval(&reviewer.url);
+    let (now, hold) = hold(60);
+    approval.ask(now, &hold);
+    assert_eq!(next(&mut reviewer.messages).await.kind, "holdpoint.request.created");
+    let standing = Standing { hold: HOLD, state: End::Denied, decision: Decision::Kill, by: Some("alice".into()) };
+    approval.tell(now, &hold, &standing);
+    let ended = next(&mut reviewer.messages).await;
+    assert_eq!((ended.id.as_str(), ended.kind.as_str()), ("ended-0000000000000007-ops", "holdpoint.request.ended"));
+    assert_eq!(
+        (&ended.data["state"], &ended.data["decision"], &ended.data["by"]),
+        (&"denied".into(), &"kill".into(), &"alice".into())
+    );
+    assert!(lines.try_recv().is_err(), "nothing more is heard of the question");
+}
+
+#[tokio::test]
+async fn only_channels_of_the_holds_reviewers_are_asked() {
+    let mut reviewer = reviewer(&[Mood::Ok]).await;
+    let (mut approval, _lines) = approval(&reviewer.url);
+    let (now, hold) = hold(60);
+    approval.ask(now, &Hold { reviewers: "privacy".into(), ..hold.clone() });
+    approval.ask(now, &hold);
+    assert_eq!(next(&mut reviewer.messages).await.data["reviewers"], "security");
+    assert!(timeout(Duration::from_millis(200), reviewer.messages.recv()).await.is_err());
+}
+
+fn question(hold: &Hold) -> (usize, Value) {
+    let body = message::created(sample::start(), "host-1", hold, Some("https://hp.example/v1/x"));
+    (body.len(), serde_json::from_slice(&body).unwrap())
+}
+
+#[test]
+fn a_question_shows_everything_that_the_reviewer_needs() {
+    let (_, question) = question(&sample::hold(HOLD));
+    let expected = include_str!("samples/created.json");
+    assert_eq!(question, serde_json::from_str::<Value>(expected).unwrap(), "{question:#}");
+}
+
+#[test]
+fn a_long_question_is_shortened_honestly_context_first() {
+    let mut hold = sample::hold(HOLD);
+    let long = Process { pid: 5, exe: "/x".into(), argv: vec!["a".repeat(900); 40], user: "agent".into() };
+    hold.context.ancestry = vec![long; 30];
+    let (size, question) = question(&hold);
+    assert!(size < 20_000);
+    assert_eq!(question["data"]["cut"], true);
+    assert_eq!(question["data"]["operation"]["address"], "192.0.2.1");
+    assert_eq!(question["data"]["process"]["argv"][4], "…, 36 more");
+    assert_eq!(question["data"]["ancestors_left_out"], 25);
+}
+
+#[test]
+fn the_longest_question_fits() {
+    let mut hold = sample::hold(HOLD);
+    let worst = "\u{1}".repeat(8_000);
+    let process = Process { pid: 5, exe: worst.clone(), argv: vec![worst.clone(); 100], user: worst.clone() };
+    hold.context.ancestry = vec![process; 100];
+    hold.context.cwd = worst.clone();
+    hold.members = vec![worst.clone(); 100];
+    hold.request.why = Some(worst.clone());
+    hold.request.rule = Some(worst.clone());
+    hold.request.subject = worst.clone();
+    let object = crate::request::Object { device: 1, inode: 2 };
+    let argv = vec![worst.clone(); 100];
+    hold.request.what = crate::request::Operation::Exec { path: worst.clone(), filename: worst, argv, object };
+    let (size, question) = question(&hold);
+    assert!(size < 20_000, "{size}");
+    assert_eq!(question["data"]["operation"]["argv"][8], "…, 92 more");
+}

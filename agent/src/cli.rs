@@ -1,0 +1,276 @@
+//! The command line: what can be said, and what comes of it as an exit code.
+//!
+//! 0 done, 1 refused or failed, 2 not understood, 3 no agent, or one that does not enforce (`status`).
+//! `holdpoint run` is different: it gives what its command gives, see [`crate::run`].
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    request::Word,
+    sockets::{CONTROL, RUN_DIR, client::Failure},
+};
+
+mod commands;
+mod holds;
+mod status;
+
+/// Holds what an AI agent's processes try to do until a person says yes.
+#[derive(Debug, Parser)]
+#[command(name = "holdpoint", version, max_term_width = 100)]
+pub struct Cli {
+    /// Directory of the agent's sockets: for tests.
+    #[arg(long, global = true, hide = true, default_value = RUN_DIR)]
+    pub run_dir: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do, by who does it.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the agent: attach to the kernel, ask reviewers, apply their answers
+    ///
+    /// Usually started by systemd. SIGTERM stops it and leaves enforcement on: what is held stays held.
+    Agent(AgentArgs),
+    /// Work with policy files
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// Said to the agent by its control socket.
+    #[command(flatten)]
+    Control(ControlVerb),
+    /// Starting a governed tree.
+    #[command(flatten)]
+    Run(RunVerb),
+    /// The agent's own step: the canary before it is governed.
+    #[command(hide = true)]
+    Canary,
+    /// The agent's own step: the canary once it is governed.
+    #[command(hide = true)]
+    CanaryGoverned,
+}
+
+/// Where the agent's files are.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// Channels and listener
+    #[arg(long, value_name = "FILE", default_value = "/etc/holdpoint/config.toml")]
+    pub config: PathBuf,
+    /// Who is governed, and what is held
+    #[arg(long, value_name = "FILE", default_value = "/etc/holdpoint/policy.toml")]
+    pub policy: PathBuf,
+}
+
+/// Work with policy files.
+#[derive(Debug, Subcommand)]
+pub enum PolicyVerb {
+    /// Judge policy files by themselves: needs neither root nor an agent
+    Check {
+        /// Policy files
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Said to the agent by its control socket: root, and members of the group holdpoint.
+#[derive(Debug, Subcommand)]
+pub enum ControlVerb {
+    /// List what is held now
+    Holds {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show everything about one hold
+    Show {
+        /// The hold's id, or its first digits (at least 4)
+        id: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a held operation happen
+    ///
+    /// The answer is given in your name, and counts if the rule names you as a reviewer and you did not start
+    /// the tree that asks.
+    Approve {
+        /// The hold's id, or its first digits (at least 4)
+        id: String,
+        /// Your reason, for the record
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
+    },
+    /// Refuse a held operation
+    ///
+    /// What that does is said by the rule (`on_deny`), unless you say it.
+    Deny {
+        /// The hold's id, or its first digits (at least 4)
+        id: String,
+        /// Kill the process that asks
+        #[arg(long, conflicts_with = "fail")]
+        kill: bool,
+        /// Let the call fail with EPERM; the process lives
+        #[arg(long)]
+        fail: bool,
+        /// Your reason, for the record and for who is refused
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
+    },
+    /// Say whether the agent enforces; exits 0 only if it does, otherwise 3
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Deny everything that is held, stop enforcing, stop the agent (root only)
+    Detach,
+}
+
+/// Starting a governed tree. All but the first are its own steps.
+#[derive(Debug, Subcommand)]
+pub enum RunVerb {
+    /// Run a command governed, with everything that it starts
+    ///
+    /// Exits as the command does; 125 if it was not started, 126 if it cannot be executed, 127 if it is not found.
+    Run {
+        /// Govern it as this subject of the policy
+        #[arg(long, value_name = "NAME")]
+        subject: Option<String>,
+        /// Do not say what is held
+        #[arg(long)]
+        quiet: bool,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// The child before it is governed.
+    #[command(hide = true)]
+    RunEnrol {
+        #[arg(long)]
+        subject: Option<String>,
+        #[command(flatten)]
+        inherited: Inherited,
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// The child once it is governed.
+    #[command(hide = true)]
+    RunGoverned {
+        /// The connection to `tree`.
+        #[arg(long)]
+        agent: i32,
+        /// The tree that was offered.
+        #[arg(long)]
+        tree: String,
+        #[command(flatten)]
+        inherited: Inherited,
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+/// What `holdpoint run` hands down to its own steps.
+#[derive(Clone, Debug, Args)]
+pub struct Inherited {
+    /// The process that waits for this one.
+    #[arg(long)]
+    pub parent: i32,
+    /// A socket on which it is told the tree.
+    #[arg(long)]
+    pub report: i32,
+    /// Signals that it blocked, to be unblocked again.
+    #[arg(long, value_delimiter = ',')]
+    pub unblock: Vec<i32>,
+}
+
+/// Says something to the agent and prints what comes back.
+pub fn control(run_dir: &Path, verb: &ControlVerb) -> ExitCode {
+    let socket = run_dir.join(CONTROL);
+    let done = match verb {
+        ControlVerb::Holds { json } => commands::holds(&socket, *json),
+        ControlVerb::Show { id, json } => commands::show(&socket, id, *json),
+        ControlVerb::Approve { id, why } => commands::answer(&socket, id, Word::Approve, why.clone()),
+        ControlVerb::Deny { id, kill, fail, why } => commands::answer(&socket, id, denial(*kill, *fail), why.clone()),
+        ControlVerb::Status { json } => return status_code(commands::status(&socket, *json)),
+        ControlVerb::Detach => commands::detach(&socket),
+    };
+    done.map_or_else(|failure| failed(&failure), |()| ExitCode::SUCCESS)
+}
+
+fn denial(kill: bool, fail: bool) -> Word {
+    match (kill, fail) {
+        (true, _) => Word::Kill,
+        (_, true) => Word::Fail,
+        _ => Word::Deny,
+    }
+}
+
+/// `attached` is not `enforcing`: only the latter is success.
+fn status_code(enforcing: Result<bool, Failure>) -> ExitCode {
+    match enforcing {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(3),
+        Err(failure) => failed(&failure),
+    }
+}
+
+/// Prints cause and remedy.
+fn failed(failure: &Failure) -> ExitCode {
+    eprintln!("holdpoint: {failure}");
+    if let Some(remedy) = failure.remedy() {
+        eprintln!("  help: {remedy}");
+    }
+    ExitCode::from(code(failure))
+}
+
+fn code(failure: &Failure) -> u8 {
+    match failure {
+        Failure::NoAgent => 3,
+        Failure::Refused(_) | Failure::Broken(_) => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::sockets::Declined;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_agent_and_a_refusal_are_different_exit_codes() {
+        assert_eq!(code(&Failure::NoAgent), 3);
+        assert_eq!(code(&Failure::Refused(Declined::new("no"))), 1);
+    }
+
+    #[test]
+    fn kill_and_fail_exclude_each_other() {
+        let parse = |words: &[&str]| Cli::try_parse_from(words);
+        assert!(parse(&["holdpoint", "deny", "3f9c", "--kill"]).is_ok());
+        assert_eq!(parse(&["holdpoint", "deny", "3f9c", "--kill", "--fail"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_command() {
+        let cli = Cli::try_parse_from(["holdpoint", "run", "--quiet", "--", "ls", "--subject", "x"]).unwrap();
+        let Verb::Run(RunVerb::Run { subject: None, quiet: true, command }) = cli.verb else {
+            panic!("{:?}", cli.verb)
+        };
+        assert_eq!(command, ["ls", "--subject", "x"]);
+        assert!(Cli::try_parse_from(["holdpoint", "run", "ls"]).is_err());
+    }
+}

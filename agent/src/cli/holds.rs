@@ -1,0 +1,324 @@
+//! Holds as people read them. Text that a subject can choose goes through [`shown`] before it is printed.
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    request::{Digest, HoldId, Process, shown},
+    sockets::Declined,
+};
+
+/// Fewest digits that name a hold.
+const FEWEST_DIGITS: usize = 4;
+/// Longest operation in the table; `show` has the whole.
+const OPERATION_WIDTH: usize = 72;
+
+/// What the client reads of [`crate::sockets::message::view`].
+#[derive(Debug, Deserialize)]
+pub(super) struct View {
+    pub(super) id: String,
+    pub(super) digest: Digest,
+    pub(super) sentence: String,
+    user: Option<String>,
+    launcher_name: Option<String>,
+    at: Timestamp,
+    deadline: Timestamp,
+    on_deny: String,
+    on_timeout: String,
+    reviewers: String,
+    members: Vec<String>,
+    subject: String,
+    tree: String,
+    launcher: u32,
+    rule: Option<String>,
+    why: Option<String>,
+    policy: String,
+    pid: u32,
+    tid: u32,
+    uid: u32,
+    gid: u32,
+    context: Context,
+    /// The operation with its objects.
+    #[serde(flatten)]
+    operation: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Context {
+    cwd: String,
+    ancestry: Vec<Process>,
+}
+
+impl View {
+    /// Who asks, by name or number.
+    pub(super) fn user(&self) -> String {
+        self.user.as_deref().map_or_else(|| self.uid.to_string(), shown)
+    }
+
+    /// Who started the tree, likewise.
+    fn launcher(&self) -> String {
+        self.launcher_name.as_deref().map_or_else(|| self.launcher.to_string(), shown)
+    }
+
+    /// What the agent sent.
+    pub(super) fn read(hold: &Value) -> Result<Self, Declined> {
+        Self::deserialize(hold)
+            .map_err(|error| Declined::new(format!("the agent sent a hold that is not one: {error}")))
+    }
+}
+
+/// The pending hold whose id begins with `digits`.
+pub(super) fn resolve(digits: &str, pending: &[Value]) -> Result<HoldId, Declined> {
+    let wanted = digits.to_ascii_lowercase();
+    if wanted.len() < FEWEST_DIGITS || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let cause = format!("\"{}\" does not name a hold", shown(digits));
+        return Err(Declined::new(cause).remedy("give its id, or at least the first 4 digits: see `holdpoint holds`"));
+    }
+    let ids = pending.iter().filter_map(|hold| hold["id"].as_str());
+    let matching: Vec<&str> = ids.filter(|id| id.starts_with(&wanted)).collect();
+    match matching[..] {
+        [] => Err(Declined::new(format!("no hold begins with {wanted}")).remedy("see `holdpoint holds`")),
+        [id] => id.parse().map_err(Declined::new),
+        _ => {
+            Err(Declined::new(format!("{wanted} is the beginning of: {}", matching.join(", ")))
+                .remedy("give more digits"))
+        }
+    }
+}
+
+/// One line per hold.
+pub(super) fn table(holds: &[View], now: Timestamp) -> String {
+    if holds.is_empty() {
+        return "nothing is held\n".to_owned();
+    }
+    let head = ["ID", "AGE", "LEFT", "USER", "SUBJECT", "REVIEWERS", "OPERATION"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(head).chain(holds.iter().map(|hold| row(hold, now))).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..6).map(width).collect();
+    rows.iter().map(|row| line(row, &widths)).collect()
+}
+
+fn row(hold: &View, now: Timestamp) -> [String; 7] {
+    [
+        shown(&hold.id),
+        seconds_text(now.duration_since(hold.at).as_secs()),
+        seconds_text(hold.deadline.duration_since(now).as_secs()),
+        hold.user(),
+        shown(&hold.subject),
+        shown(&hold.reviewers),
+        shortened(&shown(&hold.sentence)),
+    ]
+}
+
+/// The last column is as long as it is.
+fn line(row: &[String; 7], widths: &[usize]) -> String {
+    let padded = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  "));
+    format!("{}{}\n", padded.collect::<String>(), row[6])
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= OPERATION_WIDTH {
+        return text.to_owned();
+    }
+    text.chars().take(OPERATION_WIDTH - 1).chain(['…']).collect()
+}
+
+/// A span for people. What is negative is over.
+fn seconds_text(seconds: i64) -> String {
+    match seconds {
+        ..=0 => "0 s".to_owned(),
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// Everything about one hold; what the kernel saw apart from what was read beside it.
+pub(super) fn details(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
+    let parts = [times(hold, now, zone), operation(hold), asker(hold), context(hold)];
+    parts.concat()
+}
+
+fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
+    let moment = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string();
+    let age = seconds_text(now.duration_since(hold.at).as_secs());
+    let left = seconds_text(hold.deadline.duration_since(now).as_secs());
+    let names = hold.members.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+    [
+        field("hold", &hold.id),
+        field("digest", &hold.digest.0),
+        field("asked", &format!("{} ({age} ago)", moment(hold.at))),
+        field("deadline", &format!("{} (in {left}), then {}", moment(hold.deadline), effect(&hold.on_timeout))),
+        field("a no means", effect(&hold.on_deny)),
+        field("reviewers", &format!("{} ({names})", shown(&hold.reviewers))),
+    ]
+    .concat()
+}
+
+fn effect(word: &str) -> &'static str {
+    if word == "fail" { "the call fails with EPERM" } else { "the process is killed" }
+}
+
+fn operation(hold: &View) -> String {
+    let mut text = format!("\nWhat is asked, as the kernel sees it: {}\n", shown(&hold.sentence));
+    for (name, value) in &hold.operation {
+        match value {
+            Value::Array(items) if name == "argv" => {
+                for (index, item) in items.iter().enumerate() {
+                    text += &field(&format!("argv[{index}]"), &json(item));
+                }
+            }
+            Value::Null => {}
+            _ => text += &field(&shown(name), &json(value)),
+        }
+    }
+    text
+}
+
+/// Octal is how people read permission bits, but guessing which number is one is not: as JSON has it.
+fn json(value: &Value) -> String {
+    shown(&value.to_string())
+}
+
+fn asker(hold: &View) -> String {
+    let View { pid, tid, uid, gid, tree, .. } = hold;
+    [
+        "\nWho asks, as the kernel sees it\n".to_owned(),
+        field("subject", &format!("{} (tree {}, started by {})", shown(&hold.subject), shown(tree), hold.launcher())),
+        field("process", &format!("{pid}, thread {tid}, user {} (uid {uid}, gid {gid})", hold.user())),
+        field("rule", &shown(hold.rule.as_deref().unwrap_or("none: the policy's default"))),
+        field("why", &shown(hold.why.as_deref().unwrap_or("-"))),
+        field("policy", &shown(&hold.policy)),
+    ]
+    .concat()
+}
+
+fn context(hold: &View) -> String {
+    let head = "\nContext, read from /proc meanwhile; the process can have influenced it\n";
+    let mut text = format!("{head}{}", field("directory", &shown(&hold.context.cwd)));
+    for process in &hold.context.ancestry {
+        let argv: Vec<_> = process.argv.iter().map(|argument| shown(argument)).collect();
+        let line = format!("{} {} [{}]", shown(&process.user), shown(&process.exe), argv.join(" "));
+        text += &field(&process.pid.to_string(), &line);
+    }
+    text
+}
+
+fn field(name: &str, value: &str) -> String {
+    format!("  {name:<11}{value}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use holdpoint_common::decision::Decision;
+
+    use super::*;
+    use crate::{
+        request::{Context, Hold, Object, Operation, Request},
+        sockets::message::view,
+    };
+
+    fn moment(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn hold(id: u64, path: &str) -> Value {
+        let process =
+            Process { pid: 7, exe: "/bin/cat".into(), argv: vec!["cat".into(), path.into()], user: "agent".into() };
+        let what = Operation::Open {
+            path: path.into(),
+            access: vec!["read"],
+            flags: 0,
+            object: Object { device: 1, inode: 2 },
+            owner: Some("root".into()),
+            mode: Some(0o600),
+            size: Some(12),
+        };
+        view(&Hold {
+            id: HoldId(id),
+            digest: Digest("d1".into()),
+            deadline: moment(60),
+            reviewers: "security".into(),
+            members: vec!["alice".into(), "bob".into()],
+            on_deny: Decision::Fail,
+            on_timeout: Decision::Kill,
+            user: Some("agent".into()),
+            launcher_name: None,
+            request: Request {
+                tree: "00000000000000aa".into(),
+                subject: "coding-agent".into(),
+                rule: Some("secrets need a person".into()),
+                why: None,
+                policy: "p1".into(),
+                what,
+                pid: 7,
+                tid: 8,
+                started: 1,
+                uid: 1000,
+                gid: 1000,
+                launcher: 1001,
+                at: moment(0),
+            },
+            context: Context { cwd: "/home/agent".into(), ancestry: vec![process] },
+        })
+    }
+
+    #[test]
+    fn what_the_agent_sends_is_what_the_client_reads() {
+        let read = View::read(&hold(0x3f9c_0000_0000_0001, "/srv/x")).unwrap();
+        assert_eq!(
+            (read.id.as_str(), read.user(), read.launcher()),
+            ("3f9c000000000001", "agent".into(), "1001".into())
+        );
+        assert_eq!(read.sentence, "open /srv/x (read)");
+        assert_eq!((read.on_deny.as_str(), read.on_timeout.as_str()), ("fail", "kill"));
+        assert_eq!(read.operation["operation"], "open");
+    }
+
+    #[test]
+    fn the_table_is_in_columns() {
+        let views = [View::read(&hold(1, "/srv/x")).unwrap(), View::read(&hold(2, &"/long".repeat(30))).unwrap()];
+        let text = table(&views, moment(5));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "ID                AGE  LEFT  USER   SUBJECT       REVIEWERS  OPERATION");
+        assert_eq!(lines[1], "0000000000000001  5 s  55 s  agent  coding-agent  security   open /srv/x (read)");
+        assert!(lines[2].ends_with('…'));
+        assert_eq!(table(&[], moment(0)), "nothing is held\n");
+    }
+
+    #[test]
+    fn a_subject_cannot_forge_a_line_or_the_terminal() {
+        let read = View::read(&hold(1, "/srv/x\n\u{1b}[2Jfake\u{202e}")).unwrap();
+        let text = table(std::slice::from_ref(&read), moment(0)) + &details(&read, moment(0), &TimeZone::UTC);
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'));
+        assert!(!text.lines().any(|line| line.starts_with("fake") || line.starts_with("\u{1b}")));
+    }
+
+    #[test]
+    fn details_keep_facts_and_context_apart() {
+        let text = details(&View::read(&hold(1, "/srv/x")).unwrap(), moment(90), &TimeZone::UTC);
+        let context = text.find("Context").unwrap();
+        assert!(text.find("\"/srv/x\"").unwrap() < context);
+        assert!(text.find("/home/agent").unwrap() > context);
+        assert!(text.contains("deadline   2027-01-15 08:01:00 +00:00 (in 0 s), then the process is killed"), "{text}");
+        assert!(text.contains("a no means the call fails with EPERM"), "{text}");
+    }
+
+    #[test]
+    fn a_hold_is_named_by_four_digits_or_more_if_they_are_its_own() {
+        let pending = [hold(0x3f9c_1200_0000_0000, "/a"), hold(0x3f9c_3400_0000_0000, "/b")];
+        assert_eq!(resolve("3F9C1", &pending), Ok(HoldId(0x3f9c_1200_0000_0000)));
+        let cause = |digits| resolve(digits, &pending).unwrap_err().cause;
+        assert_eq!(cause("3f9c"), "3f9c is the beginning of: 3f9c120000000000, 3f9c340000000000");
+        assert_eq!(cause("0000"), "no hold begins with 0000");
+        assert_eq!(cause("3f9"), "\"3f9\" does not name a hold");
+        assert_eq!(cause("zzzz"), "\"zzzz\" does not name a hold");
+    }
+
+    #[test]
+    fn spans_are_short() {
+        let spans = [-3, 0, 59, 60, 3599, 7260].map(seconds_text);
+        assert_eq!(spans, ["0 s", "0 s", "59 s", "1 min 0 s", "59 min 59 s", "2 h 1 min"]);
+    }
+}

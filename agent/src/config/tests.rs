@@ -1,0 +1,135 @@
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use super::*;
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
+
+/// A directory with a secret `ops` in it, gone at the end of the test.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("holdpoint-config-{test}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        let place = Self(path);
+        place.file("ops", SECRET, 0o600);
+        place
+    }
+
+    fn file(&self, name: &str, content: &str, mode: u32) {
+        fs::write(self.0.join(name), content).unwrap();
+        fs::set_permissions(self.0.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// What becomes of `text` with the directory's path for `@`.
+    fn parse(&self, text: &str) -> Result<Config, String> {
+        let text = text.replace('@', &self.0.display().to_string());
+        let source = Source { file: "config.toml".into(), text };
+        parse(source, Some(&self.0)).map_err(|refusal| refusal.to_string().replace(&self.0.display().to_string(), "@"))
+    }
+
+    /// The same, of a channel with `line` in the place of the line with the same key.
+    fn channel(&self, line: &str) -> Result<Config, String> {
+        let key = line.split(" =").next().unwrap();
+        let lines = CHANNEL.lines().map(|old| if old.starts_with(&format!("{key} =")) { line } else { old });
+        self.parse(&lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const CHANNEL: &str = r#"[[channel]]
+name = "ops"
+kind = "webhook"
+url = "https://reviews.example/hook/token"
+secret_file = "@/ops"
+reviewers = ["security"]
+"#;
+
+#[test]
+fn without_a_file_nobody_is_asked_and_nothing_listens() {
+    let config = load(Path::new("/nonexistent/config.toml"), None).unwrap();
+    assert!(config.listener.is_none() && config.channels.is_empty());
+}
+
+#[test]
+fn a_listener_is_called_by_its_address_unless_it_has_a_url() {
+    let place = Place::new("listener");
+    let plain = place.parse("[listener]\naddress = \"127.0.0.1:8700\"").unwrap().listener.unwrap();
+    assert_eq!(plain.url, "http://127.0.0.1:8700");
+    let named = place.parse("[listener]\naddress = \"0.0.0.0:8700\"\nurl = \"https://hp.example/a/\"").unwrap();
+    assert_eq!(named.listener.unwrap().url, "https://hp.example/a");
+}
+
+#[test]
+fn a_channel_is_read_and_shows_neither_secret_nor_url() {
+    let config = Place::new("channel").parse(CHANNEL).unwrap();
+    assert_eq!(config.channels[0].reviewers, ["security"]);
+    assert_eq!(
+        format!("{config:?}"),
+        r#"Config { listener: None, channels: [Channel { name: "ops", host: "reviews.example", .. }] }"#
+    );
+}
+
+#[test]
+fn problems_have_a_place_and_a_remedy() {
+    let place = Place::new("problems");
+    for (line, problem) in [
+        ("name = \"a.b\"", "config.toml:2:8: not a channel's name (1 to 64 letters, digits, - and _)"),
+        ("kind = \"slack\"", "config.toml:3:8: unknown kind \"slack\" (one of: webhook)"),
+        ("reviewers = []", "config.toml:6:13: this channel asks nobody (name groups of the policy's [reviewers])"),
+        (
+            "secret_file = \"@/none\"",
+            "config.toml:5:15: @/none: No such file or directory (os error 2) (name a file that exists)",
+        ),
+        ("secret_file = \"@\"", "config.toml:5:15: @ is not a regular file (name a regular file)"),
+    ] {
+        assert_eq!(place.channel(line).unwrap_err(), problem);
+    }
+    let insecure = place.channel("url = \"http://reviews.example\"").unwrap_err();
+    assert!(insecure.starts_with("config.toml:4:7: http to another host"), "{insecure}");
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_refused_with_the_command_that_helps() {
+    let place = Place::new("mode");
+    place.file("ops", SECRET, 0o640);
+    let expected = "config.toml:5:15: @/ops has mode 0640 (chmod 0600 @/ops)";
+    assert_eq!(place.parse(CHANNEL).unwrap_err(), expected);
+}
+
+#[test]
+fn what_is_no_secret_is_not_repeated() {
+    let place = Place::new("nosecret");
+    place.file("ops", "hunter2", 0o600);
+    let refused = place.parse(CHANNEL).unwrap_err();
+    assert!(refused.contains("not a secret: it does not begin with whsec_") && !refused.contains("hunter2"));
+}
+
+#[test]
+fn a_secret_can_be_a_credential_of_systemd() {
+    let place = Place::new("credential");
+    let credential = |name: &str| CHANNEL.replace("secret_file = \"@/ops\"", &format!("credential = \"{name}\""));
+    assert!(place.parse(&credential("ops")).is_ok());
+    assert!(place.parse(&credential("../ops")).unwrap_err().contains("is not a credential's name"));
+    assert!(place.parse(&format!("{CHANNEL}credential = \"ops\"")).unwrap_err().contains("two secrets"));
+}
+
+#[test]
+fn names_and_secrets_are_unique() {
+    let place = Place::new("unique");
+    let twice = place.parse(&format!("{CHANNEL}{CHANNEL}")).unwrap_err();
+    assert!(twice.contains("config.toml:8:8: a channel named \"ops\" exists already"), "{twice}");
+    assert!(twice.contains("has the same secret as"), "{twice}");
+}
+
+#[test]
+fn unknown_keys_are_refused_at_their_place() {
+    let refused = Place::new("unknown").parse("[listener]\naddress = \"127.0.0.1:1\"\nport = 3\n").unwrap_err();
+    assert!(refused.starts_with("config.toml:3:1: unknown field `port`, expected"), "{refused}");
+}

@@ -1,0 +1,217 @@
+//! What the two local sockets ask. Who may do what is said here.
+
+use holdpoint_common::task::Enrolment;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{Daemon, FAREWELL, Waiting};
+use crate::{
+    holds::Input,
+    kernel::{HOOKS, Pins},
+    request::{Hold, HoldId, hexadecimal},
+    sockets::{Command, Declined, Enrolled, Hook, Mine, Peer, Reply, Status, Watching},
+};
+
+/// Notices that a slow client may leave unread.
+const UNREAD: usize = 64;
+
+impl Daemon {
+    pub(super) fn command(&mut self, command: Command) {
+        // A client that has gone does not need its reply.
+        match command {
+            Command::Holds { from, reply } => {
+                let holds = self.admit(from).map(|()| self.holds.pending().cloned().collect());
+                drop(reply.send(holds));
+            }
+            Command::Show { from, id, reply } => drop(reply.send(self.admit(from).and_then(|()| self.show(id)))),
+            Command::Answer { from, answer, reply } => match self.admit(from) {
+                Ok(()) => {
+                    let ticket = self.ticket(Waiting::Local(reply));
+                    self.answered(answer, ticket);
+                }
+                Err(declined) => drop(reply.send(Err(declined))),
+            },
+            Command::Status { from, reply } => drop(reply.send(self.admit(from).and_then(|()| self.status()))),
+            Command::Detach { from, reply } => self.detach(from, reply),
+            Command::Enrol { from, subject, reply } => drop(reply.send(self.enrol(from, subject.as_deref()))),
+            Command::Abandon { from } => self.abandon(from),
+            Command::Confirm { from, reply } => drop(reply.send(Ok(self.confirm(from)))),
+            Command::Watch { from, tree, reply } => drop(reply.send(self.watch(from, tree))),
+            Command::Mine { from, reply } => drop(reply.send(Ok(self.mine(from)))),
+        }
+    }
+
+    /// No authority for the governed, root or not.
+    fn admit(&self, from: Peer) -> Result<(), Declined> {
+        match self.kernel.governed_process(from.pid) {
+            Some(_) => Err(Declined::new("a governed process may not use the control socket")),
+            None => Ok(()),
+        }
+    }
+
+    fn show(&self, id: HoldId) -> Result<Hold, Declined> {
+        let unknown = || Declined::new(format!("no hold {id}")).remedy("see `holdpoint holds`");
+        self.holds.get(id).cloned().ok_or_else(unknown)
+    }
+
+    fn status(&self) -> Result<Status, Declined> {
+        let failed = |error: anyhow::Error| Declined::new(format!("{error:#}"));
+        let counters = self.kernel.counters().map_err(failed)?;
+        let proven = |hook: &str| self.findings.iter().any(|finding| finding.hook == hook && finding.refused);
+        let hooks: Vec<_> = HOOKS.iter().map(|name| Hook { name: (*name).to_owned(), proven: proven(name) }).collect();
+        let attached = Pins::new(&self.pins).attached();
+        let mut problems: Vec<_> = hooks
+            .iter()
+            .filter(|hook| !hook.proven)
+            .map(|hook| format!("{} was not seen to fire", hook.name))
+            .collect();
+        if !attached {
+            problems.push("the programs are not attached: somebody removed their pins".to_owned());
+        }
+        if self.holds.unrecorded() > 0 {
+            problems.push(format!("{} denials could not be recorded", self.holds.unrecorded()));
+        }
+        let lost = holdpoint_common::event::Reason::RingFull;
+        let policy = self.revisions.policy();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            since: self.since,
+            attached,
+            enforcing: attached && hooks.iter().all(|hook| hook.proven),
+            problems,
+            hooks,
+            policy_file: policy.source.file.clone(),
+            policy_revision: policy.revision().to_owned(),
+            governed_threads: self.kernel.governed().len() as u64,
+            pending_holds: self.holds.pending().count() as u64,
+            lost_events: counters.iter().find(|(reason, _)| *reason == lost).map_or(0, |(_, count)| *count),
+            not_held: counters
+                .into_iter()
+                .filter(|(reason, _)| *reason != lost)
+                .map(|(reason, count)| (reason.word().to_owned(), count))
+                .collect(),
+        })
+    }
+
+    /// Begins the end of enforcement: no new holds, each pending one denied. [`Self::is_detached`] ends it.
+    fn detach(&mut self, from: Peer, reply: Reply<()>) {
+        let allowed = self.admit(from).and_then(|()| match from.uid {
+            0 => Ok(()),
+            _ => Err(Declined::new("only root may detach")),
+        });
+        let closed = allowed.and_then(|()| self.set_closing(true));
+        match closed {
+            Ok(()) => {
+                tracing::warn!(pid = from.pid, "detaching: what is held is denied");
+                self.detaching = Some((reply, Instant::now() + FAREWELL));
+                self.input(Input::Close);
+            }
+            Err(declined) => drop(reply.send(Err(declined))),
+        }
+    }
+
+    fn set_closing(&mut self, closing: bool) -> Result<(), Declined> {
+        let switches = self.kernel.switches();
+        let set = switches.and_then(|switches| {
+            self.kernel.set_switches(holdpoint_common::task::Switches { closing: closing.into(), ..switches })
+        });
+        set.map_err(|error| Declined::new(format!("{error:#}")))
+    }
+
+    /// Takes the programs off once nothing is held any more: unlinking before would let it through.
+    pub(super) fn is_detached(&mut self) -> anyhow::Result<bool> {
+        let Some((_, limit)) = &self.detaching else { return Ok(false) };
+        let limit = *limit;
+        if !self.kernel.pending()?.iter().any(|pending| {
+            self.kernel.decided(HoldId(pending.id)).ok().flatten()
+                != Some(holdpoint_common::decision::Decision::Approve)
+        }) && self.holds.pending().next().is_none()
+        {
+            Pins::new(&self.pins).remove()?;
+            if let Some((reply, _)) = self.detaching.take() {
+                drop(reply.send(Ok(())));
+            }
+            tracing::warn!("detached: nothing is enforced any more");
+            return Ok(true);
+        }
+        if Instant::now() > limit
+            && let Some((reply, _)) = self.detaching.take()
+        {
+            let reopened = self.set_closing(false);
+            let declined = Declined::new("a denied process did not end its call; enforcement stays on")
+                .remedy("`holdpoint holds` names it: end it, then detach again");
+            drop(reply.send(reopened.and(Err(declined))));
+        }
+        Ok(false)
+    }
+
+    fn enrol(&mut self, from: Peer, subject: Option<&str>) -> Result<Enrolled, Declined> {
+        if let Some(governed) = self.kernel.governed_process(from.pid) {
+            let name = self.reader_subject(governed.subject);
+            return match subject {
+                Some(other) if other != name => Err(Declined::new(format!(
+                    "this is in a governed tree of subject \"{name}\" already, and stays there"
+                ))),
+                _ => Ok(Enrolled::Already { subject: name }),
+            };
+        }
+        let policy = self.revisions.policy();
+        let subject = match subject {
+            Some(name) => policy.subject_named(name).ok_or_else(|| unknown_subject(name, policy)),
+            None => policy.default_subject().map_err(|error| Declined::new(error.to_string())),
+        }?;
+        let offer = Enrolment {
+            tree: rand::random::<u64>().max(1),
+            subject: subject.number(),
+            launcher: from.uid,
+            taken: 0,
+            reserved: 0,
+        };
+        self.kernel.offer(from.pid, offer).map_err(|error| Declined::new(format!("{error:#}")))?;
+        self.offers.insert(from.pid, offer.tree);
+        Ok(Enrolled::Offered { tree: offer.tree })
+    }
+
+    fn abandon(&mut self, from: Peer) {
+        self.offers.remove(&from.pid);
+        self.kernel.end_offer(from.pid);
+    }
+
+    fn confirm(&mut self, from: Peer) -> bool {
+        let Some(tree) = self.offers.remove(&from.pid) else { return false };
+        let taken = self.kernel.end_offer(from.pid);
+        taken && self.kernel.governed_process(from.pid).is_some_and(|governed| governed.tree == tree)
+    }
+
+    fn watch(&mut self, from: Peer, tree: u64) -> Result<Watching, Declined> {
+        let launcher = self.kernel.governed().into_iter().find(|governed| governed.tree == tree);
+        let is_launcher = launcher.is_some_and(|governed| governed.launcher == from.uid);
+        if from.uid != 0 && !is_launcher {
+            return Err(Declined::new("only who launched a tree, and root, may watch its holds"));
+        }
+        let (sender, later) = mpsc::channel(UNREAD);
+        let name = hexadecimal(&tree.to_be_bytes());
+        let held = self.holds.pending().filter(|hold| hold.request.tree == name).cloned().collect();
+        self.watchers.retain(|_, watchers| {
+            watchers.retain(|watcher| !watcher.is_closed());
+            !watchers.is_empty()
+        });
+        self.watchers.entry(name).or_default().push(sender);
+        Ok(Watching { held, later })
+    }
+
+    fn mine(&self, from: Peer) -> Mine {
+        let Some(governed) = self.kernel.governed_process(from.pid) else {
+            return Mine { tree: None, held: Vec::new() };
+        };
+        let name = hexadecimal(&governed.tree.to_be_bytes());
+        Mine {
+            tree: Some((governed.tree, self.reader_subject(governed.subject))),
+            held: self.holds.pending().filter(|hold| hold.request.tree == name).cloned().collect(),
+        }
+    }
+}
+
+fn unknown_subject(name: &str, policy: &crate::policy::Policy) -> Declined {
+    let known: Vec<_> = policy.subjects.iter().map(|subject| subject.name.as_str()).collect();
+    Declined::new(format!("the policy has no subject \"{name}\"")).remedy(format!("one of: {}", known.join(", ")))
+}

@@ -1,0 +1,81 @@
+//! Carrying out what the state machine says, in its order.
+
+use std::time::Duration;
+
+use holdpoint_common::decision::Decision;
+use tokio::time::Instant;
+
+use super::{Daemon, Waiting};
+use crate::{
+    holds::{Effect, Input},
+    record::Entry,
+    request::{Hold, HoldId, Standing},
+    sockets::{Declined, Notice},
+};
+
+/// How long a process that was woken may sleep on before it is woken again: at first, and at most.
+pub const FIRST_NUDGE: Duration = Duration::from_millis(100);
+/// See [`FIRST_NUDGE`].
+pub const LAST_NUDGE: Duration = Duration::from_secs(1);
+
+impl Daemon {
+    pub(super) fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Ask(hold) => self.approval.ask(self.now(), &hold),
+            Effect::Record(entry) => self.record(&entry),
+            Effect::Decide { hold, decision } => self.decide(hold, decision),
+            Effect::Wake(hold) => self.wake(hold),
+            Effect::Reply { ticket, result } => match self.waiting.remove(&ticket) {
+                // Whoever no longer listens does not change the decision.
+                Some(Waiting::Callback(reply)) => drop(reply.send(result)),
+                Some(Waiting::Local(reply)) => drop(reply.send(result.map_err(Declined::from))),
+                None => {}
+            },
+            Effect::Tell { hold, standing } => self.tell(&hold, &standing),
+            Effect::Forget(hold) => {
+                self.watched.remove(&hold);
+                self.kernel.forget(hold);
+            }
+        }
+    }
+
+    /// On record first: nothing follows from a decision before its line is on disk.
+    fn record(&mut self, entry: &Entry) {
+        let written = self.record.append(entry);
+        if let Err(error) = &written {
+            tracing::error!(%error, "cannot write to the record");
+        }
+        if let Some(hold) = entry.decides() {
+            self.input(if written.is_ok() { Input::Recorded(hold) } else { Input::RecordFailed(hold) });
+        }
+    }
+
+    fn decide(&mut self, hold: HoldId, decision: Decision) {
+        if let Err(error) = self.kernel.decide(hold, decision) {
+            // It stays held; the next reconciliation finds no decision in the kernel and tries again.
+            return tracing::error!("{error:#}");
+        }
+        tracing::info!(%hold, ?decision, "decided");
+        if decision == Decision::Kill
+            && let Some(watched) = self.watched.get(&hold)
+        {
+            watched.process.kill();
+        }
+        self.wake(hold);
+    }
+
+    fn wake(&mut self, hold: HoldId) {
+        if let Some(watched) = self.watched.get_mut(&hold) {
+            watched.decided = true;
+            watched.woken = (Instant::now(), FIRST_NUDGE);
+            watched.process.wake();
+        }
+    }
+
+    fn tell(&mut self, hold: &Hold, standing: &Standing) {
+        let now = self.now();
+        self.approval.tell(now, hold, standing);
+        let why = self.words.remove(&hold.id);
+        self.notify(&hold.request.tree, &Notice::ended(hold, standing, now, why));
+    }
+}

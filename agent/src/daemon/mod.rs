@@ -1,0 +1,373 @@
+//! The agent: wiring, and the one loop. It knows all the others; they do not know each other.
+//!
+//! ```text
+//! kernel events, looks at /proc --.                         .--> record (on disk first)
+//! answers (callbacks, control) ----+--> Holds::on --Effect--+--> kernel decisions, signals
+//! clock --------------------------'                         '--> reviewers, `holdpoint run`
+//! ```
+
+mod commands;
+mod effects;
+mod revisions;
+mod start;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use holdpoint_common::event::Kind;
+use jiff::{SignedDuration, Timestamp};
+use nix::time::{ClockId, clock_gettime};
+use tokio::{
+    io::unix::AsyncFd,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use self::revisions::Revisions;
+use crate::{
+    approval::{Approval, Submission},
+    canary::Finding,
+    cli::AgentArgs,
+    holds::{Holds, Input, Ticket},
+    kernel::{Event, Events, Kernel, Reader},
+    process::{self, State},
+    record::{self, Entry, Record},
+    request::{Digest, Hold, HoldId, Outcome, Refusal},
+    sockets::{Notice, Reply},
+    user,
+};
+
+/// How often held processes are looked at, and the clock is.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often the kernel's truth is compared with what events said.
+const RECONCILE: Duration = Duration::from_secs(2);
+/// How long `detach` waits for the last held call to be seen off.
+const FAREWELL: Duration = Duration::from_secs(30);
+
+/// Who waits for the result of an answer.
+enum Waiting {
+    Callback(oneshot::Sender<Result<Outcome, Refusal>>),
+    Local(Reply<Outcome>),
+}
+
+/// A hold whose thread is watched.
+struct Watched {
+    process: process::Held,
+    /// The decision is in place, and the kernel has not said that the thread met it.
+    decided: bool,
+    /// When it was last woken, and how long to wait before it is again.
+    woken: (Instant, Duration),
+}
+
+/// Everything that the agent has.
+struct Daemon {
+    run_dir: PathBuf,
+    pins: PathBuf,
+    kernel: Kernel,
+    revisions: Revisions,
+    /// The moment at which `CLOCK_BOOTTIME` was zero, taken once.
+    boot: Timestamp,
+    since: Timestamp,
+    holds: Holds,
+    record: Record,
+    approval: Approval,
+    watched: HashMap<HoldId, Watched>,
+    waiting: HashMap<Ticket, Waiting>,
+    tickets: u64,
+    /// What reviewers said, for who launched the tree.
+    words: HashMap<HoldId, String>,
+    watchers: HashMap<String, Vec<mpsc::Sender<Notice>>>,
+    /// Trees offered to processes that have not taken them.
+    offers: BTreeMap<u32, u64>,
+    findings: Vec<Finding>,
+    detaching: Option<(Reply<()>, Instant)>,
+}
+
+/// Runs the agent until it is told to stop.
+pub fn main(run_dir: &std::path::Path, args: &AgentArgs) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("holdpoint: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(run_dir, args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(run_dir: &std::path::Path, args: &AgentArgs) -> Result<()> {
+    let (mut daemon, events, mut inbox) = start::start(run_dir, args).await?;
+    #[expect(deprecated, reason = "its replacement is unsafe; `Events` owns its descriptor and never changes it")]
+    let mut events = AsyncFd::new(events).context("cannot wait for the kernel's events")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut look = ticker(LOOK);
+    let mut reconcile = ticker(RECONCILE);
+    loop {
+        tokio::select! {
+            ready = events.readable_mut() => {
+                let mut ready = ready.context("cannot wait for the kernel's events")?;
+                daemon.drain(ready.get_inner_mut());
+                ready.clear_ready();
+            }
+            Some(command) = inbox.commands.recv() => daemon.command(command),
+            Some(submission) = inbox.answers.recv() => daemon.submitted(submission),
+            Some(note) = inbox.notes.recv() => daemon.note(&note),
+            _ = look.tick() => {
+                daemon.look();
+                daemon.input(Input::Tick);
+            }
+            _ = reconcile.tick() => daemon.reconcile(),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+        if daemon.is_detached()? {
+            return Ok(());
+        }
+    }
+    daemon.note(&Entry { time: daemon.now(), event: record::Event::Stopped });
+    tracing::info!("stopped; enforcement stays on, and what is held stays held");
+    Ok(())
+}
+
+fn ticker(period: Duration) -> tokio::time::Interval {
+    let mut ticker = interval(period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}
+
+/// Now, on the clock of the kernel's deadlines, as a moment of the calendar.
+fn now(boot: Timestamp) -> Timestamp {
+    boot.saturating_add(since_boot()).unwrap_or(Timestamp::MAX)
+}
+
+fn since_boot() -> SignedDuration {
+    // The call fails only for a clock that the kernel does not have; this one is there since 2.6.39.
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
+    SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
+}
+
+impl Daemon {
+    fn now(&self) -> Timestamp {
+        now(self.boot)
+    }
+
+    /// Puts something into the state machine and carries out what comes out.
+    fn input(&mut self, input: Input) {
+        for effect in self.holds.on(self.now(), input) {
+            self.carry_out(effect);
+        }
+    }
+
+    fn submitted(&mut self, Submission { answer, reply }: Submission) {
+        let ticket = self.ticket(Waiting::Callback(reply));
+        self.answered(answer, ticket);
+    }
+
+    fn ticket(&mut self, waiting: Waiting) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket, waiting);
+        ticket
+    }
+
+    fn answered(&mut self, answer: crate::request::Answer, ticket: Ticket) {
+        if let (Some(why), true) = (&answer.why, self.holds.standing(answer.hold).is_none()) {
+            self.words.insert(answer.hold, why.clone());
+        }
+        self.input(Input::Answered { answer, ticket });
+    }
+
+    /// Takes all events that are there.
+    fn drain(&mut self, events: &mut Events) {
+        while let Some(event) = events.next() {
+            match event {
+                Event::Bell { kind, id, pid } => self.bell(kind, id, pid),
+                Event::Report { kind, reason, facts } => self.report(kind, reason, &facts),
+            }
+        }
+    }
+
+    fn bell(&mut self, kind: Kind, id: u64, pid: u32) {
+        let hold = HoldId(id);
+        match kind {
+            Kind::Held => self.held(hold),
+            Kind::Passed => self.met(hold, Input::Passed(hold)),
+            Kind::Refused => self.met(hold, Input::Refused(hold)),
+            Kind::Left => self.met(hold, Input::Left(hold)),
+            Kind::Enrolled => self.enrolled(id, pid),
+            Kind::ControlRefused => tracing::warn!(pid, "a governed process tried to reach the control socket"),
+            Kind::Audited | Kind::Denied | Kind::Killed | Kind::NotHeld => {}
+        }
+    }
+
+    /// The thread met its decision.
+    fn met(&mut self, hold: HoldId, input: Input) {
+        if let Some(watched) = self.watched.get_mut(&hold) {
+            watched.decided = false;
+        }
+        if !matches!(input, Input::Passed(_)) {
+            self.watched.remove(&hold);
+        }
+        self.input(input);
+    }
+
+    fn enrolled(&mut self, tree: u64, pid: u32) {
+        let Some(governed) = self.kernel.governed().into_iter().find(|governed| governed.tree == tree) else { return };
+        if governed.subject == holdpoint_common::tables::CANARY {
+            return;
+        }
+        let subject = self.reader_subject(governed.subject);
+        let tree = format!("{tree:016x}");
+        let event = record::Event::Enrolled { tree, subject, pid, launcher: governed.launcher };
+        self.note(&Entry { time: self.now(), event });
+    }
+
+    fn reader_subject(&self, number: u32) -> String {
+        Reader { policy: self.revisions.policy(), mounts: self.revisions.mounts(), boot: self.boot }.subject(number)
+    }
+
+    fn report(
+        &mut self,
+        kind: Kind,
+        reason: Option<holdpoint_common::event::Reason>,
+        facts: &holdpoint_common::request::Facts,
+    ) {
+        if facts.subject == holdpoint_common::tables::CANARY {
+            return;
+        }
+        let Some(policy) = self.revisions.of(facts.revision) else { return };
+        let reader = Reader { policy: &policy, mounts: self.revisions.mounts(), boot: self.boot };
+        let Some(request) = reader.reported(facts).map(Box::new) else { return };
+        let time = request.at;
+        let event = match (kind, reason) {
+            (Kind::Audited, _) => record::Event::Audited(request),
+            (Kind::Denied, _) => record::Event::Denied(request),
+            (Kind::Killed, _) => record::Event::Killed(request),
+            (Kind::NotHeld, Some(reason)) => record::Event::NotHeld { reason: reason.word(), request },
+            _ => return,
+        };
+        self.note(&Entry { time, event });
+    }
+
+    /// The kernel has this hold.
+    fn held(&mut self, id: HoldId) {
+        let pending = match self.kernel.hold(id) {
+            Ok(Some(pending)) => pending,
+            Ok(None) => return, // Over already.
+            Err(error) => return tracing::error!("{error:#}"),
+        };
+        let Some(hold) = self.describe(id, &pending) else {
+            // A hold that cannot be shown cannot be approved.
+            tracing::error!(%id, "a hold that cannot be understood is denied");
+            if let Err(error) = self.kernel.decide(id, holdpoint_common::decision::Decision::Kill) {
+                tracing::error!("{error:#}");
+            }
+            return;
+        };
+        let fresh = !self.watched.contains_key(&id) && self.holds.get(id).is_none();
+        if fresh {
+            match process::Held::find(&hold.request, pending.facts.syscall) {
+                Some(process) => {
+                    let woken = (Instant::now(), effects::FIRST_NUDGE);
+                    self.watched.insert(id, Watched { process, decided: false, woken });
+                }
+                None => return self.kernel.forget(id),
+            }
+            self.notify(&hold.request.tree, &Notice::held(&hold));
+        }
+        let kernel = self.kernel.decided(id).unwrap_or_default();
+        let recorded = self.record.decided(id).cloned();
+        self.input(Input::Held { hold: Box::new(hold), kernel, recorded });
+    }
+
+    /// Everything that is shown and compared of a hold.
+    fn describe(&mut self, id: HoldId, pending: &holdpoint_common::pending::Pending) -> Option<Hold> {
+        let policy = self.revisions.of(pending.facts.revision)?;
+        let reader = Reader { policy: &policy, mounts: self.revisions.mounts(), boot: self.boot };
+        let request = reader.held(pending)?;
+        let terms = policy.rule(pending.facts.rule)?.terms()?;
+        Some(Hold {
+            id,
+            digest: Digest::of(id, &request),
+            deadline: reader.moment(pending.deadline),
+            reviewers: terms.reviewers.clone(),
+            members: policy.members(&terms.reviewers).to_vec(),
+            on_deny: terms.on_deny,
+            on_timeout: terms.on_timeout,
+            user: user::known(request.uid),
+            launcher_name: user::known(request.launcher),
+            context: process::context(request.pid),
+            request,
+        })
+    }
+
+    /// Looks at every held thread: gone, elsewhere, or not yet awake.
+    fn look(&mut self) {
+        let mut gone = Vec::new();
+        for (id, watched) in &mut self.watched {
+            let entries = self.kernel.hold(*id).ok().flatten().map_or(0, |pending| pending.entries);
+            match watched.process.look(entries) {
+                State::Gone(reason) => gone.push((*id, reason)),
+                State::Waiting { stopped } => watched.nudge(stopped),
+            }
+        }
+        for (id, reason) in gone {
+            if reason == crate::request::Withdrawal::ProcessDead {
+                self.watched.remove(&id);
+            }
+            self.input(Input::Gone(id, reason));
+        }
+    }
+
+    /// The pending map is the truth: whatever an event did not say is found here.
+    fn reconcile(&mut self) {
+        match self.kernel.pending() {
+            Ok(pending) => pending.iter().for_each(|pending| self.held(HoldId(pending.id))),
+            Err(error) => tracing::error!("{error:#}"),
+        }
+        match self.revisions.follow_mounts(&mut self.kernel) {
+            Ok(true) => tracing::info!("file systems were mounted or unmounted: the policy was compiled again"),
+            Ok(false) => {}
+            Err(error) => tracing::error!("the mounts of this host changed, and the policy stays as it was: {error:#}"),
+        }
+    }
+
+    /// Appends to the record; what cannot be appended is logged.
+    fn note(&mut self, entry: &Entry) {
+        if let Err(error) = self.record.append(entry) {
+            tracing::error!(%error, "cannot write to the record");
+        }
+    }
+
+    /// Tells whoever launched a tree.
+    fn notify(&mut self, tree: &str, notice: &Notice) {
+        if let Some(watchers) = self.watchers.get_mut(tree) {
+            // A full channel is dropped: its client begins anew.
+            watchers.retain(|watcher| watcher.try_send(notice.clone()).is_ok());
+        }
+    }
+}
+
+impl Watched {
+    /// Wakes a process that has been decided about and sleeps on: the stop of a sibling can have come between.
+    fn nudge(&mut self, stopped: bool) {
+        let (at, pause) = self.woken;
+        if self.decided && stopped && at.elapsed() >= pause {
+            self.process.wake();
+            self.woken = (Instant::now(), (pause * 2).min(effects::LAST_NUDGE));
+        }
+    }
+}

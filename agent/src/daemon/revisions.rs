@@ -1,0 +1,139 @@
+//! Policy revisions: each is written beside the one in force and switched to in one step.
+//!
+//! A hold keeps the rule that made it, so the text of every revision is kept as long as the kernel's memory of it
+//! may be (in `/run`, until the next boot): a restarted agent reads it there.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail};
+use holdpoint_common::task::Switches;
+
+use crate::{
+    canary,
+    kernel::Kernel,
+    policy::{self, Mounts, Policy, Source, Tables},
+};
+
+/// The policy in force and those before it.
+pub struct Revisions {
+    directory: PathBuf,
+    run_dir: PathBuf,
+    policy: Arc<Policy>,
+    mounts: Mounts,
+    number: u32,
+    earlier: HashMap<u32, Arc<Policy>>,
+}
+
+impl Revisions {
+    /// Compiles `policy` for this host as it is now and puts it in force. Nothing changes if that fails.
+    pub fn begin(run_dir: &Path, policy: Policy, kernel: &mut Kernel) -> Result<Self> {
+        let directory = run_dir.join("policies");
+        fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+        refuse_orphans(&policy, kernel)?;
+        let mut revisions = Self {
+            directory,
+            run_dir: run_dir.to_owned(),
+            policy: Arc::new(policy),
+            mounts: Mounts::now().context("cannot read the mounts of this host")?,
+            number: kernel.switches()?.revision,
+            earlier: HashMap::new(),
+        };
+        revisions.switch(kernel)?;
+        Ok(revisions)
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The mounts for which it was compiled.
+    pub fn mounts(&self) -> &Mounts {
+        &self.mounts
+    }
+
+    /// The policy that was in force as revision `number`.
+    pub fn of(&mut self, number: u32) -> Option<Arc<Policy>> {
+        if number == self.number {
+            return Some(Arc::clone(&self.policy));
+        }
+        if !self.earlier.contains_key(&number) {
+            let text = fs::read_to_string(self.file(number)).ok()?;
+            let source = Source { file: format!("revision {number}"), text };
+            self.earlier.insert(number, Arc::new(policy::parse(source).ok()?));
+        }
+        self.earlier.get(&number).map(Arc::clone)
+    }
+
+    /// Compiles again if file systems were mounted or unmounted since. True if so.
+    pub fn follow_mounts(&mut self, kernel: &mut Kernel) -> Result<bool> {
+        let mounts = Mounts::now().context("cannot read the mounts of this host")?;
+        if mounts == self.mounts {
+            return Ok(false);
+        }
+        self.mounts = mounts;
+        self.switch(kernel)?;
+        Ok(true)
+    }
+
+    /// Writes the tables of the next revision, keeps its text, switches, and removes the tables before it.
+    fn switch(&mut self, kernel: &mut Kernel) -> Result<()> {
+        let number = self.number.wrapping_add(1).max(1);
+        let tables = self.compile(number)?;
+        self.keep(number)?;
+        kernel.write_tables(&tables)?;
+        let enrols = self.policy.subjects.iter().any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty());
+        let switches = Switches { revision: number, enrols: enrols.into(), ..kernel.switches()? };
+        kernel.set_switches(switches)?;
+        self.earlier.insert(self.number, Arc::clone(&self.policy));
+        self.number = number;
+        // A program that read the old number may still be looking things up; it finds nothing and lets pass what an
+        // earlier rule would have held. So the old rows stay for longer than any program runs.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        kernel.remove_tables_except(&tables)
+    }
+
+    fn compile(&self, number: u32) -> Result<Tables> {
+        let refused = |problems| anyhow::Error::new(self.policy.refused(problems));
+        let mut tables = policy::compile(&self.policy, number, &self.mounts).map_err(refused)?.numbered(&self.policy);
+        let program = fs::read_link("/proc/self/exe").context("cannot find this program's own file")?;
+        let sites = [canary::directory(&self.run_dir), program];
+        let sites: Vec<&Path> = sites.iter().map(PathBuf::as_path).collect();
+        policy::add_canary(&self.policy, number, &self.mounts, &sites, &mut tables);
+        Ok(tables)
+    }
+
+    fn keep(&self, number: u32) -> Result<()> {
+        let file = self.file(number);
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let written = options.open(&file).and_then(|mut open| open.write_all(self.policy.source.text.as_bytes()));
+        written.with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    fn file(&self, number: u32) -> PathBuf {
+        self.directory.join(format!("{number}.toml"))
+    }
+}
+
+/// A tree that is governed stays governed: a policy that no longer knows its subject would let it go.
+fn refuse_orphans(policy: &Policy, kernel: &Kernel) -> Result<()> {
+    let known = |number| policy.subject(number).is_some() || number == holdpoint_common::tables::CANARY;
+    let orphans: Vec<_> = kernel.governed().into_iter().filter(|thread| !known(thread.subject)).collect();
+    match orphans.first() {
+        None => Ok(()),
+        Some(first) => bail!(
+            "the policy does not name the subject of {} threads that are governed now (process {}, for one): keep that \
+             subject in the policy until they have ended",
+            orphans.len(),
+            first.pid
+        ),
+    }
+}

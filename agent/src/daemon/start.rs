@@ -1,0 +1,141 @@
+//! Starting: everything is read and judged before anything is attached, everything is attached before the policy
+//! is in force, and the canary is refused before the agent says that it is ready.
+
+use std::{
+    env, fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use holdpoint_common::{
+    tables::CANARY,
+    task::{Enrolment, Switches},
+};
+use jiff::Timestamp;
+use tokio::{net::TcpListener, sync::mpsc};
+
+use super::{Daemon, since_boot};
+use crate::{
+    approval::{Approval, Submission, callback::Callbacks},
+    canary::{Canary, Finding},
+    cli::AgentArgs,
+    config::{self, Config},
+    holds::Holds,
+    kernel::{Events, Kernel},
+    policy::{self, Policy},
+    record::{self, Entry, Record},
+    sockets::{self, Command},
+};
+
+/// Where programs and maps are pinned.
+const PINS: &str = "/sys/fs/bpf/holdpoint";
+/// Where the record is.
+const STATE_DIR: &str = "/var/lib/holdpoint";
+/// Messages that wait for the loop.
+const QUEUE: usize = 256;
+
+/// What the loop hears from.
+pub struct Inbox {
+    pub commands: mpsc::Receiver<Command>,
+    pub answers: mpsc::Receiver<Submission>,
+    pub notes: mpsc::Receiver<Entry>,
+}
+
+/// Starts the agent.
+pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, Inbox)> {
+    let (config, policy) = read(args)?;
+    let record = open_record()?;
+    let host = nix::unistd::gethostname().context("cannot read the host name")?.to_string_lossy().into_owned();
+    let (notes_in, notes) = mpsc::channel(QUEUE);
+    let approval = Approval::new(&config, host, notes_in.clone())?;
+    let callbacks = bind_listener(&config).await?;
+    let control = sockets::bind::control(run_dir).context("cannot bind the control socket")?;
+    let tree = sockets::bind::tree(run_dir).context("cannot bind the tree socket")?;
+    let (control_device, control_inode) = control.identity().context("cannot identify the control socket")?;
+
+    let (mut kernel, events) = Kernel::open(Path::new(PINS))?;
+    let switches = Switches { control_inode, control_device, closing: 0, ..kernel.switches()? };
+    kernel.set_switches(switches)?;
+    let revisions = super::revisions::Revisions::begin(run_dir, policy, &mut kernel)?;
+    let findings = prove(run_dir, &mut kernel)?;
+
+    let (commands_in, commands) = mpsc::channel(QUEUE);
+    let (answers_in, answers) = mpsc::channel(QUEUE);
+    tokio::spawn(sockets::control::serve(control.listen()?, commands_in.clone()));
+    tokio::spawn(sockets::tree::serve(tree.listen()?, commands_in));
+    if let Some(listener) = callbacks {
+        tokio::spawn(Callbacks::new(&config, answers_in, notes_in).serve(listener));
+    }
+    let boot = Timestamp::now().saturating_sub(since_boot()).context("the clock is out of range")?;
+    let mut daemon = Daemon {
+        run_dir: run_dir.to_owned(),
+        pins: PathBuf::from(PINS),
+        kernel,
+        revisions,
+        boot,
+        since: Timestamp::now(),
+        holds: Holds::default(),
+        record,
+        approval,
+        watched: Default::default(),
+        waiting: Default::default(),
+        tickets: 0,
+        words: Default::default(),
+        watchers: Default::default(),
+        offers: Default::default(),
+        findings,
+        detaching: None,
+    };
+    let policy = daemon.revisions.policy().revision().to_owned();
+    tracing::info!(policy, "enforcing");
+    let event = record::Event::Started { version: env!("CARGO_PKG_VERSION"), policy };
+    daemon.note(&Entry { time: daemon.now(), event });
+    daemon.reconcile();
+    // Nobody may have asked: the agent also runs without systemd.
+    sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("cannot tell systemd that the agent is ready")?;
+    Ok((daemon, events, Inbox { commands, answers, notes }))
+}
+
+/// Configuration and policy, whole and judged, before anything is touched.
+fn read(args: &AgentArgs) -> Result<(Config, Policy)> {
+    let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let config = config::load(&args.config, credentials.as_deref())?;
+    let policy = policy::load(&args.policy)?;
+    Ok((config, policy))
+}
+
+fn open_record() -> Result<Record> {
+    let directory = Path::new(STATE_DIR);
+    if !directory.exists() {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.with_context(|| format!("cannot create {STATE_DIR}: is this root?"))?;
+    }
+    Record::open(&directory.join("record.jsonl")).with_context(|| format!("cannot open the record in {STATE_DIR}"))
+}
+
+async fn bind_listener(config: &Config) -> Result<Option<TcpListener>> {
+    let Some(listener) = &config.listener else { return Ok(None) };
+    let bound = TcpListener::bind(listener.address).await;
+    Ok(Some(bound.with_context(|| format!("cannot listen on {} for callbacks", listener.address))?))
+}
+
+/// Lets the canary try every guarded action. An agent whose hooks do not fire does not pretend.
+fn prove(run_dir: &Path, kernel: &mut Kernel) -> Result<Vec<Finding>> {
+    let canary = Canary::start(run_dir)?;
+    let pid = canary.pid();
+    kernel.offer(pid, Enrolment { tree: 1, subject: CANARY, launcher: 0, taken: 0, reserved: 0 })?;
+    let findings = canary.release();
+    kernel.end_offer(pid);
+    let findings = findings?;
+    let silent: Vec<_> = findings.iter().filter(|finding| !finding.refused).map(|f| f.hook.as_str()).collect();
+    if !silent.is_empty() {
+        bail!(
+            "this kernel does not enforce: the canary was not stopped at {}. The programs are loaded, but the kernel \
+             calls them only if \"bpf\" is in its list of security modules: see /sys/kernel/security/lsm, and boot with \
+             lsm=<that list>,bpf",
+            silent.join(", ")
+        );
+    }
+    Ok(findings)
+}

@@ -1,0 +1,378 @@
+//! The one place where an answer becomes a decision. A state machine without clock and I/O: time is handed
+//! in, effects are handed out.
+//!
+//! ```text
+//!            answer, deadline, close              on disk                 kernel: refused, left; call gone
+//!   Pending ------------------------> Deciding ------------> Decided -----------------------------------> Ended
+//!      ^                                 |                      ^
+//!      '--- approval could not be recorded                      |
+//!      '------------------ call gone: withdrawn ----------------'
+//! ```
+//!
+//! - Whatever is not an approval that is valid, in time and on record denies. Late is late: an approval after
+//!   the deadline denies, even if no tick came in between.
+//! - A denial that cannot be recorded is carried out all the same, and counted; an approval is not.
+//! - An answer counts once. Repeated, it gets the standing decision; another one is in conflict with it.
+//!
+//! Time is a [`Timestamp`] that the caller derives from `CLOCK_BOOTTIME`, the clock of the kernel's deadlines,
+//! plus an offset taken once at start. It never jumps: neither NTP nor somebody who sets the clock moves a
+//! deadline; and it is the same number that reviewers are shown.
+
+mod ending;
+mod flow;
+mod panel;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use holdpoint_common::decision::Decision;
+use jiff::{SignedDuration, Timestamp};
+
+pub use self::flow::{Effect, Input, Ticket};
+use self::panel::Panel;
+use crate::{
+    record::{Decided, Entry, Event, Recorded},
+    request::{Answer, End, Hold, HoldId, Outcome, Refusal, Standing},
+};
+
+/// How long a hold that is over is remembered, so that a late answer is told how it ended.
+const MEMORY: SignedDuration = SignedDuration::from_hours(1);
+
+/// How many holds that are over are remembered at most: about 10 MB.
+const MEMORIES: usize = 10_000;
+
+/// All holds of this host.
+#[derive(Debug, Default)]
+pub struct Holds {
+    live: BTreeMap<HoldId, Live>,
+    ended: HashMap<HoldId, Ended>,
+    /// Ended holds, oldest first.
+    order: VecDeque<(Timestamp, HoldId)>,
+    /// Decisions that took effect without being recorded.
+    unrecorded: u64,
+    /// Those of them that the record has not been told of.
+    untold: u64,
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Live {
+    hold: Box<Hold>,
+    panel: Panel,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Pending,
+    /// The decision is being recorded.
+    Deciding {
+        standing: Standing,
+        ticket: Option<Ticket>,
+    },
+    /// The kernel has been told.
+    Decided {
+        standing: Standing,
+        passed: bool,
+    },
+}
+
+#[derive(Debug)]
+struct Ended {
+    panel: Panel,
+    on_deny: Decision,
+    standing: Standing,
+}
+
+impl Holds {
+    /// Takes `input` at `now`; returns what is to be done, in order.
+    pub fn on(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
+        self.prune(now);
+        match input {
+            Input::Held { hold, kernel, recorded } => self.held(now, hold, kernel, recorded),
+            Input::Answered { answer, ticket } => self.answered(now, answer, ticket),
+            Input::Tick => self.tick(now),
+            Input::Recorded(id) => self.recorded(now, id),
+            Input::RecordFailed(id) => self.record_failed(id),
+            Input::Gone(id, reason) => self.gone(now, id, reason),
+            Input::Passed(id) => self.passed(now, id),
+            Input::Refused(id) => self.dropped(now, id, Event::Refused { hold: id }),
+            Input::Left(id) => self.dropped(now, id, Event::Left { hold: id }),
+            Input::Close => self.close(now),
+        }
+    }
+
+    /// When [`Input::Tick`] is due: the earliest deadline of a pending hold.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.pending().map(|hold| hold.deadline).min()
+    }
+
+    /// Holds that wait for an answer.
+    pub fn pending(&self) -> impl Iterator<Item = &Hold> {
+        self.live.values().filter(|live| matches!(live.state, State::Pending)).map(|live| &*live.hold)
+    }
+
+    /// A hold that is not over yet: pending, or decided and not yet seen off.
+    pub fn get(&self, id: HoldId) -> Option<&Hold> {
+        self.live.get(&id).map(|live| &*live.hold)
+    }
+
+    /// What stands of a hold, once it was decided or withdrawn.
+    pub fn standing(&self, id: HoldId) -> Option<&Standing> {
+        match self.live.get(&id) {
+            Some(live) => match &live.state {
+                State::Decided { standing, .. } => Some(standing),
+                State::Pending | State::Deciding { .. } => None,
+            },
+            None => self.ended.get(&id).map(|ended| &ended.standing),
+        }
+    }
+
+    /// Holds that the kernel may still have: all that must be seen off before enforcement ends.
+    pub fn live(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Denials that took effect although they could not be recorded.
+    pub fn unrecorded(&self) -> u64 {
+        self.unrecorded
+    }
+
+    fn held(
+        &mut self,
+        now: Timestamp,
+        hold: Box<Hold>,
+        kernel: Option<Decision>,
+        recorded: Option<Recorded>,
+    ) -> Vec<Effect> {
+        let id = hold.id;
+        if self.ended.contains_key(&id) {
+            // Its end was seen, but the kernel still has it: without the entry the call is a new request.
+            return vec![Effect::Forget(id), Effect::Wake(id)];
+        }
+        if self.live.contains_key(&id) {
+            return if kernel.is_none() { self.again(now, id) } else { vec![] };
+        }
+        let mut effects = vec![record(now, Event::Held { hold: id, what: Box::new((&*hold).into()) })];
+        // An approval of something else is none. A denial stays one whatever it was about.
+        let recorded = recorded.filter(|it| it.decision != Decision::Approve || it.digest == hold.digest);
+        let standing = inherited(id, kernel, recorded);
+        let decided = standing.is_some();
+        let state = standing.map_or(State::Pending, |standing| State::Decided { standing, passed: false });
+        self.live.insert(id, Live { panel: Panel::of(&hold), hold: hold.clone(), state });
+        effects.extend(match kernel {
+            Some(_) => vec![Effect::Wake(id)],
+            None if decided => self.again(now, id),
+            None if self.closing => self.deny(now, id),
+            None if now >= hold.deadline => self.expire(now, id),
+            None => vec![Effect::Ask(hold)],
+        });
+        effects
+    }
+
+    /// A decided hold for which no decision stands in the kernel: it got lost on the way, so it is repeated.
+    /// An approval is not repeated after the deadline; there it expires.
+    fn again(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+        let Some(Live { hold, state: State::Decided { standing, passed: false }, .. }) = self.live.get(&id) else {
+            return vec![];
+        };
+        if standing.decision == Decision::Approve && now >= hold.deadline {
+            return self.expire(now, id);
+        }
+        vec![Effect::Decide { hold: id, decision: standing.decision }, tell(hold, standing)]
+    }
+
+    fn answered(&mut self, now: Timestamp, answer: Answer, ticket: Ticket) -> Vec<Effect> {
+        let id = answer.hold;
+        let mut effects = if self.is_late(now, id) { self.expire(now, id) } else { vec![] };
+        match self.judge(&answer) {
+            Ok(Some(standing)) => effects.push(Effect::Reply { ticket, result: Ok(Outcome::Again(standing)) }),
+            Ok(None) => effects.extend(self.decide(now, answer, ticket)),
+            Err(refusal) => {
+                let text = refusal.to_string();
+                let event =
+                    Event::RefusedAnswer { hold: Some(id), answer: Some(answer), refusal: text, from: None, more: 0 };
+                effects.push(record(now, event));
+                effects.push(Effect::Reply { ticket, result: Err(refusal) });
+            }
+        }
+        effects
+    }
+
+    /// The standing decision if `answer` repeats it, nothing if the hold is open to it.
+    fn judge(&self, answer: &Answer) -> Result<Option<Standing>, Refusal> {
+        let (panel, on_deny, standing) = match (self.live.get(&answer.hold), self.ended.get(&answer.hold)) {
+            (Some(Live { panel, hold, state }), _) => (panel, hold.on_deny, state.standing()),
+            (None, Some(Ended { panel, on_deny, standing })) => (panel, *on_deny, Some(standing)),
+            (None, None) => return Err(Refusal::UnknownHold),
+        };
+        panel.admits(answer)?;
+        let Some(standing) = standing.cloned() else { return Ok(None) };
+        if matches!(standing.state, End::Expired | End::Withdrawn) {
+            Err(Refusal::Over(standing))
+        } else if self.is_deciding(answer.hold) {
+            Err(Refusal::NotRecorded)
+        } else if answer.word.decision(on_deny) == standing.decision {
+            Ok(Some(standing))
+        } else {
+            Err(Refusal::Conflict(standing))
+        }
+    }
+
+    /// Where an answer becomes a decision.
+    fn decide(&mut self, now: Timestamp, answer: Answer, ticket: Ticket) -> Vec<Effect> {
+        let Some(live) = self.live.get_mut(&answer.hold) else { return vec![] };
+        let decision = answer.word.decision(live.hold.on_deny);
+        let state = if decision == Decision::Approve { End::Approved } else { End::Denied };
+        live.settle(now, state, decision, Some((answer, Some(ticket))))
+    }
+
+    fn expire(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+        let Some(live) = self.live.get_mut(&id) else { return vec![] };
+        live.settle(now, End::Expired, live.hold.on_timeout, None)
+    }
+
+    fn deny(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+        let Some(live) = self.live.get_mut(&id) else { return vec![] };
+        live.settle(now, End::Denied, live.hold.on_deny, None)
+    }
+
+    fn is_late(&self, now: Timestamp, id: HoldId) -> bool {
+        let late = |live: &Live| matches!(live.state, State::Pending) && now >= live.hold.deadline;
+        self.live.get(&id).is_some_and(late)
+    }
+
+    fn is_deciding(&self, id: HoldId) -> bool {
+        self.live.get(&id).is_some_and(|live| matches!(live.state, State::Deciding { .. }))
+    }
+
+    fn tick(&mut self, now: Timestamp) -> Vec<Effect> {
+        let late: Vec<_> = self.live.keys().copied().filter(|id| self.is_late(now, *id)).collect();
+        late.into_iter().flat_map(|id| self.expire(now, id)).collect()
+    }
+
+    fn close(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.closing = true;
+        let open: Vec<_> = self.pending().map(|hold| hold.id).collect();
+        open.into_iter().flat_map(|id| self.deny(now, id)).collect()
+    }
+
+    fn recorded(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+        let mut effects = if self.is_approved_late(now, id) { self.revoke(now, id) } else { self.carry_out(id) };
+        if self.untold > 0 {
+            let reason = "a denial could not be recorded";
+            effects.push(record(now, Event::Lost { count: std::mem::take(&mut self.untold), reason }));
+        }
+        effects
+    }
+
+    fn is_approved_late(&self, now: Timestamp, id: HoldId) -> bool {
+        self.live.get(&id).is_some_and(|live| {
+            let approved = live.state.standing().is_some_and(|it| it.decision == Decision::Approve);
+            approved && now >= live.hold.deadline && matches!(live.state, State::Deciding { .. })
+        })
+    }
+
+    /// An approval that took too long to record is late.
+    fn revoke(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+        let waiting = self.live.get(&id).and_then(|live| live.state.ticket());
+        let mut effects = self.expire(now, id);
+        effects.extend(waiting.and_then(|ticket| self.over(id, ticket)));
+        effects
+    }
+
+    /// Tells the sender of an answer how the hold ended meanwhile.
+    fn over(&self, id: HoldId, ticket: Ticket) -> Option<Effect> {
+        let standing = self.live.get(&id)?.state.standing()?.clone();
+        Some(Effect::Reply { ticket, result: Err(Refusal::Over(standing)) })
+    }
+
+    /// The decision is on record, or does not have to be.
+    fn carry_out(&mut self, id: HoldId) -> Vec<Effect> {
+        let Some(live) = self.live.get_mut(&id) else { return vec![] };
+        let State::Deciding { standing, ticket } = live.state.clone() else { return vec![] };
+        live.state = State::Decided { standing: standing.clone(), passed: false };
+        let told = tell(&live.hold, &standing);
+        let mut effects = vec![Effect::Decide { hold: id, decision: standing.decision }];
+        let result = Ok(Outcome::Accepted(standing));
+        effects.extend(ticket.map(|ticket| Effect::Reply { ticket, result }));
+        effects.push(told);
+        effects
+    }
+
+    fn record_failed(&mut self, id: HoldId) -> Vec<Effect> {
+        if let Some(Live { state, .. }) = self.live.get_mut(&id)
+            && let State::Deciding { standing: Standing { decision: Decision::Approve, .. }, ticket } = *state
+        {
+            *state = State::Pending;
+            let result = Err(Refusal::NotRecorded);
+            return ticket.map(|ticket| Effect::Reply { ticket, result }).into_iter().collect();
+        }
+        self.unrecorded += 1;
+        self.untold += 1;
+        self.carry_out(id)
+    }
+}
+
+impl Live {
+    /// Begins to decide: nothing follows before that is on record.
+    fn settle(
+        &mut self,
+        now: Timestamp,
+        state: End,
+        decision: Decision,
+        answer: Option<(Answer, Option<Ticket>)>,
+    ) -> Vec<Effect> {
+        let (answer, ticket) = answer.unzip();
+        let standing = self.standing(state, decision, answer.as_ref());
+        self.state = State::Deciding { standing, ticket: ticket.flatten() };
+        let (hold, digest) = (self.hold.id, self.hold.digest.clone());
+        vec![record(now, Event::Decided(Decided { hold, digest, state, decision, answer }))]
+    }
+
+    fn standing(&self, state: End, decision: Decision, answer: Option<&Answer>) -> Standing {
+        Standing { hold: self.hold.id, state, decision, by: answer.map(|answer| answer.who.clone()) }
+    }
+}
+
+impl State {
+    fn standing(&self) -> Option<&Standing> {
+        match self {
+            Self::Pending => None,
+            Self::Deciding { standing, .. } | Self::Decided { standing, .. } => Some(standing),
+        }
+    }
+
+    fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Deciding { ticket, .. } => *ticket,
+            Self::Pending | Self::Decided { .. } => None,
+        }
+    }
+}
+
+/// What an agent before this one decided: what the kernel has counts, the record knows by whom.
+fn inherited(id: HoldId, kernel: Option<Decision>, recorded: Option<Recorded>) -> Option<Standing> {
+    let decision = kernel.or(recorded.as_ref().map(|it| it.decision))?;
+    let recorded = recorded.filter(|it| it.decision == decision);
+    let state = recorded.as_ref().map_or(end(decision), |it| it.state);
+    Some(Standing { hold: id, state, decision, by: recorded.and_then(|it| it.by) })
+}
+
+fn end(decision: Decision) -> End {
+    match decision {
+        Decision::Approve => End::Approved,
+        Decision::Fail | Decision::Kill => End::Denied,
+        Decision::Withdraw => End::Withdrawn,
+    }
+}
+
+fn record(time: Timestamp, event: Event) -> Effect {
+    Effect::Record(Entry { time, event })
+}
+
+fn tell(hold: &Hold, standing: &Standing) -> Effect {
+    Effect::Tell { hold: Box::new(hold.clone()), standing: standing.clone() }
+}
+
+#[cfg(test)]
+mod tests;

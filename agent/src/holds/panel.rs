@@ -1,0 +1,53 @@
+//! Who may answer a hold, and what the answer has to name.
+
+use crate::request::{Answer, Digest, Hold, Proof, Refusal};
+
+/// What is kept of a hold to judge answers by, also when the rest is forgotten.
+#[derive(Clone, Debug)]
+pub(super) struct Panel {
+    digest: Digest,
+    group: String,
+    members: Vec<String>,
+    /// User ids of the requester: who runs the process, who launched the tree.
+    uids: [u32; 2],
+    /// Their names, where they have any.
+    names: Vec<String>,
+}
+
+impl Panel {
+    pub(super) fn of(hold: &Hold) -> Self {
+        Self {
+            digest: hold.digest.clone(),
+            group: hold.reviewers.clone(),
+            members: hold.members.clone(),
+            uids: [hold.request.uid, hold.request.launcher],
+            names: hold.user.iter().chain(&hold.launcher_name).cloned().collect(),
+        }
+    }
+
+    /// Whether `answer` is about what is held and comes from a reviewer whom the rule names and who is not
+    /// the requester.
+    pub(super) fn admits(&self, answer: &Answer) -> Result<(), Refusal> {
+        if answer.digest != self.digest {
+            Err(Refusal::WrongDigest)
+        } else if self.is_requester(answer) {
+            Err(Refusal::Requester)
+        } else if self.members.contains(&answer.who) && self.is_asked_by(&answer.proof) {
+            Ok(())
+        } else {
+            Err(Refusal::NotNamed)
+        }
+    }
+
+    fn is_requester(&self, answer: &Answer) -> bool {
+        let by_uid = matches!(answer.proof, Proof::Local { uid } if self.uids.contains(&uid));
+        by_uid || self.names.contains(&answer.who)
+    }
+
+    fn is_asked_by(&self, proof: &Proof) -> bool {
+        match proof {
+            Proof::Webhook { asks, .. } => asks.contains(&self.group),
+            Proof::Local { .. } => true,
+        }
+    }
+}

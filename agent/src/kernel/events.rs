@@ -1,0 +1,213 @@
+//! From the kernel's bytes to what the agent works with. Integers are checked before they become anything else.
+
+use std::{
+    ffi::OsStr,
+    net::{IpAddr, Ipv6Addr},
+    os::unix::ffi::OsStrExt,
+};
+
+use holdpoint_common::{
+    event::{Bell, Kind, Reason, Report},
+    pending::{Pending, hook},
+    request::{Class, Facts, Operation as Kernel},
+    tables::CANARY,
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    policy::{Mounts, Policy},
+    request::{Object, Operation, Request},
+    user,
+};
+
+/// What the kernel says, checked.
+#[derive(Debug)]
+pub enum Event {
+    /// Something happened to a hold or a tree.
+    Bell {
+        /// What.
+        kind: Kind,
+        /// The hold; for [`Kind::Enrolled`] the tree.
+        id: u64,
+        /// The process.
+        pid: u32,
+    },
+    /// A request is over.
+    Report {
+        /// How.
+        kind: Kind,
+        /// Why it was not held, for [`Kind::NotHeld`].
+        reason: Option<Reason>,
+        /// Who and what.
+        facts: Box<Facts>,
+    },
+}
+
+/// One entry of the ring buffer; `None` if it makes no sense.
+pub(super) fn parse(bytes: &[u8]) -> Option<Event> {
+    if bytes.len() == size_of::<Bell>() {
+        let bell: Bell = copy(bytes)?;
+        return Some(Event::Bell { kind: Kind::try_from(bell.kind).ok()?, id: bell.id, pid: bell.tgid });
+    }
+    let report: Report = copy(bytes)?;
+    Some(Event::Report {
+        kind: Kind::try_from(report.kind).ok()?,
+        reason: Reason::try_from(report.reason).ok(),
+        facts: Box::new(report.facts),
+    })
+}
+
+/// A record of the contract out of the bytes that the kernel wrote.
+#[expect(unsafe_code, reason = "bytes of the ring buffer become a record")]
+fn copy<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
+    // SAFETY: `Pod` promises that every byte pattern is a valid T, and the length is checked; the source need
+    // not be aligned.
+    (bytes.len() == size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// Turns facts into requests: what numbers mean under a policy, on this host, at its clock.
+pub struct Reader<'a> {
+    /// The policy in whose revision subject and rule count.
+    pub policy: &'a Policy,
+    /// For showing where a file system is mounted.
+    pub mounts: &'a Mounts,
+    /// The moment at which `CLOCK_BOOTTIME` was zero.
+    pub boot: Timestamp,
+}
+
+impl Reader<'_> {
+    /// The moment of `nanoseconds` on `CLOCK_BOOTTIME`.
+    pub fn moment(&self, nanoseconds: u64) -> Timestamp {
+        let since = SignedDuration::from_nanos(i64::try_from(nanoseconds).unwrap_or(i64::MAX));
+        self.boot.saturating_add(since).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The request of a hold.
+    pub fn held(&self, pending: &Pending) -> Option<Request> {
+        let strings = (&pending.strings.filename, &pending.strings.arguments);
+        let filename = strings.0.get(..pending.strings.filename_length as usize)?;
+        let arguments = strings.1.get(..pending.strings.length as usize)?;
+        self.request(&pending.facts, pending.hook == hook::CREATE, filename, arguments)
+    }
+
+    /// The request of a report. An exec's arguments are not in it.
+    pub fn reported(&self, facts: &Facts) -> Option<Request> {
+        let created = facts.binding.access & Class::Create.bit() != 0;
+        self.request(facts, created, &[], &[])
+    }
+
+    fn request(&self, facts: &Facts, created: bool, filename: &[u8], arguments: &[u8]) -> Option<Request> {
+        let what = match Kernel::try_from(facts.operation).ok()? {
+            Kernel::Exec => Operation::Exec {
+                path: self.path(facts),
+                filename: text(filename.strip_suffix(b"\0").unwrap_or(filename)),
+                argv: split(arguments),
+                object: object(facts),
+            },
+            Kernel::Open => Operation::Open {
+                path: self.path(facts),
+                access: Class::ALL.iter().filter(|c| facts.binding.access & c.bit() != 0).map(|c| c.word()).collect(),
+                flags: facts.binding.flags,
+                object: object(facts),
+                owner: (!created).then(|| user::name(facts.owner)),
+                mode: (!created).then_some(facts.mode & 0o7777),
+                size: (!created).then_some(facts.size),
+            },
+            Kernel::Connect => Operation::Connect {
+                address: address(facts.binding.address),
+                port: u16::try_from(facts.binding.port).ok()?,
+                protocol: protocol(facts.binding.protocol),
+            },
+        };
+        let rule = self.policy.rule(facts.rule);
+        Some(Request {
+            tree: format!("{:016x}", facts.tree),
+            subject: self.subject(facts.subject),
+            rule: rule.map(|rule| rule.name.clone()),
+            why: rule.and_then(|rule| rule.why.clone()),
+            policy: self.policy.revision().to_owned(),
+            what,
+            pid: facts.tgid,
+            tid: facts.tid,
+            started: facts.started,
+            uid: facts.uid,
+            gid: facts.gid,
+            launcher: facts.launcher,
+            at: self.moment(facts.at),
+        })
+    }
+
+    /// The name behind the kernel's number of a subject.
+    pub fn subject(&self, number: u32) -> String {
+        match self.policy.subject(number) {
+            Some(subject) => subject.name.clone(),
+            None if number == CANARY => "(canary)".to_owned(),
+            None => format!("(unknown subject {number})"),
+        }
+    }
+
+    /// The path as this host shows it: where the file system is mounted, then the names that the kernel walked.
+    fn path(&self, facts: &Facts) -> String {
+        let used = facts.path.get(..facts.path_length as usize).unwrap_or_default();
+        let mut names: Vec<&OsStr> = split_bytes(used).map(OsStr::from_bytes).collect();
+        names.reverse();
+        if facts.path_cut != 0 {
+            return format!("…/{}", names.join(OsStr::new("/")).to_string_lossy());
+        }
+        self.mounts.shown(facts.binding.device, &names).to_string_lossy().into_owned()
+    }
+}
+
+fn object(facts: &Facts) -> Object {
+    Object { device: facts.binding.device, inode: facts.binding.inode }
+}
+
+/// IPv4-mapped addresses as IPv4.
+fn address(bytes: [u8; 16]) -> IpAddr {
+    Ipv6Addr::from(bytes).to_canonical()
+}
+
+/// `IPPROTO_*` by its usual name.
+fn protocol(number: u32) -> String {
+    match number {
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        132 => "sctp".to_owned(),
+        262 => "mptcp".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// NUL-terminated strings.
+fn split(bytes: &[u8]) -> Vec<String> {
+    split_bytes(bytes).map(text).collect()
+}
+
+fn split_bytes(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|byte| *byte == 0).map(|string| string.strip_suffix(b"\0").unwrap_or(string))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_arguments_are_kept() {
+        assert_eq!(split(b"sh\0\0-c\0"), ["sh", "", "-c"]);
+    }
+
+    #[test]
+    fn an_ipv4_destination_is_shown_as_one() {
+        let mapped = "::ffff:192.0.2.1".parse::<Ipv6Addr>().unwrap();
+        assert_eq!(address(mapped.octets()).to_string(), "192.0.2.1");
+    }
+
+    #[test]
+    fn bytes_of_another_length_are_no_event() {
+        assert!(parse(&[0; 7]).is_none());
+    }
+}

@@ -1,0 +1,190 @@
+//! The agent's side of the border: the maps, as typed operations. Nothing else in the agent knows aya.
+
+mod btf;
+mod events;
+mod programs;
+mod symbols;
+mod tables;
+
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, RingBuf};
+use holdpoint_common::{
+    decision::{Decision, DecisionRecord},
+    event::Reason,
+    pending::Pending,
+    task::{Enrolment, Switches, Task},
+};
+
+pub use self::{
+    events::{Event, Reader},
+    programs::{HOOKS, Pins},
+};
+use crate::request::HoldId;
+
+/// The maps of the attached programs.
+pub struct Kernel {
+    tasks: HashMap<MapData, u64, Task>,
+    enrolments: HashMap<MapData, u32, Enrolment>,
+    pending: HashMap<MapData, u64, Pending>,
+    decisions: HashMap<MapData, u64, DecisionRecord>,
+    switches: Array<MapData, Switches>,
+    counters: Array<MapData, u64>,
+    tables: tables::Maps,
+}
+
+/// The kernel's reports. [`AsRawFd`] for waiting until there are some.
+pub struct Events(RingBuf<MapData>);
+
+/// One governed thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Governed {
+    /// Its process.
+    pub pid: u32,
+    /// Its tree.
+    pub tree: u64,
+    /// Its subject.
+    pub subject: u32,
+    /// Who launched the tree.
+    pub launcher: u32,
+}
+
+impl Kernel {
+    /// Attaches the programs, or adopts them if they are attached, and opens their maps. Needs root.
+    pub fn open(pins: &Path) -> Result<(Self, Events)> {
+        let mut maps: std::collections::HashMap<_, _> = Pins::new(pins).ensure()?.into_iter().collect();
+        let mut take = |name: &str| maps.remove(name).with_context(|| format!("the programs have no map {name}"));
+        let events = Events(typed("EVENTS", take("EVENTS")?)?);
+        let kernel = Self {
+            tasks: typed("TASKS", take("TASKS")?)?,
+            enrolments: typed("ENROLMENTS", take("ENROLMENTS")?)?,
+            pending: typed("PENDING", take("PENDING")?)?,
+            decisions: typed("DECISIONS", take("DECISIONS")?)?,
+            switches: typed("SWITCHES", take("SWITCHES")?)?,
+            counters: typed("COUNTERS", take("COUNTERS")?)?,
+            tables: tables::Maps {
+                roots: typed("ROOTS", take("ROOTS")?)?,
+                edges: typed("EDGES", take("EDGES")?)?,
+                names: typed("NAMES", take("NAMES")?)?,
+                addresses: typed("ADDRESSES", take("ADDRESSES")?)?,
+                rules: typed("RULES", take("RULES")?)?,
+            },
+        };
+        Ok((kernel, events))
+    }
+
+    /// All holds that the kernel has: the truth, whatever events were lost.
+    pub fn pending(&self) -> Result<Vec<Pending>> {
+        let mut holds = Vec::new();
+        for id in self.pending.keys() {
+            holds.extend(self.hold(HoldId(id.context("cannot list the pending holds")?))?);
+        }
+        Ok(holds)
+    }
+
+    /// One hold, if it is still there and complete.
+    pub fn hold(&self, id: HoldId) -> Result<Option<Pending>> {
+        let found = found(self.pending.get(&id.0, 0)).context("cannot read a pending hold")?;
+        Ok(found.filter(|pending| pending.ready == 1))
+    }
+
+    /// What was decided about a hold, if anything. What cannot be understood kills, as in the kernel.
+    pub fn decided(&self, id: HoldId) -> Result<Option<Decision>> {
+        let record = found(self.decisions.get(&id.0, 0)).context("cannot read a decision")?;
+        Ok(record.map(|record| Decision::try_from(record.decision).unwrap_or(Decision::Kill)))
+    }
+
+    /// Writes the decision; the held call meets it when it is executed again.
+    pub fn decide(&mut self, id: HoldId, decision: Decision) -> Result<()> {
+        let record = DecisionRecord { decision: decision as u32, reserved: 0 };
+        self.decisions.insert(id.0, record, 0).with_context(|| format!("cannot write the decision on {id}"))
+    }
+
+    /// Removes what is left of a hold whose thread is gone or has moved on.
+    pub fn forget(&mut self, id: HoldId) {
+        // Either may be gone already: the kernel removes them too.
+        let _ = self.pending.remove(&id.0);
+        let _ = self.decisions.remove(&id.0);
+    }
+
+    /// Offers process `pid` to become governed at its next exec.
+    pub fn offer(&mut self, pid: u32, enrolment: Enrolment) -> Result<()> {
+        self.enrolments.insert(pid, enrolment, 0).with_context(|| format!("cannot offer enrolment to process {pid}"))
+    }
+
+    /// Ends the offer to `pid`; true if it was taken.
+    pub fn end_offer(&mut self, pid: u32) -> bool {
+        let taken = self.enrolments.get(&pid, 0).is_ok_and(|offer| offer.taken == 1);
+        let _ = self.enrolments.remove(&pid);
+        taken
+    }
+
+    /// All governed threads.
+    pub fn governed(&self) -> Vec<Governed> {
+        let tasks = self.tasks.iter().flatten();
+        tasks.map(|(_, t)| Governed { pid: t.tgid, tree: t.tree, subject: t.subject, launcher: t.launcher }).collect()
+    }
+
+    /// How process `pid` is governed, if it is.
+    pub fn governed_process(&self, pid: u32) -> Option<Governed> {
+        self.governed().into_iter().find(|governed| governed.pid == pid)
+    }
+
+    /// The switches in force.
+    pub fn switches(&self) -> Result<Switches> {
+        self.switches.get(&0, 0).context("cannot read the switches")
+    }
+
+    /// Sets the switches.
+    pub fn set_switches(&mut self, switches: Switches) -> Result<()> {
+        self.switches.set(0, switches, 0).context("cannot write the switches")
+    }
+
+    /// What was refused or lost, by reason.
+    pub fn counters(&self) -> Result<Vec<(Reason, u64)>> {
+        let count = |reason: Reason| self.counters.get(&(reason as u32), 0).map(|count| (reason, count));
+        Reason::ALL.into_iter().map(count).collect::<Result<_, _>>().context("cannot read the counters")
+    }
+
+    /// Writes the tables of a policy beside those in force: nothing changes until the switches name their revision.
+    pub fn write_tables(&mut self, tables: &crate::policy::Tables) -> Result<()> {
+        self.tables.write(tables)
+    }
+
+    /// Removes all tables but `keep`.
+    pub fn remove_tables_except(&mut self, keep: &crate::policy::Tables) -> Result<()> {
+        self.tables.remove_except(keep)
+    }
+}
+
+impl Events {
+    /// The next event, if there is one.
+    pub fn next(&mut self) -> Option<Event> {
+        events::parse(&self.0.next()?)
+    }
+}
+
+impl AsRawFd for Events {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+fn typed<T: TryFrom<Map, Error = MapError>>(name: &str, map: Map) -> Result<T> {
+    T::try_from(map).with_context(|| format!("the pinned map {name} has another shape; detach and start again"))
+}
+
+/// A missing key is not an error.
+fn found<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,193 @@
+//! Loading, attaching and pinning the programs, and taking them off again.
+//!
+//! Everything is pinned below one directory of the BPF file system, so that enforcement outlives the agent:
+//! `maps/` holds the maps, `links/<object>/` one link per program, where `<object>` is the digest of the compiled
+//! programs. An agent that finds its own links adopts them. One that was upgraded attaches its programs beside the
+//! old ones on the same maps and then removes the old links: there is no moment without a gate.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Map, MapData},
+    programs::{BtfTracePoint, FEntry, Lsm, Program, links::FdLink},
+};
+use holdpoint_common::{CONTRACT, pod::MAPS};
+use sha2::{Digest as _, Sha256};
+
+use super::{btf, symbols};
+use crate::request::hexadecimal;
+
+/// The compiled programs, made by `build.rs`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/holdpoint-ebpf"));
+
+/// Each program: its name, and what it attaches to.
+const PROGRAMS: [(&str, Attach); 11] = [
+    ("inherit", Attach::Lsm("task_alloc")),
+    ("named", Attach::Tracepoint("sched_process_fork")),
+    ("forget", Attach::Lsm("task_free")),
+    ("interrupted", Attach::Function("arch_do_signal_or_restart")),
+    ("delivered", Attach::Tracepoint("signal_deliver")),
+    ("exec", Attach::Lsm("bprm_creds_for_exec")),
+    ("open", Attach::Lsm("file_open")),
+    ("create", Attach::Lsm("path_mknod")),
+    ("truncate", Attach::Lsm("path_truncate")),
+    ("connect", Attach::Lsm("socket_connect")),
+    ("reach_control", Attach::Lsm("unix_stream_connect")),
+];
+
+/// The hooks that guard actions: each is proven by the canary.
+pub const HOOKS: [&str; 5] = ["bprm_creds_for_exec", "file_open", "path_mknod", "path_truncate", "socket_connect"];
+
+#[derive(Clone, Copy)]
+enum Attach {
+    Lsm(&'static str),
+    Function(&'static str),
+    Tracepoint(&'static str),
+}
+
+/// Where things are pinned.
+pub struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    /// Pins below `root`, a directory on a BPF file system (usually `/sys/fs/bpf/holdpoint`).
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    fn maps(&self) -> PathBuf {
+        self.root.join(format!("maps-{CONTRACT}"))
+    }
+
+    fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    /// Whether any program is attached by a pin here.
+    pub fn attached(&self) -> bool {
+        directories(&self.links()).is_ok_and(|objects| !objects.is_empty())
+    }
+
+    /// Makes sure that this agent's programs are attached, and gives the maps that they work on.
+    pub fn ensure(&self) -> Result<Vec<(&'static str, Map)>> {
+        self.refuse_other_contracts()?;
+        fs::create_dir_all(self.maps()).with_context(|| {
+            format!("cannot create {}: is a BPF file system mounted there, and is this root?", self.maps().display())
+        })?;
+        let own = self.links().join(object_digest());
+        if !PROGRAMS.iter().all(|(name, _)| own.join(name).exists()) {
+            // What a crash left half attached goes first; the links of another object stay until ours are on.
+            remove_tree(&own)?;
+            self.attach(&own)?;
+        }
+        for other in directories(&self.links())? {
+            if other != own {
+                remove_tree(&other)?;
+            }
+        }
+        MAPS.iter().map(|name| Ok((*name, self.open_map(name)?))).collect()
+    }
+
+    /// Takes everything off. Whatever is held at this moment would go through: see the daemon's detach.
+    pub fn remove(&self) -> Result<()> {
+        remove_tree(&self.links())?;
+        remove_tree(&self.maps())?;
+        remove_tree(&self.root)
+    }
+
+    /// Maps of another contract cannot be read, and a second set of programs would hold everything twice.
+    fn refuse_other_contracts(&self) -> Result<()> {
+        for entry in directories(&self.root)? {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("maps-") && entry != self.maps() {
+                bail!(
+                    "{} was pinned by an incompatible version of holdpoint: run that version's `holdpoint detach` first",
+                    entry.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn open_map(&self, name: &str) -> Result<Map> {
+        let path = self.maps().join(name);
+        let data =
+            MapData::from_pin(&path).with_context(|| format!("cannot open the pinned map {}", path.display()))?;
+        Map::from_map_data(data).with_context(|| format!("{} is not a map that this agent knows", path.display()))
+    }
+
+    fn attach(&self, links: &Path) -> Result<()> {
+        let mut ebpf = self.load()?;
+        let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
+        fs::create_dir_all(links).with_context(|| format!("cannot create {}", links.display()))?;
+        for (name, attach) in PROGRAMS {
+            let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+            attach_one(program, attach, &btf)
+                .and_then(|link| Ok(link.pin(links.join(name))?))
+                .with_context(|| format!("cannot attach the program \"{name}\" to this kernel"))?;
+        }
+        Ok(())
+    }
+
+    fn load(&self) -> Result<Ebpf> {
+        let (layout, symbols) = (btf::running_layout()?, symbols::running_symbols()?);
+        let mut loader = EbpfLoader::new();
+        loader.override_global("LAYOUT", &layout, true).override_global("SYMBOLS", &symbols, true);
+        for name in MAPS {
+            loader.map_pin_path(name, self.maps().join(name));
+        }
+        loader.load(OBJECT).context("cannot create the maps")
+    }
+}
+
+fn attach_one(program: &mut Program, attach: Attach, btf: &Btf) -> Result<FdLink> {
+    Ok(match attach {
+        Attach::Lsm(hook) => {
+            let program: &mut Lsm = program.try_into()?;
+            program.load(hook, btf)?;
+            let link = program.attach()?;
+            program.take_link(link)?.into()
+        }
+        Attach::Function(function) => {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(function, btf)?;
+            let link = program.attach()?;
+            program.take_link(link)?.into()
+        }
+        Attach::Tracepoint(name) => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(name, btf)?;
+            let link = program.attach()?;
+            program.take_link(link)?.into()
+        }
+    })
+}
+
+/// Names this build of the programs.
+fn object_digest() -> String {
+    hexadecimal(&Sha256::digest(OBJECT)[..8])
+}
+
+fn directories(parent: &Path) -> Result<Vec<PathBuf>> {
+    match fs::read_dir(parent) {
+        Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot list {}", parent.display())),
+    }
+}
+
+fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,71 @@
+//! Writing a compiled policy to the kernel's maps, beside the one in force.
+
+use anyhow::{Context, Result};
+use aya::{
+    Pod,
+    maps::{
+        HashMap, MapData,
+        lpm_trie::{Key, LpmTrie},
+    },
+};
+use holdpoint_common::tables::{AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey};
+
+use crate::policy::Tables;
+
+/// The policy's maps.
+pub(super) struct Maps {
+    pub roots: HashMap<MapData, RootKey, Node>,
+    pub edges: HashMap<MapData, EdgeKey, Node>,
+    pub names: HashMap<MapData, NameKey, Marks>,
+    pub addresses: LpmTrie<MapData, AddressKey, Ports>,
+    pub rules: HashMap<MapData, RuleKey, Consequence>,
+}
+
+impl Maps {
+    /// Writes every row. The kernel looks at none of them before the switches name their revision.
+    pub fn write(&mut self, tables: &Tables) -> Result<()> {
+        write("roots", &mut self.roots, &tables.roots)?;
+        write("edges", &mut self.edges, &tables.edges)?;
+        write("names", &mut self.names, &tables.names)?;
+        write("rules", &mut self.rules, &tables.rules)?;
+        for ((bits, key), ports) in &tables.addresses {
+            self.addresses.insert(&Key::new(*bits, *key), ports, 0).context("cannot write the policy's addresses")?;
+        }
+        Ok(())
+    }
+
+    /// Removes every row that is not in `keep`.
+    pub fn remove_except(&mut self, keep: &Tables) -> Result<()> {
+        remove(&mut self.roots, |key| keep.roots.contains_key(key))?;
+        remove(&mut self.edges, |key| keep.edges.contains_key(key))?;
+        remove(&mut self.names, |key| keep.names.contains_key(key))?;
+        remove(&mut self.rules, |key| keep.rules.contains_key(key))?;
+        let keys: Vec<_> =
+            self.addresses.keys().collect::<Result<_, _>>().context("cannot list the policy's addresses")?;
+        for key in keys {
+            if !keep.addresses.contains_key(&(key.prefix_len(), key.data())) {
+                self.addresses.remove(&key).context("cannot remove an old policy's address")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write<K: Pod, V: Pod>(
+    what: &str,
+    map: &mut HashMap<MapData, K, V>,
+    rows: &std::collections::BTreeMap<K, V>,
+) -> Result<()> {
+    for (key, value) in rows {
+        map.insert(key, value, 0).with_context(|| format!("cannot write the policy's {what}"))?;
+    }
+    Ok(())
+}
+
+fn remove<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, keep: impl Fn(&K) -> bool) -> Result<()> {
+    let keys: Vec<K> = map.keys().collect::<Result<_, _>>().context("cannot list an old policy's rows")?;
+    for key in keys.iter().filter(|key| !keep(key)) {
+        map.remove(key).context("cannot remove an old policy's row")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Holdpoint: action-level approvals for AI agents, in the operating system.
+
+mod approval;
+mod canary;
+mod cli;
+mod config;
+mod daemon;
+mod holds;
+mod kernel;
+mod policy;
+mod process;
+mod record;
+mod request;
+mod run;
+mod sockets;
+mod user;
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::Parser;
+use cli::{Cli, PolicyVerb, Verb};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.verb {
+        Verb::Agent(args) => {
+            log();
+            daemon::main(&cli.run_dir, &args)
+        }
+        Verb::Policy(PolicyVerb::Check { files, json }) => policy::check(&files, json),
+        Verb::Control(verb) => cli::control(&cli.run_dir, &verb),
+        Verb::Run(verb) => run::main(&cli.run_dir, verb),
+        Verb::Canary => canary::main(&cli.run_dir),
+        Verb::CanaryGoverned => canary::governed(&cli.run_dir),
+    }
+}
+
+/// To standard error, which systemd takes to the journal; `RUST_LOG` chooses what.
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}

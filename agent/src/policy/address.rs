@@ -1,0 +1,116 @@
+//! Address blocks and ports. An IPv4 address is its IPv4-mapped IPv6 address throughout, as in the kernel
+//! tables; so `any` is `::/0` and one order of prefixes holds all.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
+};
+
+use ipnet::{IpNet, Ipv6Net};
+
+use super::problem::Flaw;
+
+/// Where IPv4 lives in IPv6: `::ffff:0:0/96`.
+const MAPPED: Block = Block(Ipv6Net::new_assert(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), 96));
+
+/// Addresses with a common beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Block(Ipv6Net);
+
+impl Block {
+    /// Every address.
+    pub const ANY: Self = Self(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0));
+
+    /// The block that `text` spells: `any`, an address, or an address and a prefix length.
+    pub fn parse(text: &str) -> Result<Self, Flaw> {
+        if text == "any" {
+            return Ok(Self::ANY);
+        }
+        let network = match text.parse() {
+            Ok(network) => network,
+            Err(_) => IpNet::from(text.parse::<IpAddr>().map_err(|_| not_an_address(text))?),
+        };
+        if network.trunc() != network {
+            return Err(Flaw::new(
+                format!("{text:?} has address bits set after its prefix"),
+                format!("write \"{}\" for the block, \"{}\" for the address", network.trunc(), network.addr()),
+            ));
+        }
+        Self::of(network, text)
+    }
+
+    fn of(network: IpNet, text: &str) -> Result<Self, Flaw> {
+        let block = match network {
+            IpNet::V4(block) => Self(
+                Ipv6Net::new(block.addr().to_ipv6_mapped(), block.prefix_len() + 96).expect("a prefix of at most 128"),
+            ),
+            IpNet::V6(block) => Self(block),
+        };
+        if block != MAPPED && block.contains(MAPPED) {
+            return Err(Flaw::new(
+                format!("{text:?} holds every IPv4 address too, as ::ffff:0:0/96"),
+                "write \"any\" for every address, or \"2000::/3\" for global IPv6",
+            ));
+        }
+        Ok(block)
+    }
+
+    /// The block of this address alone.
+    pub fn only(address: IpAddr) -> Self {
+        Self(Ipv6Net::from(match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        }))
+    }
+
+    /// Whether all of `other` lies in this block.
+    pub fn contains(self, other: Self) -> bool {
+        self.0.contains(&other.0)
+    }
+
+    /// The first address, as bytes of the key.
+    pub fn octets(self) -> [u8; 16] {
+        self.0.addr().octets()
+    }
+
+    /// Length of the common beginning, in bits.
+    pub fn bits(self) -> u8 {
+        self.0.prefix_len()
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.addr().to_ipv4_mapped() {
+            _ if *self == Self::ANY => f.write_str("any"),
+            Some(address) if MAPPED.contains(*self) => write!(f, "{address}/{}", self.bits() - 96),
+            _ => write!(f, "{}", self.0),
+        }
+    }
+}
+
+fn not_an_address(text: &str) -> Flaw {
+    let remedy =
+        "write an address, a block such as \"10.0.0.0/8\" or \"fd00::/8\", or \"any\"; host names are not known here";
+    Flaw::new(format!("{text:?} is not an address"), remedy)
+}
+
+/// The range of ports that `text` spells: `8000-8999`, or one number.
+pub fn ports(text: &str) -> Result<RangeInclusive<u16>, Flaw> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        (Some(_), Some(_)) => {
+            Err(Flaw::new(format!("port range {text:?} runs backwards"), "write the lower port first"))
+        }
+        _ => Err(Flaw::new(
+            format!("{text:?} is not a port"),
+            "write a number from 0 to 65535, or a range such as \"8000-8999\"",
+        )),
+    }
+}
+
+fn number(text: &str) -> Option<u16> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}

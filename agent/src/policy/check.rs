@@ -1,0 +1,105 @@
+//! `holdpoint policy check FILE…`: judges files alone. Needs neither root nor a capable kernel.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use serde::Serialize;
+
+use super::{LoadError, Place, Places, Policy, compile, load};
+
+/// Exit code if a policy is refused.
+const REFUSED: u8 = 1;
+/// Exit code if a file could not be read, or none was named.
+const UNREADABLE: u8 = 2;
+
+/// Judges `files` and says so: good ones on the standard output, problems on the standard error, as JSON
+/// everything on the standard output, one object a line. 0: all good; 1: one is refused; 2: one cannot be read.
+pub fn check(files: &[PathBuf], json: bool) -> ExitCode {
+    let outcomes = files.iter().map(|file| {
+        let outcome = judge(file);
+        // A closed output changes nothing about the judgement.
+        let _ = if json { say_json(file, &outcome) } else { say(file, &outcome) };
+        code(&outcome)
+    });
+    ExitCode::from(outcomes.max().unwrap_or(UNREADABLE))
+}
+
+/// The policy in `file`, if it could be loaded on some host.
+pub fn judge(file: &Path) -> Result<Policy, LoadError> {
+    let policy = load(file)?;
+    match compile(&policy, 1, &OneFileSystem) {
+        Ok(_) => Ok(policy),
+        Err(problems) => Err(policy.refused(problems).into()),
+    }
+}
+
+fn code(outcome: &Result<Policy, LoadError>) -> u8 {
+    match outcome {
+        Ok(_) => 0,
+        Err(LoadError::Refused(_)) => REFUSED,
+        Err(LoadError::Unreadable { .. }) => UNREADABLE,
+    }
+}
+
+fn say(file: &Path, outcome: &Result<Policy, LoadError>) -> io::Result<()> {
+    match outcome {
+        Ok(policy) => {
+            let (subjects, rules) = (count(policy.subjects.len(), "subject"), count(policy.rules.len(), "rule"));
+            let file = file.display().to_string();
+            writeln!(io::stdout(), "{}: ok, {subjects}, {rules}, revision {}", file.escape_debug(), policy.revision())
+        }
+        Err(error) => {
+            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            writeln!(io::stderr(), "{}\n", error.rendered(colour))
+        }
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A good policy for machines.
+#[derive(Serialize)]
+struct Good<'a> {
+    file: String,
+    subjects: usize,
+    rules: usize,
+    revision: &'a str,
+}
+
+fn say_json(file: &Path, outcome: &Result<Policy, LoadError>) -> io::Result<()> {
+    match outcome {
+        Ok(policy) => line(&Good {
+            file: file.display().to_string(),
+            subjects: policy.subjects.len(),
+            rules: policy.rules.len(),
+            revision: policy.revision(),
+        }),
+        Err(error) => error.diagnostics().iter().try_for_each(line),
+    }
+}
+
+fn line(value: &impl Serialize) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", serde_json::to_string(value)?)
+}
+
+/// A host with one file system and no links: what a policy is judged on where no host is at hand.
+pub struct OneFileSystem;
+
+impl Places for OneFileSystem {
+    fn resolve(&self, path: &Path) -> Vec<Place> {
+        vec![Place { device: 1, components: path.iter().skip(1).map(Into::into).collect() }]
+    }
+
+    fn below(&self, path: &Path) -> Vec<Place> {
+        self.resolve(path)
+    }
+
+    fn devices(&self) -> Vec<u32> {
+        vec![1]
+    }
+}

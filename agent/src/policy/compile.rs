@@ -1,0 +1,177 @@
+//! From a policy to the tables that the kernel looks up. Pure: it asks [`Places`] where paths live.
+
+mod addresses;
+mod paths;
+mod trie;
+
+use std::{collections::BTreeMap, path::Path};
+
+use holdpoint_common::{
+    decision::Decision,
+    matcher,
+    tables::{
+        ADDRESS_HEAD_BITS, AddressKey, CANARY, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey,
+        Verdict,
+    },
+};
+
+use self::trie::Trie;
+use super::{
+    Place, Places, Policy, Rule,
+    pattern::can_be_spelled,
+    problem::{Problem, Span},
+};
+
+/// Most rows of each table that one revision can have. The kernel's maps must hold twice as many: the revision
+/// in force and the one that is about to be.
+pub mod limits {
+    /// Subjects.
+    pub const SUBJECTS: usize = 64;
+    /// Rules; the canary's is one more.
+    pub const RULES: usize = 1024;
+    /// Starts of tries: one for each subject and each file system that its rules name.
+    pub const ROOTS: usize = 8192;
+    /// Steps in tries.
+    pub const EDGES: usize = 32_768;
+    /// `**/name` patterns, for each subject.
+    pub const NAMES: usize = 4096;
+    /// Address blocks, for each subject.
+    pub const ADDRESSES: usize = 4096;
+}
+
+/// A compiled policy: what is written to the kernel's maps, row by row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Starts of tries.
+    pub roots: BTreeMap<RootKey, Node>,
+    /// Steps in them.
+    pub edges: BTreeMap<EdgeKey, Node>,
+    /// Rules on file names.
+    pub names: BTreeMap<NameKey, Marks>,
+    /// Rules on addresses, by length of the key's prefix in bits ([`ADDRESS_HEAD_BITS`] included).
+    pub addresses: BTreeMap<(u32, AddressKey), Ports>,
+    /// What follows from each rule. The last is the canary's.
+    pub rules: BTreeMap<RuleKey, Consequence>,
+}
+
+/// The tables of `policy` as revision number `revision`; its paths live where `places` says.
+pub fn compile(policy: &Policy, revision: u32, places: &dyn Places) -> Result<Tables, Vec<Problem>> {
+    let mut problems = too_many(policy);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut tables = Tables { rules: consequences(policy, revision), ..Tables::default() };
+    let mut trie = Trie::new(revision, &mut tables);
+    paths::compile(policy, places, &mut trie, &mut problems);
+    paths::enrol(policy, places, &mut trie, &mut problems);
+    addresses::compile(policy, revision, &mut tables, &mut problems);
+    problems.extend(overfull(&tables));
+    if problems.is_empty() { Ok(tables) } else { Err(problems) }
+}
+
+/// Index of the rule by which the canary's requests are denied: the one after the policy's own.
+fn canary_rule(policy: &Policy) -> u32 {
+    policy.rules.len().try_into().expect("fewer rules than limits::RULES")
+}
+
+/// Denies the start-up canary every access to `sites` and all that is in them, and every connection.
+pub fn add_canary(policy: &Policy, revision: u32, places: &dyn Places, sites: &[&Path], tables: &mut Tables) {
+    let mut trie = Trie::new(revision, tables);
+    for place in sites.iter().flat_map(|site| places.resolve(site)).filter(|place| can_be_spelled(&place.components)) {
+        let node = trie.node(CANARY, place.device, &paths::spelled(&place.components));
+        node.subtree = Marks { rule: [canary_rule(policy); Marks::SLOTS] };
+    }
+    let key = AddressKey { revision, subject: CANARY, address: [0; 16] };
+    tables.addresses.insert((ADDRESS_HEAD_BITS, key), addresses::all_ports(canary_rule(policy)));
+}
+
+fn consequences(policy: &Policy, revision: u32) -> BTreeMap<RuleKey, Consequence> {
+    let canary = Consequence { patience: 0, verdict: Verdict::Deny as u32, on_timeout: Decision::Fail as u32 };
+    let all = policy.rules.iter().map(consequence).chain([canary]);
+    (0..).zip(all).map(|(rule, consequence)| (RuleKey { revision, rule }, consequence)).collect()
+}
+
+fn consequence(rule: &Rule) -> Consequence {
+    let (patience, on_timeout) = match rule.terms() {
+        Some(terms) => (terms.timeout.as_nanos().try_into().unwrap_or(u64::MAX), terms.on_timeout),
+        None => (0, Decision::Fail),
+    };
+    Consequence { patience, verdict: rule.verdict() as u32, on_timeout: on_timeout as u32 }
+}
+
+fn too_many(policy: &Policy) -> Vec<Problem> {
+    let subject =
+        policy.subjects.get(limits::SUBJECTS).map(|subject| full(&subject.span, "subjects", limits::SUBJECTS));
+    let rule = policy.rules.get(limits::RULES).map(|rule| full(&rule.span, "rules", limits::RULES));
+    subject.into_iter().chain(rule).collect()
+}
+
+fn overfull(tables: &Tables) -> Vec<Problem> {
+    let counts = [
+        ("pairs of subject and file system", tables.roots.len(), limits::ROOTS),
+        ("steps of paths", tables.edges.len(), limits::EDGES),
+        ("file names", tables.names.len(), limits::NAMES),
+        ("address blocks", tables.addresses.len(), limits::ADDRESSES),
+    ];
+    let over = counts.into_iter().filter(|(_, count, limit)| count > limit);
+    over.map(|(what, _, limit)| full(&(0..0), what, limit)).collect()
+}
+
+fn full(span: &Span, what: &str, limit: usize) -> Problem {
+    let remedy = "write wider patterns, and rules for those subjects only that need them";
+    Problem::new(span.clone(), format!("the policy needs more than {limit} {what}"), remedy)
+}
+
+impl Tables {
+    /// The same tables with subjects by their numbers ([`super::Subject::number`]) in place of their indices: as the
+    /// kernel knows them.
+    #[must_use]
+    pub fn numbered(self, policy: &Policy) -> Self {
+        let number = |index: u32| policy.subjects.get(index as usize).map_or(index, super::Subject::number);
+        Self {
+            roots: self
+                .roots
+                .into_iter()
+                .map(|(key, row)| (RootKey { subject: number(key.subject), ..key }, row))
+                .collect(),
+            names: self
+                .names
+                .into_iter()
+                .map(|(key, row)| (NameKey { subject: number(key.subject), ..key }, row))
+                .collect(),
+            addresses: self
+                .addresses
+                .into_iter()
+                .map(|((bits, key), row)| ((bits, AddressKey { subject: number(key.subject), ..key }), row))
+                .collect(),
+            ..self
+        }
+    }
+}
+
+impl matcher::Tables for Tables {
+    fn root(&self, key: &RootKey) -> Option<&Node> {
+        self.roots.get(key)
+    }
+
+    fn edge(&self, key: &EdgeKey) -> Option<&Node> {
+        self.edges.get(key)
+    }
+
+    fn name(&self, key: &NameKey) -> Option<&Marks> {
+        self.names.get(key)
+    }
+
+    fn address(&self, key: &AddressKey) -> Option<&Ports> {
+        let address = u128::from_be_bytes(key.address);
+        (0..=128).rev().find_map(|bits| {
+            let kept = address & !u128::MAX.checked_shr(bits).unwrap_or(0);
+            self.addresses.get(&(ADDRESS_HEAD_BITS + bits, AddressKey { address: kept.to_be_bytes(), ..*key }))
+        })
+    }
+}
+
+/// A path within a file system, for messages.
+fn shown(place: &Place) -> String {
+    place.components.iter().map(|name| format!("/{}", name.display())).collect()
+}

@@ -1,0 +1,233 @@
+//! The policy: what its file can say, as plain data. No I/O.
+//!
+//! ```text
+//! file --load--> Source --parse--> Policy --compile(revision, places)--> Tables --> kernel maps
+//!                   `------------- Refusal: every problem found, with line, column and remedy
+//! ```
+//!
+//! Subjects and rules are numbered in the order of the file; those numbers are what the kernel tables and
+//! its reports carry. The first rule that matches wins; what no rule matches is allowed.
+
+mod address;
+mod check;
+mod compile;
+mod load;
+mod parse;
+mod pattern;
+mod places;
+mod problem;
+mod reach;
+mod section;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+use holdpoint_common::{decision::Decision, request::Class, tables::Verdict};
+use sha2::{Digest as _, Sha256};
+
+pub use self::{
+    address::Block,
+    check::check,
+    compile::{Tables, add_canary, compile},
+    load::{LoadError, load},
+    parse::parse,
+    pattern::Pattern,
+    places::{Mounts, Place, Places},
+    problem::{Problem, Refusal, Source, Span},
+};
+
+/// A policy that was read whole and found good.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Where it came from; problems found later ([`compile()`]) are shown in it.
+    pub source: Source,
+    /// Process trees that it governs.
+    pub subjects: Vec<Subject>,
+    /// Groups of reviewers and their members.
+    pub groups: BTreeMap<String, Vec<String>>,
+    /// The rules, in order of precedence.
+    pub rules: Vec<Rule>,
+    /// SHA-256 of the file, 64 hexadecimal digits.
+    pub digest: String,
+}
+
+/// A governed process tree, and what starts one. Each can also be started by `holdpoint run`.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its name.
+    pub name: String,
+    /// Files whose execution starts such a tree, as given to `execve(2)`.
+    pub exe: Vec<PathBuf>,
+    /// Control groups that are such a tree, with all below them.
+    pub cgroup: Vec<PathBuf>,
+    /// Its place in the source.
+    pub span: Span,
+}
+
+impl Subject {
+    /// The number by which the kernel knows the subject: made of its name, so that a governed tree keeps its
+    /// subject whatever the order in the next policy.
+    pub fn number(&self) -> u32 {
+        let digest = Sha256::digest(&self.name);
+        // Below the pseudo subjects of `holdpoint_common::tables`.
+        u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) >> 1
+    }
+}
+
+/// One line of policy.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// The reason for it, shown to whoever meets it.
+    pub why: Option<String>,
+    /// Indices of the subjects that it is for.
+    pub subjects: Vec<u32>,
+    /// What it matches.
+    pub when: When,
+    /// What follows.
+    pub then: Then,
+    /// Its place in the source.
+    pub span: Span,
+}
+
+/// Requests that a rule matches.
+#[derive(Clone, Debug)]
+pub enum When {
+    /// Opening a file.
+    Open {
+        /// One of these.
+        paths: Vec<Pattern>,
+        /// In at least one of these ways: a mask of [`Class`] bits.
+        access: u32,
+    },
+    /// Executing a file.
+    Exec {
+        /// One of these.
+        paths: Vec<Pattern>,
+    },
+    /// Connecting a socket.
+    Connect {
+        /// To an address in one of these blocks.
+        to: Vec<Block>,
+        /// At a port in one of these ranges.
+        ports: Vec<RangeInclusive<u16>>,
+    },
+}
+
+/// What follows when a rule matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It happens.
+    Allow,
+    /// It happens and is reported.
+    Audit,
+    /// It is parked until somebody decides.
+    Hold(Terms),
+    /// It fails with `EPERM`.
+    Deny,
+    /// It fails and the process is killed.
+    Kill,
+}
+
+/// The terms of a hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The group that is asked.
+    pub reviewers: String,
+    /// How long.
+    pub timeout: Duration,
+    /// What a denial does: [`Decision::Kill`] or [`Decision::Fail`].
+    pub on_deny: Decision,
+    /// What silence does, likewise.
+    pub on_timeout: Decision,
+}
+
+/// `holdpoint run` was not told which subject to start, and the policy does not have exactly one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the policy has {} subjects; choose one with --subject: {}", .0.len(), .0.join(", "))]
+pub struct NoDefaultSubject(pub Vec<String>);
+
+/// Hexadecimal digits of the digest that are shown as the policy's revision.
+const REVISION_DIGITS: usize = 16;
+
+impl Policy {
+    /// The policy's revision as people see it: the beginning of the file's digest.
+    pub fn revision(&self) -> &str {
+        &self.digest[..REVISION_DIGITS]
+    }
+
+    /// The rule with this index, as the kernel reports it.
+    pub fn rule(&self, index: u32) -> Option<&Rule> {
+        self.rules.get(index as usize)
+    }
+
+    /// The subject with this number, as the kernel reports it.
+    pub fn subject(&self, number: u32) -> Option<&Subject> {
+        self.subjects.iter().find(|subject| subject.number() == number)
+    }
+
+    /// The subject with this name.
+    pub fn subject_named(&self, name: &str) -> Option<&Subject> {
+        self.subjects.iter().find(|subject| subject.name == name)
+    }
+
+    /// The subject that `holdpoint run` starts unless told otherwise: the only one.
+    pub fn default_subject(&self) -> Result<&Subject, NoDefaultSubject> {
+        match self.subjects.as_slice() {
+            [only] => Ok(only),
+            _ => Err(NoDefaultSubject(self.subjects.iter().map(|subject| subject.name.clone()).collect())),
+        }
+    }
+
+    /// Who belongs to a group of reviewers; nobody if there is no such group.
+    pub fn members(&self, group: &str) -> &[String] {
+        self.groups.get(group).map_or(&[], Vec::as_slice)
+    }
+
+    /// The refusal of this policy for `problems` that came up after it was read.
+    pub fn refused(&self, problems: Vec<Problem>) -> Refusal {
+        Refusal::new(self.source.clone(), problems)
+    }
+}
+
+impl Rule {
+    /// What the rule says of a request that it matches.
+    pub fn verdict(&self) -> Verdict {
+        match self.then {
+            Then::Allow => Verdict::Allow,
+            Then::Audit => Verdict::Audit,
+            Then::Hold(_) => Verdict::Hold,
+            Then::Deny => Verdict::Deny,
+            Then::Kill => Verdict::Kill,
+        }
+    }
+
+    /// The terms of its holds, if it holds.
+    pub fn terms(&self) -> Option<&Terms> {
+        match &self.then {
+            Then::Hold(terms) => Some(terms),
+            _ => None,
+        }
+    }
+
+    /// Whether a request that it matches happens without anybody being asked.
+    pub fn lets_pass(&self) -> bool {
+        matches!(self.then, Then::Allow | Then::Audit)
+    }
+
+    /// Its path patterns with the access that they are for; none for a connect rule.
+    pub fn paths(&self) -> (&[Pattern], u32) {
+        match &self.when {
+            When::Open { paths, access } => (paths, *access),
+            When::Exec { paths } => (paths, Class::Exec.bit()),
+            When::Connect { .. } => (&[], 0),
+        }
+    }
+}
+
+/// The classes in a mask.
+pub fn classes(access: u32) -> impl Iterator<Item = Class> {
+    Class::ALL.into_iter().filter(move |class| access & class.bit() != 0)
+}

@@ -1,0 +1,173 @@
+//! From the text of a policy to [`Policy`]. Pure; reports every problem it finds.
+
+mod rule;
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    Policy, Rule, Subject,
+    pattern::absolute,
+    problem::{Flaw, Problem, Refusal, Source, Span},
+    reach,
+    section::{self, Section},
+};
+use crate::request::hexadecimal;
+
+const TOP_KEYS: [&str; 3] = ["subject", "reviewers", "rule"];
+const SUBJECT_KEYS: [&str; 3] = ["name", "exe", "cgroup"];
+
+/// Longest name of a subject or of a group.
+const WORD_LIMIT: usize = 64;
+
+/// What rules can refer to.
+#[derive(Default)]
+struct Names {
+    /// Names of the subjects, in the order of the file. A bad subject keeps its place.
+    subjects: Vec<Option<String>>,
+    /// Names of the groups, also of bad ones.
+    groups: Vec<String>,
+}
+
+/// The policy that `source` spells.
+pub fn parse(source: Source) -> Result<Policy, Refusal> {
+    match read(&source) {
+        Ok((subjects, groups, rules)) => {
+            let digest = hexadecimal(&Sha256::digest(&source.text));
+            Ok(Policy { source, subjects, groups, rules, digest })
+        }
+        Err(problems) => Err(Refusal::new(source, problems)),
+    }
+}
+
+type Parts = (Vec<Subject>, BTreeMap<String, Vec<String>>, Vec<Rule>);
+
+fn read(source: &Source) -> Result<Parts, Vec<Problem>> {
+    let (tree, errors) = DeTable::parse_recoverable(&source.text);
+    if !errors.is_empty() {
+        return Err(errors.iter().map(syntax).collect());
+    }
+    let mut problems = Vec::new();
+    let top = Section::new("a policy", 0..0, tree.get_ref(), &TOP_KEYS, &mut problems);
+    let mut names = Names::default();
+    let subjects = subjects(&top, &mut names, &mut problems);
+    let groups = groups(&top, &mut names, &mut problems);
+    let rules = rules(&top, &names, &mut problems);
+    if problems.is_empty() {
+        problems.extend(reach::problems(&subjects, &rules, source));
+    }
+    if problems.is_empty() { Ok((subjects, groups, rules)) } else { Err(problems) }
+}
+
+fn syntax(error: &toml::de::Error) -> Problem {
+    let remedy = "write it as TOML, see https://toml.io";
+    Problem::new(error.span().unwrap_or(0..0), error.message().to_owned(), remedy)
+}
+
+fn subjects(top: &Section<'_>, names: &mut Names, problems: &mut Vec<Problem>) -> Vec<Subject> {
+    let mut subjects: Vec<Subject> = Vec::new();
+    if top.entry("subject").is_none() {
+        problems.push(Problem::new(0..0, "the policy has no subject", "add [[subject]] with a name"));
+    }
+    for value in tables(top, "subject", problems) {
+        let Some(section) = Section::of("[[subject]]", value, &SUBJECT_KEYS, problems) else { continue };
+        let subject = subject(&section, problems);
+        names.subjects.push(subject.as_ref().map(|subject| subject.name.clone()));
+        let Some(subject) = subject else { continue };
+        if let Some(earlier) = subjects.iter().find(|earlier| earlier.name == subject.name) {
+            problems.push(taken("subject", &subject.name, subject.span.clone(), earlier.span.clone()));
+        }
+        subjects.push(subject);
+    }
+    subjects
+}
+
+fn subject(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Subject> {
+    let name = section.required("name", "add name = \"...\"", problems);
+    let exe = section.texts("exe", problems, |path| absolute(path, path));
+    let cgroup = section.texts("cgroup", problems, control_group);
+    let name = name?;
+    let span = name.span();
+    if let Err(flaw) = word(name.get_ref()) {
+        problems.push(flaw.at(span.clone()));
+    }
+    Some(Subject { name: name.into_inner(), exe: plain(exe), cgroup: plain(cgroup), span })
+}
+
+fn control_group(path: &str) -> Result<std::path::PathBuf, Flaw> {
+    match path {
+        "/" => {
+            Err(Flaw::new("\"/\" is the control group of every process", "name the group of a service or a session"))
+        }
+        path => absolute(path, path),
+    }
+}
+
+fn groups(top: &Section<'_>, names: &mut Names, problems: &mut Vec<Problem>) -> BTreeMap<String, Vec<String>> {
+    let mut groups = BTreeMap::new();
+    let Some((_, value)) = top.entry("reviewers") else { return groups };
+    let DeValue::Table(table) = value.get_ref() else {
+        problems.push(section::wrong_type("reviewers", "a table", value.get_ref(), value.span()));
+        return groups;
+    };
+    let known: Vec<_> = table.keys().map(|key| key.get_ref().as_ref()).collect();
+    let section = Section::new("[reviewers]", value.span(), table, &known, problems);
+    for (key, _) in section.entries() {
+        let name = key.get_ref().to_string();
+        names.groups.push(name.clone());
+        if let Err(flaw) = word(&name) {
+            problems.push(flaw.at(key.span()));
+        }
+        let members = section.texts(&name, problems, |member| Ok(member.to_owned()));
+        groups.insert(name, plain(members));
+    }
+    groups
+}
+
+fn rules(top: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for value in tables(top, "rule", problems) {
+        let Some(rule) = rule::read(value, names, problems) else { continue };
+        if let Some(earlier) = rules.iter().find(|earlier| earlier.name == rule.name) {
+            problems.push(taken("rule", &rule.name, rule.span.clone(), earlier.span.clone()));
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+/// The tables of `[[key]]`.
+fn tables<'a>(top: &Section<'a>, key: &str, problems: &mut Vec<Problem>) -> &'a [Spanned<DeValue<'a>>] {
+    match top.entry(key) {
+        Some((_, value)) if value.get_ref().is_table() => {
+            let remedy = format!("write [[{key}]], also for one");
+            problems.push(Problem::new(value.span(), format!("{key} is one table"), remedy));
+            &[]
+        }
+        _ => top.list(key, problems).unwrap_or(&[]),
+    }
+}
+
+fn word(text: &str) -> Result<(), Flaw> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match text.chars().all(good) && (1..=WORD_LIMIT).contains(&text.len()) {
+        true => Ok(()),
+        false => Err(Flaw::new(
+            format!("{text:?} is not a name"),
+            format!("letters, digits, - _ and . only, at most {WORD_LIMIT}"),
+        )),
+    }
+}
+
+fn taken(what: &str, name: &str, span: Span, earlier: Span) -> Problem {
+    Problem::new(span, format!("a {what} named {name:?} is there already"), "give it another name").against(earlier)
+}
+
+fn plain<T>(values: Option<Vec<Spanned<T>>>) -> Vec<T> {
+    values.into_iter().flatten().map(Spanned::into_inner).collect()
+}

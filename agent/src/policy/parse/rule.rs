@@ -1,0 +1,229 @@
+//! One `[[rule]]`.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use holdpoint_common::{
+    decision::Decision,
+    request::{CLASSES, Class},
+};
+use toml::{Spanned, de::DeValue};
+
+use super::{Names, plain};
+use crate::policy::{
+    Rule, Terms, Then, When,
+    address::{self, Block},
+    pattern::Pattern,
+    problem::{Flaw, Problem, Span},
+    section::{self, Section, read_each},
+};
+
+const RULE_KEYS: [&str; 11] =
+    ["name", "subject", "open", "exec", "connect", "then", "reviewers", "why", "timeout", "on_deny", "on_timeout"];
+const OPERATIONS: [&str; 3] = ["open", "exec", "connect"];
+const ONE_OPERATION: &str = "exactly one of: open = { path = [..] }, exec = { path = [..] }, connect = { to = [..] }";
+const VERDICTS: &str = "one of: allow, audit, hold, deny, kill";
+
+/// Keys that only a hold can have.
+const HOLD_KEYS: [&str; 4] = ["reviewers", "timeout", "on_deny", "on_timeout"];
+
+/// Ways of opening that `access` can name.
+const ACCESS: [Class; CLASSES - 1] = [Class::Read, Class::Write, Class::Create, Class::Truncate];
+
+const PATIENCE: Duration = Duration::from_mins(5);
+const PATIENCE_LIMITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+
+/// The rule in `value`; none if something is wrong with it that leaves nothing to go on with.
+pub fn read(value: &Spanned<DeValue<'_>>, names: &Names, problems: &mut Vec<Problem>) -> Option<Rule> {
+    let section = Section::of("[[rule]]", value, &RULE_KEYS, problems)?;
+    let name = section.required("name", "add name = \"...\"", problems);
+    let why = section.text("why", problems).map(Spanned::into_inner);
+    let subjects = subjects(&section, names, problems);
+    let when = when(&section, problems);
+    let then = then(&section, names, problems);
+    let name = name?;
+    let span = name.span();
+    Some(Rule { name: name.into_inner(), why, subjects, when: when?, then: then?, span })
+}
+
+fn subjects(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Vec<u32> {
+    let every = (0..).zip(&names.subjects).map(|(index, _)| index).collect();
+    if section.entry("subject").is_none() {
+        return every;
+    }
+    let named = section.texts("subject", problems, |name| {
+        let found = (0..).zip(&names.subjects).find(|(_, subject)| subject.as_deref() == Some(name));
+        found.map(|(index, _)| index).ok_or_else(|| undefined("subject", name, names.subjects.iter().flatten()))
+    });
+    plain(named)
+}
+
+fn undefined<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Flaw {
+    let known: Vec<_> = known.map(String::as_str).collect();
+    let remedy = match known.is_empty() {
+        true => "none is defined".to_owned(),
+        false => format!("define it, or one of: {}", known.join(", ")),
+    };
+    Flaw::new(format!("no {what} is named {name:?}"), remedy)
+}
+
+fn when(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<When> {
+    let present: Vec<_> = OPERATIONS.iter().filter_map(|key| Some((*key, section.entry(key)?))).collect();
+    match present.as_slice() {
+        [("open", (_, value))] => open(value, problems),
+        [("exec", (_, value))] => exec(value, problems),
+        [(_, (_, value))] => connect(value, problems),
+        [] => {
+            problems.push(Problem::new(section.span.clone(), "[[rule]] has no operation", ONE_OPERATION));
+            None
+        }
+        [_, (key, (span, _)), ..] => {
+            problems.push(Problem::new(span.clone(), format!("{key} is a second operation"), ONE_OPERATION));
+            None
+        }
+    }
+}
+
+fn open(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<When> {
+    let section = Section::of("open", value, &["path", "access"], problems)?;
+    let paths = paths(&section, problems);
+    let access = match section.entry("access") {
+        None => Some(ACCESS.iter().fold(0, |mask, class| mask | class.bit())),
+        Some(_) => {
+            section.texts("access", problems, access).map(|bits| bits.iter().fold(0, |mask, bit| mask | bit.get_ref()))
+        }
+    };
+    Some(When::Open { paths: paths?, access: access? })
+}
+
+fn access(text: &str) -> Result<u32, Flaw> {
+    match ACCESS.iter().find(|class| class.word() == text) {
+        Some(class) => Ok(class.bit()),
+        None => Err(Flaw::new(format!("unknown access {text:?}"), "one of: read, write, create, truncate")),
+    }
+}
+
+fn exec(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<When> {
+    let section = Section::of("exec", value, &["path"], problems)?;
+    Some(When::Exec { paths: paths(&section, problems)? })
+}
+
+fn paths(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Vec<Pattern>> {
+    if section.entry("path").is_none() {
+        problems.push(section.lacks("path", "add path = [\"/dir/**\"]; [\"/**\"] is everything"));
+    }
+    Some(plain(Some(section.texts("path", problems, Pattern::parse)?)))
+}
+
+fn connect(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<When> {
+    let section = Section::of("connect", value, &["to", "port"], problems)?;
+    let to = match section.entry("to") {
+        None => Some(vec![Block::ANY]),
+        Some(_) => section.texts("to", problems, Block::parse).map(|to| plain(Some(to))),
+    };
+    let ports = match section.entry("port") {
+        None => Some(vec![0..=u16::MAX]),
+        Some(_) => ports(&section, problems),
+    };
+    Some(When::Connect { to: to?, ports: ports? })
+}
+
+fn ports(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Vec<RangeInclusive<u16>>> {
+    let elements = section.list("port", problems)?;
+    let ports = read_each("port", elements, problems, |value| match value.get_ref() {
+        DeValue::Integer(number) if number.radix() == 10 => {
+            address::ports(number.as_str()).map_err(|flaw| flaw.at(value.span()))
+        }
+        _ => address::ports(section::text("port", value)?.get_ref()).map_err(|flaw| flaw.at(value.span())),
+    });
+    Some(plain(Some(ports?)))
+}
+
+fn then(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Option<Then> {
+    let verdict = section.required("then", &format!("add then = \"...\", {VERDICTS}"), problems)?;
+    let then = match verdict.get_ref().as_str() {
+        "allow" => Then::Allow,
+        "audit" => Then::Audit,
+        "hold" => return terms(section, names, problems).map(Then::Hold),
+        "deny" => Then::Deny,
+        "kill" => Then::Kill,
+        other => {
+            problems.push(Problem::new(verdict.span(), format!("unknown verdict {other:?}"), VERDICTS));
+            return None;
+        }
+    };
+    for (key, (span, _)) in HOLD_KEYS.iter().filter_map(|key| Some((key, section.entry(key)?))) {
+        let message = format!("{key} is for holds only, and this rule says {:?}", verdict.get_ref());
+        problems.push(Problem::new(span, message, format!("remove {key}, or write then = \"hold\"")));
+    }
+    Some(then)
+}
+
+fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Option<Terms> {
+    let reviewers = reviewers(section, names, problems);
+    let timeout = optional(section, "timeout", problems, patience);
+    let on_deny = optional(section, "on_deny", problems, refusal);
+    let on_timeout = optional(section, "on_timeout", problems, refusal);
+    let on_deny = on_deny?.unwrap_or(Decision::Kill);
+    Some(Terms {
+        reviewers: reviewers?,
+        timeout: timeout?.unwrap_or(PATIENCE),
+        on_deny,
+        on_timeout: on_timeout?.unwrap_or(on_deny),
+    })
+}
+
+fn reviewers(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Option<String> {
+    let remedy = "a hold asks somebody: add reviewers = \"...\", a group of [reviewers]";
+    let group = section.required("reviewers", remedy, problems)?;
+    if !names.groups.contains(group.get_ref()) {
+        problems.push(undefined("group of reviewers", group.get_ref(), names.groups.iter()).at(group.span()));
+    }
+    Some(group.into_inner())
+}
+
+/// What `read` makes of an optional text: `Some(None)` if it is not there, none if it is bad.
+fn optional<T>(
+    section: &Section<'_>,
+    key: &str,
+    problems: &mut Vec<Problem>,
+    read: impl Fn(&str) -> Result<T, Flaw>,
+) -> Option<Option<T>> {
+    if section.entry(key).is_none() {
+        return Some(None);
+    }
+    let text = section.text(key, problems)?;
+    let span: Span = text.span();
+    read(text.get_ref()).map(Some).map_err(|flaw| problems.push(flaw.at(span))).ok()
+}
+
+fn patience(text: &str) -> Result<Duration, Flaw> {
+    let remedy = "write a number and s, m or h, from \"1s\" to \"24h\"";
+    match seconds(text).map(Duration::from_secs) {
+        None => Err(Flaw::new(format!("{text:?} is not a duration"), remedy)),
+        Some(duration) if PATIENCE_LIMITS.contains(&duration) => Ok(duration),
+        Some(_) => Err(Flaw::new(format!("{text:?} is out of bounds"), remedy)),
+    }
+}
+
+/// Seconds of a duration; as good as infinite where the number is too large.
+fn seconds(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(number.parse().unwrap_or(u64::MAX).saturating_mul(factor))
+}
+
+fn refusal(text: &str) -> Result<Decision, Flaw> {
+    match text {
+        "kill" => Ok(Decision::Kill),
+        "fail" => Ok(Decision::Fail),
+        other => Err(Flaw::new(format!("unknown consequence {other:?}"), "one of: kill, fail")),
+    }
+}

@@ -1,0 +1,116 @@
+//! What a good policy says, as the daemon reads it.
+
+use std::{path::Path, time::Duration};
+
+use holdpoint_common::{decision::Decision, tables::Verdict};
+
+use super::*;
+use crate::policy::{NoDefaultSubject, check, check::judge};
+
+const WHOLE: &str = r#"
+[[subject]]
+name = "coding-agent"
+exe = ["/usr/bin/claude"]
+cgroup = ["/system.slice/agent.service"]
+[[subject]]
+name = "pipeline"
+[reviewers]
+security = ["alice", "bob"]
+[[rule]]
+name = "customer data needs a person"
+subject = ["coding-agent"]
+open = { path = ["/srv/exports/**"], access = ["read"] }
+then = "hold"
+reviewers = "security"
+why = "people's data"
+timeout = "90s"
+on_deny = "fail"
+[[rule]]
+name = "out"
+connect = { to = ["10.0.0.0/8", "::1", "any"], port = [443, "8000-8999"] }
+then = "hold"
+reviewers = "security"
+on_timeout = "fail"
+[[rule]]
+name = "curl"
+exec = { path = ["/usr/bin/curl"] }
+then = "audit"
+"#;
+
+#[test]
+fn a_hold_has_the_terms_that_the_policy_gives_it() {
+    let policy = policy(WHOLE);
+    let rule = policy.rule(0).expect("the first rule");
+    let terms = rule.terms().expect("the terms of a hold");
+    assert_eq!(rule.why.as_deref(), Some("people's data"));
+    assert_eq!(terms.timeout, Duration::from_secs(90));
+    assert_eq!((terms.on_deny, terms.on_timeout), (Decision::Fail, Decision::Fail));
+    assert_eq!(policy.members(&terms.reviewers), ["alice", "bob"]);
+}
+
+#[test]
+fn a_hold_waits_five_minutes_and_kills_unless_told_otherwise() {
+    let policy = policy(WHOLE);
+    let terms = policy.rule(1).and_then(crate::policy::Rule::terms).expect("the terms of a hold");
+    assert_eq!(terms.timeout, Duration::from_mins(5));
+    assert_eq!((terms.on_deny, terms.on_timeout), (Decision::Kill, Decision::Fail));
+}
+
+#[test]
+fn a_rule_is_for_the_subjects_it_names_or_for_all() {
+    let policy = policy(WHOLE);
+    assert_eq!(policy.rules[0].subjects, [0]);
+    assert_eq!(policy.rules[2].subjects, [0, 1]);
+    assert_eq!(policy.rules[2].verdict(), Verdict::Audit);
+    assert!(policy.rule(3).is_none());
+}
+
+#[test]
+fn the_default_subject_is_the_only_one() {
+    let both = policy(WHOLE);
+    assert_eq!(both.subject_named("pipeline"), Some(1));
+    assert_eq!(both.subject_named("other"), None);
+    let error = both.default_subject().expect_err("there are two");
+    assert_eq!(error, NoDefaultSubject(vec!["coding-agent".to_owned(), "pipeline".to_owned()]));
+    assert_eq!(error.to_string(), "the policy has 2 subjects; choose one with --subject: coding-agent, pipeline");
+    assert_eq!(policy(HEAD).default_subject(), Ok(0));
+}
+
+#[test]
+fn the_revision_is_the_beginning_of_the_files_digest() {
+    let policy = policy(HEAD);
+    assert_eq!(policy.digest, crate::request::hexadecimal(&<sha2::Sha256 as sha2::Digest>::digest(HEAD)));
+    assert_eq!(policy.revision(), &policy.digest[..16]);
+}
+
+#[test]
+fn the_shipped_policies_are_good_and_say_why() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../policies"));
+    for name in ["default.toml", "demo.toml"] {
+        let policy = judge(&folder.join(name)).unwrap_or_else(|error| panic!("{}", error.rendered(false)));
+        let silent: Vec<_> = policy.rules.iter().filter(|rule| rule.why.is_none()).map(|rule| &rule.name).collect();
+        assert!(silent.is_empty(), "{name}: {silent:?}");
+        assert_eq!(policy.default_subject(), Ok(0), "{name}");
+    }
+}
+
+#[test]
+fn check_tells_good_refused_and_unreadable_apart() {
+    let folder = std::env::temp_dir().join(format!("holdpoint-check-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let [good, bad, large, missing] = ["good", "bad", "large", "missing"].map(|name| folder.join(name));
+    std::fs::write(&good, HEAD).expect("a file");
+    std::fs::write(&bad, b"[[subject]]\nname = \"\xff\"\n").expect("a file");
+    std::fs::write(&large, vec![b'#'; (1 << 20) + 1]).expect("a file");
+    let exit =
+        |files: &[&std::path::PathBuf]| check(&files.iter().map(|file| (*file).clone()).collect::<Vec<_>>(), true);
+    assert_eq!(exit(&[&good]), 0.into());
+    assert_eq!(exit(&[&bad, &good]), 1.into());
+    assert_eq!(exit(&[&missing, &bad]), 2.into());
+    assert_eq!(exit(&[]), 2.into());
+    let said = |file| judge(file).expect_err("not good").to_string();
+    assert!(said(&bad).ends_with("bad:2:9: the file is not UTF-8 from here on (save it as UTF-8)"), "{}", said(&bad));
+    assert!(said(&large).contains("large:1:1: the file is larger than 1 MiB"), "{}", said(&large));
+    assert!(said(&missing).contains("cannot read the policy"), "{}", said(&missing));
+    std::fs::remove_dir_all(folder).expect("the folder");
+}

@@ -1,0 +1,97 @@
+//! The policy from its text to what the kernel's own matcher makes of it.
+
+mod format;
+mod hosts;
+mod random;
+mod reach;
+mod refusals;
+mod verdicts;
+
+use std::{ffi::OsStr, net::IpAddr, os::unix::ffi::OsStrExt, path::Path};
+
+use holdpoint_common::{
+    matcher::{self, Asker, Names},
+    request::Class,
+    tables::{LITERAL_BYTES, NO_RULE},
+};
+
+use super::{Policy, Source, Tables, address::Block, check::OneFileSystem, compile, parse};
+
+const READ: u32 = Class::Read.bit();
+const WRITE: u32 = Class::Write.bit();
+const EXEC: u32 = Class::Exec.bit();
+
+/// The revision that tests compile.
+const REVISION: u32 = 7;
+
+/// A subject and a group, in 4 lines.
+const HEAD: &str = "[[subject]]\nname = \"agent\"\n[reviewers]\nsecurity = [\"alice\"]\n";
+
+fn source(text: &str) -> Source {
+    Source { file: "web-1.toml".to_owned(), text: text.to_owned() }
+}
+
+fn policy(text: &str) -> Policy {
+    parse(source(text)).unwrap_or_else(|refusal| panic!("refused:\n{refusal}"))
+}
+
+/// A policy of [`HEAD`] and `rules`, compiled for a host with one file system.
+fn tables(rules: &str) -> Tables {
+    compile(&policy(&format!("{HEAD}{rules}")), REVISION, &OneFileSystem).expect("within the limits")
+}
+
+/// One rule of that name, which denies.
+fn rule(name: &str, operation: &str) -> String {
+    format!("[[rule]]\nname = \"{name}\"\n{operation}\nthen = \"deny\"\n")
+}
+
+/// A path as the kernel walks it.
+struct Walk<'a>(Vec<&'a OsStr>);
+
+impl<'a> Walk<'a> {
+    fn new(path: &'a str) -> Self {
+        Self(Path::new(path).iter().skip(1).collect())
+    }
+}
+
+impl Names for Walk<'_> {
+    fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    fn component(&self, level: usize, name: &mut [u8; LITERAL_BYTES]) -> bool {
+        let bytes = self.0[level].as_bytes();
+        *name = [0; LITERAL_BYTES];
+        let fits = bytes.len() < LITERAL_BYTES;
+        if fits {
+            name[..bytes.len()].copy_from_slice(bytes);
+        }
+        fits
+    }
+}
+
+/// Index of the rule that subject 0 meets at `path`.
+fn at(tables: &Tables, path: &str, access: u32) -> Option<u32> {
+    at_of(tables, 0, 1, path, access)
+}
+
+fn at_of(tables: &Tables, subject: u32, device: u32, path: &str, access: u32) -> Option<u32> {
+    let asker = Asker { revision: REVISION, subject };
+    some(matcher::path_rule(tables, asker, device, &Walk::new(path), access))
+}
+
+/// Index of the rule that subject 0 meets where the path could not be walked.
+fn lost(tables: &Tables, access: u32) -> Option<u32> {
+    some(matcher::unknown_path_rule(tables, Asker { revision: REVISION, subject: 0 }, access))
+}
+
+/// Index of the rule that subject 0 meets when it connects there.
+fn to(tables: &Tables, address: &str, port: u32) -> Option<u32> {
+    let address: IpAddr = address.parse().expect("an address");
+    let asker = Asker { revision: REVISION, subject: 0 };
+    some(matcher::address_rule(tables, asker, &Block::only(address).octets(), port))
+}
+
+fn some(rule: u32) -> Option<u32> {
+    (rule != NO_RULE).then_some(rule)
+}

@@ -1,0 +1,348 @@
+//! A policy is refused whole, with line, column and remedy for everything that is wrong with it.
+
+use super::*;
+
+/// What is said of `text`, a line for each problem.
+fn said_of(text: &str) -> String {
+    match parse(source(text)) {
+        Err(refusal) => refusal.to_string(),
+        Ok(policy) => match compile(&policy, REVISION, &OneFileSystem) {
+            Err(problems) => policy.refused(problems).to_string(),
+            Ok(_) => panic!("not refused:\n{text}"),
+        },
+    }
+}
+
+/// Asserts what is said of [`HEAD`] and `text`, which begins in line 5.
+#[track_caller]
+pub fn assert_said(text: &str, said: &str) {
+    assert_eq!(said_of(&format!("{HEAD}{text}")), said);
+}
+
+/// Asserts what is said of a rule with these lines, the first of which is line 7.
+#[track_caller]
+pub fn assert_said_of_rule(lines: &str, said: &str) {
+    assert_said(&format!("[[rule]]\nname = \"r\"\n{lines}\n"), said);
+}
+
+const EXEC_CURL: &str = "exec = { path = [\"/usr/bin/curl\"] }";
+
+#[test]
+fn an_unknown_verdict_is_refused() {
+    assert_said_of_rule(
+        &format!("{EXEC_CURL}\nthen = \"ask\""),
+        "web-1.toml:8:8: unknown verdict \"ask\" (one of: allow, audit, hold, deny, kill)",
+    );
+}
+
+#[test]
+fn people_see_the_line_and_the_place() {
+    let refusal =
+        parse(source(&format!("{HEAD}[[rule]]\nname = \"r\"\n{EXEC_CURL}\nthen = \"ask\"\n"))).expect_err("refused");
+    let shown = "web-1.toml:8:8: unknown verdict \"ask\"\n  |\n8 | then = \"ask\"\n  |        ^^^^^\n  |\n  = help: one of: allow, audit, hold, deny, kill";
+    assert_eq!(refusal.rendered(false), shown);
+}
+
+#[test]
+fn machines_get_the_same() {
+    let refusal = parse(source("[[subject]]\nname = \"a b\"\n")).expect_err("refused");
+    let json = serde_json::to_value(refusal.diagnostics()).expect("plain data");
+    let expected = serde_json::json!([{
+        "file": "web-1.toml", "line": 2, "column": 8, "message": "\"a b\" is not a name",
+        "remedy": "letters, digits, - _ and . only, at most 64",
+    }]);
+    assert_eq!(json, expected);
+}
+
+#[test]
+fn all_problems_are_said_in_the_order_of_the_file() {
+    assert_said(
+        "[[rule]]\nname = \"r\"\nopen = { path = [\"etc\", \"/a*\"], acces = [\"read\"] }\nthen = \"hold\"\nreviewers = \"nobody\"\ntimeout = \"5\"\n",
+        "web-1.toml:7:18: \"etc\" is not an absolute path (begin it with /)\n\
+         web-1.toml:7:25: \"/a*\" is a pattern of an unknown shape (this version knows exact paths, /dir/** and **/name)\n\
+         web-1.toml:7:33: open has no key \"acces\" (one of: path, access)\n\
+         web-1.toml:9:13: no group of reviewers is named \"nobody\" (define it, or one of: security)\n\
+         web-1.toml:10:11: \"5\" is not a duration (write a number and s, m or h, from \"1s\" to \"24h\")",
+    );
+}
+
+#[test]
+fn columns_count_characters_not_bytes() {
+    assert_said_of_rule(
+        "exec = { path = [\"/größe\", \"x\"] }\nthen = \"deny\"",
+        "web-1.toml:7:28: \"x\" is not an absolute path (begin it with /)",
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_refused() {
+    assert_said(
+        "[[rule]\n",
+        "web-1.toml:5:8: unclosed array table, expected `]` (write it as TOML, see https://toml.io)",
+    );
+}
+
+#[test]
+fn a_key_given_twice_is_refused() {
+    assert_said_of_rule("name = \"s\"", "web-1.toml:7:1: duplicate key (write it as TOML, see https://toml.io)");
+}
+
+#[test]
+fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
+    assert_said(
+        "[limits]\nx = 1\n",
+        "web-1.toml:5:2: a policy has no key \"limits\" (one of: subject, reviewers, rule)",
+    );
+    assert_said(
+        "[[subject]]\nname = \"b\"\nunit = \"x\"\n",
+        "web-1.toml:7:1: [[subject]] has no key \"unit\" (one of: name, exe, cgroup)",
+    );
+    assert_said_of_rule(
+        &format!("{EXEC_CURL}\nthen = \"deny\"\nquorum = 2"),
+        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, then, reviewers, why, timeout, on_deny, on_timeout)",
+    );
+}
+
+#[test]
+fn a_policy_without_a_subject_is_refused() {
+    assert_eq!(said_of(""), "web-1.toml:1:1: the policy has no subject (add [[subject]] with a name)");
+}
+
+#[test]
+fn a_subject_without_a_name_is_refused() {
+    assert_said("[[subject]]\n", "web-1.toml:5:1: [[subject]] has no name (add name = \"...\")");
+}
+
+#[test]
+fn one_table_where_a_list_of_tables_belongs_is_refused() {
+    assert_eq!(
+        said_of("[subject]\nname = \"a\"\n"),
+        "web-1.toml:1:1: subject is one table (write [[subject]], also for one)"
+    );
+}
+
+#[test]
+fn duplicate_names_are_refused() {
+    assert_said(
+        "[[subject]]\nname = \"agent\"\n",
+        "web-1.toml:6:8: a subject named \"agent\" is there already (give it another name)",
+    );
+    assert_said(
+        &format!("{}{}", rule("r", EXEC_CURL), rule("r", "exec = { path = [\"/usr/bin/wget\"] }")),
+        "web-1.toml:10:8: a rule named \"r\" is there already (give it another name)",
+    );
+}
+
+#[test]
+fn the_same_element_twice_is_refused() {
+    assert_said_of_rule(
+        "exec = { path = [\"/a\", \"/b\", \"/a\"] }\nthen = \"deny\"",
+        "web-1.toml:7:30: path has this twice (remove one)",
+    );
+}
+
+#[test]
+fn empty_lists_and_groups_are_refused() {
+    assert_said_of_rule(
+        "exec = { path = [] }\nthen = \"deny\"",
+        "web-1.toml:7:17: path is an empty list (fill it or remove it)",
+    );
+    assert_eq!(
+        said_of("[[subject]]\nname = \"a\"\nexe = []\n[reviewers]\nnobody = []\n"),
+        "web-1.toml:3:7: exe is an empty list (fill it or remove it)\n\
+         web-1.toml:5:10: nobody is an empty list (fill it or remove it)",
+    );
+}
+
+#[test]
+fn undefined_subjects_are_refused() {
+    assert_said_of_rule(
+        &format!("subject = [\"agnet\"]\n{EXEC_CURL}\nthen = \"deny\""),
+        "web-1.toml:7:12: no subject is named \"agnet\" (define it, or one of: agent)",
+    );
+}
+
+#[test]
+fn values_of_the_wrong_type_are_refused() {
+    assert_said_of_rule(
+        "exec = { path = \"/usr/bin/curl\" }\nthen = 5",
+        "web-1.toml:7:17: path is not a list but text (write [\"...\"], also for one)\n\
+         web-1.toml:8:8: then is not text but an integer (write \"...\")",
+    );
+    assert_said_of_rule(
+        "exec = \"/usr/bin/curl\"\nthen = \"deny\"",
+        "web-1.toml:7:8: exec is not a table but text (write { key = value, ... })",
+    );
+    assert_eq!(
+        said_of("reviewers = 1\n[[subject]]\nname = \"a\"\n"),
+        "web-1.toml:1:13: reviewers is not a table but an integer (write { key = value, ... })",
+    );
+}
+
+#[test]
+fn control_characters_are_refused() {
+    assert_said_of_rule(
+        &format!("{EXEC_CURL}\nwhy = \"a\\u001b[2J\"\nthen = \"deny\""),
+        "web-1.toml:8:7: why has a control character (write it in one line of plain text)",
+    );
+}
+
+#[test]
+fn a_rule_has_exactly_one_operation() {
+    let remedy = "exactly one of: open = { path = [..] }, exec = { path = [..] }, connect = { to = [..] }";
+    assert_said_of_rule("then = \"deny\"", &format!("web-1.toml:5:1: [[rule]] has no operation ({remedy})"));
+    assert_said_of_rule(
+        &format!("{EXEC_CURL}\nconnect = {{}}\nthen = \"deny\""),
+        &format!("web-1.toml:8:1: connect is a second operation ({remedy})"),
+    );
+}
+
+#[test]
+fn a_rule_without_a_verdict_or_a_path_is_refused() {
+    assert_said_of_rule(
+        "exec = {}",
+        "web-1.toml:5:1: [[rule]] has no then (add then = \"...\", one of: allow, audit, hold, deny, kill)\n\
+         web-1.toml:7:8: exec has no path (add path = [\"/dir/**\"]; [\"/**\"] is everything)",
+    );
+}
+
+#[test]
+fn unknown_access_is_refused() {
+    assert_said_of_rule(
+        "open = { path = [\"/a\"], access = [\"exec\"] }\nthen = \"deny\"",
+        "web-1.toml:7:35: unknown access \"exec\" (one of: read, write, create, truncate)",
+    );
+}
+
+#[test]
+fn a_hold_without_reviewers_is_refused() {
+    assert_said_of_rule(
+        &format!("{EXEC_CURL}\nthen = \"hold\""),
+        "web-1.toml:5:1: [[rule]] has no reviewers (a hold asks somebody: add reviewers = \"...\", a group of [reviewers])",
+    );
+}
+
+#[test]
+fn the_terms_of_a_hold_are_refused_elsewhere() {
+    assert_said_of_rule(
+        &format!("{EXEC_CURL}\nthen = \"deny\"\ntimeout = \"5m\"\nreviewers = \"security\""),
+        "web-1.toml:9:1: timeout is for holds only, and this rule says \"deny\" (remove timeout, or write then = \"hold\")\n\
+         web-1.toml:10:1: reviewers is for holds only, and this rule says \"deny\" (remove reviewers, or write then = \"hold\")",
+    );
+}
+
+#[test]
+fn bad_terms_of_a_hold_are_refused() {
+    for (key, value, flaw) in [
+        ("timeout", "0s", "\"0s\" is out of bounds (write a number and s, m or h, from \"1s\" to \"24h\")"),
+        ("timeout", "25h", "\"25h\" is out of bounds (write a number and s, m or h, from \"1s\" to \"24h\")"),
+        (
+            "timeout",
+            "99999999999999999999h",
+            "\"99999999999999999999h\" is out of bounds (write a number and s, m or h, from \"1s\" to \"24h\")",
+        ),
+        ("timeout", "-1s", "\"-1s\" is not a duration (write a number and s, m or h, from \"1s\" to \"24h\")"),
+        ("timeout", "5ä", "\"5ä\" is not a duration (write a number and s, m or h, from \"1s\" to \"24h\")"),
+        ("on_deny", "approve", "unknown consequence \"approve\" (one of: kill, fail)"),
+        ("on_timeout", "allow", "unknown consequence \"allow\" (one of: kill, fail)"),
+    ] {
+        let column = key.len() + 4;
+        let lines = format!("{EXEC_CURL}\nthen = \"hold\"\nreviewers = \"security\"\n{key} = \"{value}\"");
+        assert_said_of_rule(&lines, &format!("web-1.toml:10:{column}: {flaw}"));
+    }
+}
+
+#[test]
+fn paths_that_the_kernel_could_not_meet_are_refused() {
+    let long = "x".repeat(64);
+    let deep = "/d".repeat(65);
+    let shape = "this version knows exact paths, /dir/** and **/name";
+    let slashes = "write one / between names and none at the end; /dir/** is the directory and all below it";
+    for (path, flaw) in [
+        ("etc/shadow", "\"etc/shadow\" is not an absolute path (begin it with /)".to_owned()),
+        ("~/.ssh/**", "\"~/.ssh/**\" is not an absolute path (begin it with /)".to_owned()),
+        ("/", "\"/\" is the root directory alone (write \"/**\" for everything)".to_owned()),
+        ("/etc/", format!("\"/etc/\" has an empty component ({slashes})")),
+        ("/etc//shadow", format!("\"/etc//shadow\" has an empty component ({slashes})")),
+        ("//**", "\"//**\" is the root directory alone (write \"/**\" for everything)".to_owned()),
+        ("/etc/../root", "\"/etc/../root\" has a component \"..\" (write the path without it)".to_owned()),
+        ("/./root", "\"/./root\" has a component \".\" (write the path without it)".to_owned()),
+        ("/home/*/.ssh", format!("\"/home/*/.ssh\" is a pattern of an unknown shape ({shape})")),
+        ("/etc/?", format!("\"/etc/?\" is a pattern of an unknown shape ({shape})")),
+        ("/etc/[ab]", format!("\"/etc/[ab]\" is a pattern of an unknown shape ({shape})")),
+        ("/etc/{a,b}", format!("\"/etc/{{a,b}}\" is a pattern of an unknown shape ({shape})")),
+        ("**/a/b", format!("\"**/a/b\" is a pattern of an unknown shape ({shape})")),
+        ("**/**", format!("\"**/**\" is a pattern of an unknown shape ({shape})")),
+        ("**", format!("\"**\" is a pattern of an unknown shape ({shape})")),
+        ("**/", format!("\"**/\" has an empty component ({slashes})")),
+        ("**/..", "\"**/..\" has a component \"..\" (write the path without it)".to_owned()),
+        (
+            &format!("/{long}"),
+            format!("\"/{long}\" has a component of 64 bytes (name the directory that holds it: at most 63 bytes)"),
+        ),
+        (&deep, format!("\"{deep}\" has 65 components (name a directory above it: at most 64 components)")),
+    ] {
+        assert_said_of_rule(
+            &format!("exec = {{ path = [\"{path}\"] }}\nthen = \"deny\""),
+            &format!("web-1.toml:7:18: {flaw}"),
+        );
+    }
+}
+
+#[test]
+fn what_starts_a_subject_is_an_exact_path() {
+    assert_eq!(
+        said_of("[[subject]]\nname = \"a\"\nexe = [\"/usr/bin/**\"]\ncgroup = [\"agent.service\", \"/\"]\n"),
+        "web-1.toml:3:8: \"/usr/bin/**\" is a pattern of an unknown shape (this version knows exact paths, /dir/** and **/name)\n\
+         web-1.toml:4:11: \"agent.service\" is not an absolute path (begin it with /)\n\
+         web-1.toml:4:28: \"/\" is the control group of every process (name the group of a service or a session)",
+    );
+}
+
+#[test]
+fn what_starts_a_subject_already_is_refused_for_another() {
+    assert_eq!(
+        said_of(
+            "[[subject]]\nname = \"a\"\nexe = [\"/x\"]\ncgroup = [\"/s\"]\n[[subject]]\nname = \"b\"\nexe = [\"/x\"]\ncgroup = [\"/s/t\"]\n"
+        ),
+        "web-1.toml:6:8: /x starts the subject \"a\" already (the first subject wins: remove one, or put the narrower one first)\n\
+         web-1.toml:6:8: /s/t starts the subject \"a\" already (the first subject wins: remove one, or put the narrower one first)",
+    );
+}
+
+#[test]
+fn addresses_that_say_something_else_than_they_seem_are_refused() {
+    let unknown =
+        "write an address, a block such as \"10.0.0.0/8\" or \"fd00::/8\", or \"any\"; host names are not known here";
+    let all = "write \"any\" for every address, or \"2000::/3\" for global IPv6";
+    for (address, flaw) in [
+        ("example.com", format!("\"example.com\" is not an address ({unknown})")),
+        ("10.0.0.0/33", format!("\"10.0.0.0/33\" is not an address ({unknown})")),
+        ("fe80::1%eth0", format!("\"fe80::1%eth0\" is not an address ({unknown})")),
+        (
+            "10.1.0.0/8",
+            "\"10.1.0.0/8\" has address bits set after its prefix (write \"10.0.0.0/8\" for the block, \"10.1.0.0\" for the address)".to_owned(),
+        ),
+        ("::/0", format!("\"::/0\" holds every IPv4 address too, as ::ffff:0:0/96 ({all})")),
+        ("::/64", format!("\"::/64\" holds every IPv4 address too, as ::ffff:0:0/96 ({all})")),
+    ] {
+        let line = format!("connect = {{ to = [\"{address}\"] }}\nthen = \"deny\"");
+        assert_said_of_rule(&line, &format!("web-1.toml:7:19: {flaw}"));
+    }
+}
+
+#[test]
+fn bad_ports_are_refused() {
+    let remedy = "write a number from 0 to 65535, or a range such as \"8000-8999\"";
+    for (port, flaw) in [
+        ("65536", format!("\"65536\" is not a port ({remedy})")),
+        ("-1", format!("\"-1\" is not a port ({remedy})")),
+        ("\"http\"", format!("\"http\" is not a port ({remedy})")),
+        ("\"80-\"", format!("\"80-\" is not a port ({remedy})")),
+        ("\"90-80\"", "port range \"90-80\" runs backwards (write the lower port first)".to_owned()),
+        ("1.5", "port is not text but a float (write \"...\")".to_owned()),
+    ] {
+        let line = format!("connect = {{ port = [{port}] }}\nthen = \"deny\"");
+        assert_said_of_rule(&line, &format!("web-1.toml:7:21: {flaw}"));
+    }
+}

@@ -1,0 +1,262 @@
+//! Which rule a request meets, as the kernel's own matcher says.
+
+use holdpoint_common::tables::{CANARY, CGROUPS, ENROLMENT, RootKey, RuleKey, UNKNOWN};
+
+use super::*;
+use crate::policy::canary_rule;
+
+/// A policy with a rule for each operation, named and numbered in order.
+fn rules(operations: &[&str]) -> Tables {
+    let rules: Vec<_> =
+        operations.iter().enumerate().map(|(index, operation)| rule(&index.to_string(), operation)).collect();
+    tables(&rules.concat())
+}
+
+#[test]
+fn what_no_rule_matches_meets_none() {
+    let tables = rules(&["open = { path = [\"/etc/shadow\"] }"]);
+    assert_eq!(at(&tables, "/etc/shadow", READ), Some(0));
+    for path in ["/", "/etc", "/etc/shadow/x", "/etc/shadow2", "/x/etc/shadow"] {
+        assert_eq!(at(&tables, path, READ), None, "{path}");
+    }
+    assert_eq!(to(&tables, "192.0.2.1", 443), None);
+}
+
+#[test]
+fn a_directory_is_matched_with_all_below_it() {
+    let tables = rules(&["open = { path = [\"/srv/x/**\"] }"]);
+    for path in ["/srv/x", "/srv/x/a", "/srv/x/a/b/c"] {
+        assert_eq!(at(&tables, path, READ), Some(0), "{path}");
+    }
+    assert_eq!(at(&tables, "/srv/xy", READ), None);
+    assert_eq!(at(&tables, "/srv", READ), None);
+}
+
+#[test]
+fn everything_is_matched_with_the_root() {
+    let tables = rules(&["open = { path = [\"/**\"] }"]);
+    assert_eq!(at(&tables, "/", READ), Some(0));
+    assert_eq!(at(&tables, "/a/b", READ), Some(0));
+}
+
+#[test]
+fn a_name_is_matched_wherever_it_stands() {
+    let tables = rules(&["open = { path = [\"**/.env\"] }"]);
+    assert_eq!(at(&tables, "/.env", READ), Some(0));
+    assert_eq!(at(&tables, "/home/a/.env", READ), Some(0));
+    assert_eq!(at_of(&tables, 0, 99, "/.env", READ), Some(0), "on any file system");
+    assert_eq!(at(&tables, "/.env/x", READ), None);
+}
+
+#[test]
+fn the_first_rule_wins_whatever_its_shape() {
+    let [exact, below, name] = ["\"/srv/a/key\"", "\"/srv/**\"", "\"**/key\""];
+    for order in [[exact, below, name], [exact, name, below], [name, exact, below]] {
+        let open: Vec<_> = order.iter().map(|path| format!("open = {{ path = [{path}] }}")).collect();
+        let tables = rules(&open.iter().map(String::as_str).collect::<Vec<_>>());
+        let index = |path| order.iter().position(|other| *other == path).map(|index| index as u32);
+        assert_eq!(at(&tables, "/srv/a/key", READ), Some(0));
+        assert_eq!(at(&tables, "/srv/a/x", READ), index(below));
+        assert_eq!(at(&tables, "/home/key", READ), index(name));
+        assert_eq!(at(&tables, "/srv/b/key", READ), index(below).min(index(name)));
+    }
+}
+
+#[test]
+fn a_narrow_rule_before_a_wide_one_makes_an_exception() {
+    let tables = rules(&["open = { path = [\"/srv/public/**\"] }", "open = { path = [\"/srv/**\"] }"]);
+    assert_eq!(at(&tables, "/srv/public/x", READ), Some(0));
+    assert_eq!(at(&tables, "/srv/private", READ), Some(1));
+}
+
+#[test]
+fn access_is_matched_by_its_kind() {
+    let tables = rules(&[
+        "open = { path = [\"/srv/**\"], access = [\"write\", \"truncate\"] }",
+        "open = { path = [\"/srv/**\"] }",
+        "exec = { path = [\"/srv/**\"] }",
+    ]);
+    assert_eq!(at(&tables, "/srv/x", READ), Some(1));
+    assert_eq!(at(&tables, "/srv/x", WRITE), Some(0));
+    assert_eq!(at(&tables, "/srv/x", READ | WRITE), Some(0), "any kind that is asked for counts");
+    assert_eq!(at(&tables, "/srv/x", Class::Create.bit()), Some(1));
+    assert_eq!(at(&tables, "/srv/x", EXEC), Some(2));
+}
+
+#[test]
+fn the_longest_name_and_the_deepest_path_are_matched() {
+    let (name, path) = ("n".repeat(63), "/d".repeat(64));
+    let tables = rules(&[&format!("open = {{ path = [\"**/{name}\", \"{path}\"] }}")]);
+    assert_eq!(at(&tables, &format!("/x/{name}"), READ), Some(0));
+    assert_eq!(at(&tables, &format!("/x/{name}n"), READ), None);
+    assert_eq!(at(&tables, &path, READ), Some(0));
+}
+
+#[test]
+fn a_name_that_is_too_long_ends_the_walk_but_not_the_rule_above_it() {
+    let tables = rules(&["open = { path = [\"/srv/**\"] }"]);
+    assert_eq!(at(&tables, &format!("/srv/{}/x", "n".repeat(200)), READ), Some(0));
+}
+
+#[test]
+fn subjects_meet_their_own_rules_only() {
+    let second = "[[subject]]\nname = \"other\"\n";
+    let tables = tables(&format!(
+        "{second}{}{}{}",
+        rule("0", "subject = [\"other\"]\nopen = { path = [\"/srv/**\", \"**/k\"] }"),
+        rule("1", "subject = [\"agent\"]\nopen = { path = [\"/srv/a\"] }"),
+        rule("2", "open = { path = [\"/srv/**\"] }\n").replace("/srv/**", "/srv/**\", \"/opt/**"),
+    ));
+    assert_eq!(at_of(&tables, 0, 1, "/srv/a", READ), Some(1));
+    assert_eq!(at_of(&tables, 1, 1, "/srv/a", READ), Some(0));
+    assert_eq!(at_of(&tables, 0, 1, "/x/k", READ), None);
+    assert_eq!(at_of(&tables, 1, 1, "/x/k", READ), Some(0));
+    assert_eq!(at_of(&tables, 0, 1, "/opt/x", READ), Some(2));
+    assert_eq!(at_of(&tables, 1, 1, "/opt/x", READ), Some(2));
+}
+
+#[test]
+fn a_path_that_could_not_be_walked_meets_the_first_rule_that_may_concern_it() {
+    let tables = tables(&format!(
+        "{}{}{}",
+        rule("0", "open = { path = [\"/srv/public/**\"] }").replace("deny", "allow"),
+        rule("1", "open = { path = [\"/srv/**\"], access = [\"write\"] }"),
+        rule("2", "open = { path = [\"**/key\"] }"),
+    ));
+    assert_eq!(lost(&tables, READ), Some(2));
+    assert_eq!(lost(&tables, WRITE), Some(1));
+    assert_eq!(lost(&tables, EXEC), None);
+}
+
+#[test]
+fn a_path_that_could_not_be_walked_passes_where_everything_passes_first() {
+    let allow = rule("0", "open = { path = [\"/**\"], access = [\"read\"] }").replace("deny", "allow");
+    let tables = tables(&format!("{allow}{}", rule("1", "open = { path = [\"/srv/**\"] }")));
+    assert_eq!(lost(&tables, READ), None);
+    assert_eq!(lost(&tables, WRITE), Some(1));
+}
+
+#[test]
+fn what_is_on_no_mounted_file_system_meets_the_first_rule_on_everything() {
+    let tables = rules(&["open = { path = [\"/srv/**\"] }", "open = { path = [\"/**\"], access = [\"read\"] }"]);
+    let elsewhere = tables.roots[&RootKey { revision: REVISION, subject: 0, device: UNKNOWN }];
+    assert_eq!(some(elsewhere.exact.first(READ)), Some(1));
+    assert_eq!(some(elsewhere.exact.first(WRITE)), None);
+}
+
+#[test]
+fn the_narrowest_block_counts_the_rules_of_all_wider_ones() {
+    let tables = rules(&[
+        "connect = { to = [\"10.1.0.0/16\"], port = [22] }",
+        "connect = { to = [\"10.0.0.0/8\"], port = [443] }",
+        "connect = { to = [\"10.1.2.3\"] }",
+        "connect = { port = [\"0-1023\"] }",
+    ]);
+    assert_eq!(to(&tables, "10.1.2.3", 22), Some(0));
+    assert_eq!(to(&tables, "10.1.2.3", 443), Some(1));
+    assert_eq!(to(&tables, "10.1.2.3", 5000), Some(2));
+    assert_eq!(to(&tables, "10.1.9.9", 5000), None);
+    assert_eq!(to(&tables, "10.1.9.9", 80), Some(3));
+    assert_eq!(to(&tables, "10.9.9.9", 22), Some(3));
+    assert_eq!(to(&tables, "2001:db8::1", 1023), Some(3));
+    assert_eq!(to(&tables, "2001:db8::1", 1024), None);
+}
+
+#[test]
+fn ports_are_matched_at_their_edges() {
+    let tables = rules(&["connect = { port = [443, \"8000-8999\", 65535, 0] }"]);
+    for (port, matched) in [(0, true), (1, false), (442, false), (443, true), (444, false), (7999, false), (8000, true)]
+    {
+        assert_eq!(to(&tables, "192.0.2.1", port).is_some(), matched, "{port}");
+    }
+    for (port, matched) in [(8999, true), (9000, false), (65534, false), (65535, true)] {
+        assert_eq!(to(&tables, "192.0.2.1", port).is_some(), matched, "{port}");
+    }
+}
+
+#[test]
+fn an_ipv4_address_is_the_same_in_either_spelling() {
+    let tables = rules(&["connect = { to = [\"::ffff:10.0.0.0/104\", \"127.0.0.1\", \"::1\"] }"]);
+    assert_eq!(to(&tables, "10.9.9.9", 1), Some(0));
+    assert_eq!(to(&tables, "::ffff:127.0.0.1", 1), Some(0));
+    assert_eq!(to(&tables, "::1", 1), Some(0));
+    assert_eq!(to(&tables, "::2", 1), None);
+    assert_eq!(to(&tables, "11.0.0.0", 1), None);
+}
+
+#[test]
+fn the_unspecified_address_is_this_host_for_rules_that_stop() {
+    let stopped = rules(&["connect = { to = [\"127.0.0.0/8\"], port = [5432] }"]);
+    for address in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
+        assert_eq!(to(&stopped, address, 5432), Some(0), "{address}");
+        assert_eq!(to(&stopped, address, 80), None, "{address}");
+    }
+    let allow = rule("0", "connect = { to = [\"127.0.0.0/8\", \"::1\"] }").replace("deny", "allow");
+    let allowed = tables(&format!("{allow}{}", rule("1", "connect = {}")));
+    assert_eq!(to(&allowed, "127.0.0.1", 80), Some(0));
+    assert_eq!(to(&allowed, "0.0.0.0", 80), Some(1));
+    assert_eq!(to(&allowed, "::", 80), Some(1));
+}
+
+#[test]
+fn what_starts_a_tree_leads_to_its_subject() {
+    let text = "[[subject]]\nname = \"a\"\nexe = [\"/usr/bin/a\"]\n[[subject]]\nname = \"b\"\nexe = [\"/usr/bin/b\"]\ncgroup = [\"/s/b.service\"]\n";
+    let tables = compile(&policy(text), REVISION, &OneFileSystem).expect("within the limits");
+    assert_eq!(at_of(&tables, ENROLMENT, 1, "/usr/bin/a", EXEC), Some(number("a")));
+    assert_eq!(at_of(&tables, ENROLMENT, 1, "/usr/bin/b", EXEC), Some(number("b")));
+    assert_eq!(at_of(&tables, ENROLMENT, 1, "/usr/bin", EXEC), None);
+    assert_eq!(at_of(&tables, ENROLMENT, CGROUPS, "/s/b.service", EXEC), Some(number("b")));
+    assert_eq!(at_of(&tables, ENROLMENT, CGROUPS, "/s/b.service/child", EXEC), Some(number("b")));
+    assert_eq!(at_of(&tables, ENROLMENT, CGROUPS, "/s", EXEC), None);
+}
+
+#[test]
+fn the_canary_is_denied_its_sites_and_every_connection() {
+    let policy = policy(&format!("{HEAD}{}", rule("0", "open = { path = [\"/a\"] }").replace("deny", "allow")));
+    let mut tables = compile(&policy, REVISION, &OneFileSystem).expect("within the limits");
+    add_canary(&policy, REVISION, &OneFileSystem, &[Path::new("/run/canary")], &mut tables);
+    let asker = Asker { revision: REVISION, subject: CANARY };
+    assert_eq!(
+        tables.rules[&RuleKey { revision: REVISION, rule: 1 }].verdict,
+        holdpoint_common::tables::Verdict::Deny as u32
+    );
+    for class in Class::ALL {
+        assert_eq!(at_of(&tables, CANARY, 1, "/run/canary/x", class.bit()), Some(1));
+        assert_eq!(at_of(&tables, CANARY, 1, "/lib/x", class.bit()), None);
+    }
+    for address in ["192.0.2.1", "2001:db8::1", "127.0.0.1", "0.0.0.0"] {
+        let address = Block::only(address.parse().expect("an address")).octets();
+        assert_eq!(matcher::address_rule(&tables, asker, &address, 8080), 1);
+    }
+}
+
+/// The kernel's number of the subject of that name.
+fn number(name: &str) -> u32 {
+    Subject { name: name.to_owned(), exe: Vec::new(), cgroup: Vec::new(), span: 0..0 }.number()
+}
+
+#[test]
+fn consequences_are_those_of_the_policy() {
+    let hold = "[[rule]]\nname = \"h\"\nexec = { path = [\"/a\"] }\nthen = \"hold\"\nreviewers = \"security\"\ntimeout = \"2s\"\non_timeout = \"fail\"\n";
+    let tables = tables(&format!("{hold}{}", rule("k", "exec = { path = [\"/b\"] }").replace("deny", "kill")));
+    let consequence = |rule| tables.rules[&RuleKey { revision: REVISION, rule }];
+    assert_eq!((consequence(0).patience, consequence(0).verdict, consequence(0).on_timeout), (2_000_000_000, 3, 2));
+    assert_eq!((consequence(1).patience, consequence(1).verdict), (0, 5));
+}
+
+#[test]
+fn node_ids_of_neighbouring_revisions_are_disjoint_and_each_is_used_once() {
+    let policy = policy(&format!("{HEAD}{}", rule("0", "open = { path = [\"/a/b/**\", \"/a/c\"] }")));
+    let ids = |revision| {
+        let tables = compile(&policy, revision, &OneFileSystem).expect("within the limits");
+        let ids: Vec<_> = tables.roots.values().chain(tables.edges.values()).map(|node| node.id).collect();
+        ids
+    };
+    for revision in [1, 2, 4095, 4096, u32::MAX - 1] {
+        let mut all = [ids(revision), ids(revision + 1)].concat();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+}

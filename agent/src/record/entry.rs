@@ -1,0 +1,193 @@
+//! What a line of the record says. Plain data.
+
+use std::net::IpAddr;
+
+use holdpoint_common::decision::Decision;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::request::{Answer, Digest, End, Hold, HoldId, Request, Withdrawal, decision_word};
+
+/// One line of the record.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entry {
+    /// When it was seen.
+    pub time: Timestamp,
+    /// What was seen.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What was seen. Every event about a hold names it in `hold`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The agent began to work.
+    Started {
+        /// Version of the program.
+        version: &'static str,
+        /// Revision of the policy.
+        policy: String,
+    },
+    /// The agent ended in order; enforcement goes on.
+    Stopped,
+    /// The kernel parked a request; after a restart of the agent it is seen again.
+    Held {
+        /// The hold.
+        hold: HoldId,
+        /// What is held.
+        #[serde(flatten)]
+        what: Box<Held>,
+    },
+    /// A channel took the question.
+    Asked {
+        /// The hold.
+        hold: HoldId,
+        /// The channel's name.
+        channel: String,
+        /// How many attempts that took.
+        attempts: u32,
+    },
+    /// A channel could not be asked. The hold stays as it is.
+    NotAsked {
+        /// The hold.
+        hold: HoldId,
+        /// The channel's name.
+        channel: String,
+        /// What the last attempt met.
+        error: String,
+    },
+    /// A hold was decided. On disk before the kernel is told.
+    Decided(Decided),
+    /// An answer had no effect.
+    RefusedAnswer {
+        /// The hold that it named, as far as that could be read.
+        hold: Option<HoldId>,
+        /// The answer; none if it was refused before it was read.
+        answer: Option<Answer>,
+        /// Why it was refused.
+        refusal: String,
+        /// Address that it came from, for callbacks that prove nothing.
+        from: Option<IpAddr>,
+        /// Refusals of this kind that were not recorded since the last one: there were too many.
+        #[serde(skip_serializing_if = "is_zero")]
+        more: u64,
+    },
+    /// A hold ended because its call is gone.
+    Withdrawn {
+        /// The hold.
+        hold: HoldId,
+        /// What it was.
+        digest: Digest,
+        /// Why.
+        reason: Withdrawal,
+    },
+    /// The kernel let the held call through.
+    Passed {
+        /// The hold.
+        hold: HoldId,
+    },
+    /// The kernel refused the held call as decided.
+    Refused {
+        /// The hold.
+        hold: HoldId,
+    },
+    /// The granted call is over.
+    Left {
+        /// The hold.
+        hold: HoldId,
+    },
+    /// The policy allowed a request and wants it recorded.
+    Audited(Box<Request>),
+    /// The policy denied a request.
+    Denied(Box<Request>),
+    /// The policy answered a request by killing the process.
+    Killed(Box<Request>),
+    /// A request that should have been held was refused.
+    NotHeld {
+        /// Why: [`holdpoint_common::event::Reason::word`].
+        reason: &'static str,
+        /// What was asked.
+        #[serde(flatten)]
+        request: Box<Request>,
+    },
+    /// A process became governed.
+    Enrolled {
+        /// The governed tree.
+        tree: String,
+        /// Name of the subject.
+        subject: String,
+        /// Process id in the initial PID namespace.
+        pid: u32,
+        /// User id that launched the tree.
+        launcher: u32,
+    },
+    /// Something that belongs into the record did not get there.
+    Lost {
+        /// How many.
+        count: u64,
+        /// What, and why.
+        reason: &'static str,
+    },
+}
+
+/// A hold without its identity, which the line already has.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Held {
+    /// What a reviewer approves.
+    pub digest: Digest,
+    /// When silence denies.
+    pub deadline: Timestamp,
+    /// Who is asked.
+    pub reviewers: String,
+    /// Who may answer.
+    pub members: Vec<String>,
+    /// What is asked, and by whom.
+    pub request: Request,
+    /// The working directory.
+    pub cwd: String,
+}
+
+impl From<&Hold> for Held {
+    fn from(hold: &Hold) -> Self {
+        Self {
+            digest: hold.digest.clone(),
+            deadline: hold.deadline,
+            reviewers: hold.reviewers.clone(),
+            members: hold.members.clone(),
+            request: hold.request.clone(),
+            cwd: hold.context.cwd.clone(),
+        }
+    }
+}
+
+/// A decision and the answer behind it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Decided {
+    /// The hold.
+    pub hold: HoldId,
+    /// What it was.
+    pub digest: Digest,
+    /// How it ended.
+    pub state: End,
+    /// What the kernel is told.
+    #[serde(serialize_with = "decision_word")]
+    pub decision: Decision,
+    /// The answer that counted; none if the time ran out.
+    pub answer: Option<Answer>,
+}
+
+impl Entry {
+    /// The hold that this line decides. Such a line is on disk before anything follows from it.
+    pub fn decides(&self) -> Option<HoldId> {
+        match &self.event {
+            Event::Decided(decided) => Some(decided.hold),
+            _ => None,
+        }
+    }
+}
+
+/// Serde asks by reference.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}

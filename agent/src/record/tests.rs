@@ -1,0 +1,107 @@
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::request::{Answer, Proof, Word};
+
+const ID: HoldId = HoldId(0xfeed);
+
+/// A path of its own for each test, gone at its end.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("holdpoint-record-{test}-{}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        Self(path)
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.0).unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn entry(event: Event) -> Entry {
+    Entry { time: Timestamp::from_second(1_000).unwrap(), event }
+}
+
+fn approved() -> Entry {
+    let digest = Digest("d1".into());
+    let proof = Proof::Local { uid: 1000 };
+    let (word, who) = (Word::Approve, "alice".into());
+    let answer = Answer { hold: ID, digest: digest.clone(), word, who, why: None, proof };
+    let (state, decision) = (End::Approved, Decision::Approve);
+    entry(Event::Decided(Decided { hold: ID, digest, state, decision, answer: Some(answer) }))
+}
+
+#[test]
+fn a_line_names_event_hold_and_answer() {
+    let place = Place::new("line");
+    Record::open(&place.0).unwrap().append(&approved()).unwrap();
+    assert_eq!(
+        place.text(),
+        concat!(
+            r#"{"time":"1970-01-01T00:16:40Z","event":"decided","hold":"000000000000feed","digest":"d1","#,
+            r#""state":"approved","decision":"approve","answer":{"hold":"000000000000feed","digest":"d1","#,
+            r#""word":"approve","who":"alice","why":null,"proof":{"by":"local","uid":1000}}}"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn only_root_reads_it_even_if_it_was_open_before() {
+    let place = Place::new("mode");
+    fs::write(&place.0, "").unwrap();
+    fs::set_permissions(&place.0, fs::Permissions::from_mode(0o644)).unwrap();
+    Record::open(&place.0).unwrap();
+    assert_eq!(fs::metadata(&place.0).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_decision_is_found_after_a_restart() {
+    let place = Place::new("restart");
+    Record::open(&place.0).unwrap().append(&approved()).unwrap();
+    let by = Some("alice".into());
+    let digest = Digest("d1".into());
+    let expected = Recorded { digest, state: End::Approved, decision: Decision::Approve, by };
+    assert_eq!(Record::open(&place.0).unwrap().decided(ID), Some(&expected));
+}
+
+#[test]
+fn a_hold_that_is_over_is_not_found() {
+    for over in [Event::Left { hold: ID }, Event::Refused { hold: ID }] {
+        let place = Place::new("over");
+        let mut record = Record::open(&place.0).unwrap();
+        record.append(&approved()).unwrap();
+        record.append(&entry(over)).unwrap();
+        assert_eq!(Record::open(&place.0).unwrap().decided(ID), None);
+    }
+}
+
+#[test]
+fn a_torn_line_costs_only_itself() {
+    let place = Place::new("torn");
+    fs::write(&place.0, r#"{"time":"1970-01-01T00:16:40Z","event":"deci"#).unwrap();
+    Record::open(&place.0).unwrap().append(&approved()).unwrap();
+    let text = place.text();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert!(serde_json::from_str::<serde_json::Value>(lines[1]).is_ok());
+    assert!(Record::open(&place.0).unwrap().decided(ID).is_some());
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+    let mut record = Record { file: full, torn: false, decided: HashMap::new() };
+    assert!(record.append(&approved()).is_err());
+    assert!(record.torn);
+}

@@ -1,0 +1,473 @@
+//! The plain data that flows through the agent: what was asked, what came back, what was decided.
+//! No I/O, no clock.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use holdpoint_common::decision::Decision;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest as _, Sha256};
+
+/// Identity of a hold, given by the kernel: 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HoldId(pub u64);
+
+impl fmt::Display for HoldId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for HoldId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match u64::from_str_radix(text, 16) {
+            Ok(id) if digits => Ok(Self(id)),
+            _ => Err(format!("\"{text}\" is not a hold id (16 hexadecimal digits)")),
+        }
+    }
+}
+
+impl Serialize for HoldId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HoldId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// One process, as it was when it asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id in the initial PID namespace.
+    pub pid: u32,
+    /// The image that it runs, empty if it could not be read.
+    pub exe: String,
+    /// Its arguments, as it shows them (a claim: it can rewrite them).
+    pub argv: Vec<String>,
+    /// User name, or the number where there is no name.
+    pub user: String,
+}
+
+/// What is asked for, with its objects. These are facts seen by the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "operation", rename_all = "lowercase")]
+pub enum Operation {
+    /// Replace the process image.
+    Exec {
+        /// The file, resolved: links followed, as the kernel walks it.
+        path: String,
+        /// The name given to `execve(2)`.
+        filename: String,
+        /// The arguments given to `execve(2)`, from the kernel's own copy.
+        argv: Vec<String>,
+        /// Device and inode of the file.
+        object: Object,
+    },
+    /// Open, create or truncate a file.
+    Open {
+        /// The file, resolved.
+        path: String,
+        /// `read`, `write`, `create`, `truncate`.
+        access: Vec<&'static str>,
+        /// `open(2)` flags; for creation the file mode.
+        flags: u32,
+        /// Device and inode; the inode is 0 where the file does not exist yet.
+        object: Object,
+        /// Owner's user name, where the file exists.
+        owner: Option<String>,
+        /// Permission bits, where the file exists.
+        mode: Option<u32>,
+        /// Size in bytes, where the file exists.
+        size: Option<u64>,
+    },
+    /// Connect a socket.
+    Connect {
+        /// Destination; IPv4-mapped addresses are shown as IPv4.
+        address: IpAddr,
+        /// Destination port.
+        port: u16,
+        /// `tcp`, `udp`, or the protocol's number.
+        protocol: String,
+    },
+}
+
+impl Operation {
+    /// One line for people: `open /etc/shadow (read)`. Control characters are shown escaped.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Exec { path, argv, .. } => {
+                let argv: Vec<_> = argv.iter().map(|arg| shown(arg)).collect();
+                format!("exec {} [{}]", shown(path), argv.join(" "))
+            }
+            Self::Open { path, access, .. } => format!("open {} ({})", shown(path), access.join(", ")),
+            Self::Connect { address: IpAddr::V6(address), port, protocol } => {
+                format!("connect [{address}]:{port} ({protocol})")
+            }
+            Self::Connect { address, port, protocol } => format!("connect {address}:{port} ({protocol})"),
+        }
+    }
+}
+
+/// Text from the subject with everything that could forge a line or hide in it made visible.
+pub fn shown(text: &str) -> String {
+    text.chars().map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+/// Control characters, and those that reorder or hide text (Unicode Cf).
+fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Which file, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Object {
+    /// `s_dev`.
+    pub device: u32,
+    /// Inode number.
+    pub inode: u64,
+}
+
+/// What a process asks, who it is and which rule it met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Request {
+    /// The governed tree, 16 hexadecimal digits.
+    pub tree: String,
+    /// Name of the subject.
+    pub subject: String,
+    /// Name of the rule, none if no rule matched.
+    pub rule: Option<String>,
+    /// The rule's reason, in the words of the policy.
+    pub why: Option<String>,
+    /// Revision of the policy, as its digest's first 16 digits.
+    pub policy: String,
+    /// What is asked for.
+    #[serde(flatten)]
+    pub what: Operation,
+    /// Process id in the initial PID namespace.
+    pub pid: u32,
+    /// Thread id, likewise.
+    pub tid: u32,
+    /// Start of the process, nanoseconds of `CLOCK_BOOTTIME`.
+    pub started: u64,
+    /// User id in the initial user namespace.
+    pub uid: u32,
+    /// Group id, likewise.
+    pub gid: u32,
+    /// User id that launched the tree: may not approve.
+    pub launcher: u32,
+    /// When it was asked.
+    pub at: Timestamp,
+}
+
+/// Context that the agent gathers from `/proc` while the process is held. Shown, never bound to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Context {
+    /// Working directory.
+    pub cwd: String,
+    /// The process, its parent, and so on up to pid 1.
+    pub ancestry: Vec<Process>,
+}
+
+/// SHA-256 over the canonical description of a held operation, in hexadecimal: what a reviewer approves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(pub String);
+
+impl Digest {
+    /// The digest of `id` asking for `request`: the JSON of both, keys sorted.
+    ///
+    /// `at` is left out: every start of the agent converts it anew from the kernel's clock, and a hold keeps
+    /// its digest over a restart. `id` is random and used once, so no two holds share a digest.
+    pub fn of(id: HoldId, request: &Request) -> Self {
+        let mut fields = serde_json::to_value(request).expect("plain data always serialises");
+        if let Some(fields) = fields.as_object_mut() {
+            fields.remove("at");
+        }
+        fields.sort_all_objects();
+        let canonical = serde_json::to_vec(&(id, fields)).expect("plain data always serialises");
+        Self(hexadecimal(&Sha256::digest(canonical)))
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A request parked by a `hold` verdict.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Hold {
+    /// Its identity.
+    pub id: HoldId,
+    /// What a reviewer approves.
+    pub digest: Digest,
+    /// After this moment an approval counts for nothing.
+    pub deadline: Timestamp,
+    /// Group of reviewers who are asked, as the rule names it.
+    pub reviewers: String,
+    /// Who belongs to that group: only their answers count.
+    pub members: Vec<String>,
+    /// What a denial does: [`Decision::Fail`] or [`Decision::Kill`].
+    #[serde(skip)]
+    pub on_deny: Decision,
+    /// What silence does, likewise.
+    #[serde(skip)]
+    pub on_timeout: Decision,
+    /// User name of `request.uid`, where there is one: may not answer.
+    pub user: Option<String>,
+    /// User name of `request.launcher`, where there is one: may not answer.
+    pub launcher_name: Option<String>,
+    /// What is asked.
+    #[serde(flatten)]
+    pub request: Request,
+    /// Seen beside it.
+    pub context: Context,
+}
+
+/// What a reviewer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Word {
+    /// The operation may happen.
+    Approve,
+    /// It may not; what that does is the rule's `on_deny`.
+    Deny,
+    /// It may not, and the process is killed.
+    Kill,
+    /// It may not; the call fails and the process lives.
+    Fail,
+}
+
+impl Word {
+    /// The decision that this word leads to, `on_deny` being what the rule says of a denial.
+    pub fn decision(self, on_deny: Decision) -> Decision {
+        match self {
+            Self::Approve => Decision::Approve,
+            Self::Deny => on_deny,
+            Self::Kill => Decision::Kill,
+            Self::Fail => Decision::Fail,
+        }
+    }
+}
+
+/// The way an answer came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "by", rename_all = "lowercase")]
+pub enum Proof {
+    /// A callback signed with the secret of this channel.
+    Webhook {
+        /// The channel's name in the configuration.
+        channel: String,
+        /// Groups of reviewers that the channel asks: it answers for no others.
+        #[serde(skip)]
+        asks: Vec<String>,
+    },
+    /// A local user, as the kernel names the peer of the control socket.
+    Local {
+        /// Its user id.
+        uid: u32,
+    },
+}
+
+/// What came back from a reviewer. Not yet a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// The hold that is answered.
+    pub hold: HoldId,
+    /// The digest that the reviewer saw; the local command line shows and repeats it.
+    pub digest: Digest,
+    /// What was said.
+    pub word: Word,
+    /// Who says so.
+    pub who: String,
+    /// In their words.
+    pub why: Option<String>,
+    /// How that is known.
+    pub proof: Proof,
+}
+
+/// How a hold ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// A reviewer approved in time.
+    Approved,
+    /// A reviewer refused.
+    Denied,
+    /// Nobody answered before the deadline.
+    Expired,
+    /// The call is gone.
+    Withdrawn,
+}
+
+/// Why a hold was withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Withdrawal {
+    /// The process, or the thread that asked, no longer exists.
+    ProcessDead,
+    /// The thread does something else: a signal handler jumped out of the call.
+    CallAbandoned,
+    /// A signal waits that will end the process as soon as it runs.
+    FatalSignal,
+}
+
+/// What stands of a hold that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// The hold.
+    pub hold: HoldId,
+    /// How it ended.
+    pub state: End,
+    /// What the kernel was told.
+    #[serde(serialize_with = "decision_word")]
+    pub decision: Decision,
+    /// The reviewer whose answer counted; none if nobody's did.
+    pub by: Option<String>,
+}
+
+/// Serialises a decision as its word in records and messages.
+pub fn decision_word<S: Serializer>(decision: &Decision, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(word(*decision))
+}
+
+/// The decision's word in records and messages.
+pub fn word(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Approve => "approve",
+        Decision::Fail => "fail",
+        Decision::Kill => "kill",
+        Decision::Withdraw => "withdraw",
+    }
+}
+
+/// What the sender of an answer is told when it was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// This answer decided the hold.
+    Accepted(Standing),
+    /// The hold was already decided in the same way; the answer had no effect.
+    Again(Standing),
+}
+
+/// Why an answer was refused. It had no effect on the hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No hold has this id, or it ended long ago.
+    #[error("unknown hold")]
+    UnknownHold,
+    /// The answer is about something else than what is held.
+    #[error("wrong digest: this is not what is held")]
+    WrongDigest,
+    /// The rule does not name this reviewer, or the channel does not ask the rule's reviewers.
+    #[error("the rule does not name this reviewer")]
+    NotNamed,
+    /// Whoever asks, or launched the tree that asks, does not answer.
+    #[error("self: the requester may not answer")]
+    Requester,
+    /// The hold was decided otherwise.
+    #[error("already decided otherwise")]
+    Conflict(Standing),
+    /// The hold expired or was withdrawn.
+    #[error("the hold is over")]
+    Over(Standing),
+    /// The decision could not be recorded, so it did not take effect: the hold is still pending.
+    #[error("the decision could not be recorded; the hold is still pending")]
+    NotRecorded,
+}
+
+/// A hold to test with.
+#[cfg(test)]
+pub mod sample {
+    use super::*;
+
+    /// User id of the process, named `agent`.
+    pub const REQUESTER: u32 = 1000;
+    /// User id that launched the tree, named `laura`.
+    pub const LAUNCHER: u32 = 1001;
+
+    /// When it was asked.
+    pub fn start() -> Timestamp {
+        "2026-11-20T12:00:00Z".parse().expect("a time")
+    }
+
+    /// A connection that waits a minute for alice or bob of the group `security`.
+    pub fn hold(id: HoldId) -> Hold {
+        let request = request();
+        Hold {
+            id,
+            digest: Digest::of(id, &request),
+            deadline: start() + jiff::SignedDuration::from_mins(1),
+            reviewers: "security".into(),
+            members: ["alice", "bob", "laura"].map(Into::into).into(),
+            on_deny: Decision::Kill,
+            on_timeout: Decision::Fail,
+            user: Some("agent".into()),
+            launcher_name: Some("laura".into()),
+            request,
+            context: Context { cwd: "/srv".into(), ancestry: vec![process(100), process(1)] },
+        }
+    }
+
+    fn process(pid: u32) -> Process {
+        let argv = ["/usr/bin/curl", "https://192.0.2.1/"].map(Into::into).into();
+        Process { pid, exe: "/usr/bin/curl".into(), argv, user: "agent".into() }
+    }
+
+    fn request() -> Request {
+        Request {
+            tree: "0000000000000001".into(),
+            subject: "coding-agent".into(),
+            rule: Some("customer data stays".into()),
+            why: Some("it is theirs".into()),
+            policy: "1234567812345678".into(),
+            what: Operation::Connect { address: [192, 0, 2, 1].into(), port: 443, protocol: "tcp".into() },
+            pid: 100,
+            tid: 101,
+            started: 5,
+            uid: REQUESTER,
+            gid: REQUESTER,
+            launcher: LAUNCHER,
+            at: start(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: HoldId = HoldId(7);
+
+    #[test]
+    fn an_id_is_sixteen_digits_both_ways() {
+        assert_eq!("0000000000000007".parse(), Ok(ID));
+        assert_eq!(ID.to_string(), "0000000000000007");
+        for bad in ["7", "+000000000000007", "000000000000000g", "00000000000000007"] {
+            assert!(bad.parse::<HoldId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_digest_is_the_same_after_a_restart_and_of_nothing_else() {
+        let request = sample::hold(ID).request;
+        let restarted = Request { at: request.at + jiff::SignedDuration::from_nanos(1), ..request.clone() };
+        assert_eq!(Digest::of(ID, &request), Digest::of(ID, &restarted));
+        assert_ne!(Digest::of(ID, &request), Digest::of(HoldId(8), &request));
+        assert_ne!(Digest::of(ID, &request), Digest::of(ID, &Request { uid: 0, ..request.clone() }));
+    }
+
+    #[test]
+    fn what_hides_or_reorders_text_is_shown() {
+        assert_eq!(shown("a\n\u{202e}b"), "a\\u{a}\\u{202e}b");
+    }
+}

@@ -1,0 +1,164 @@
+//! Server side of the socket with authority. Who may say what is decided by the daemon.
+
+use std::time::Duration;
+
+use nix::unistd::{Uid, User};
+use tokio::{net::UnixListener, sync::mpsc, task::spawn_blocking};
+
+use super::{
+    Command, Declined, Peer, ask,
+    connection::{Connection, accept},
+    message::{ControlReply, ControlRequest, decode, view},
+};
+use crate::request::{Answer, Hold, Proof};
+
+/// Connections per user. Each command is one, and short.
+const CONNECTIONS: usize = 32;
+/// How long a client may think between two lines; commands do not think.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Serves for ever; abort it to stop.
+pub async fn serve(listener: UnixListener, daemon: mpsc::Sender<Command>) {
+    accept(listener, CONNECTIONS, |connection| attend(connection, daemon.clone())).await;
+}
+
+async fn attend(mut connection: Connection, daemon: mpsc::Sender<Command>) {
+    loop {
+        let request = match connection.line(IDLE).await {
+            Ok(Some(line)) => decode(&line),
+            Ok(None) => return,
+            Err(error) => Err(error.into()),
+        };
+        let broken = request.is_err();
+        let reply = match request {
+            Ok(request) => answered(request, connection.who, &daemon).await,
+            Err(refusal) => Err(refusal),
+        };
+        let said = connection.say(&reply.unwrap_or_else(ControlReply::Refused)).await;
+        if broken || said.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answered(
+    request: ControlRequest,
+    from: Peer,
+    daemon: &mpsc::Sender<Command>,
+) -> Result<ControlReply, Declined> {
+    Ok(match request {
+        ControlRequest::Holds => {
+            let holds: Vec<Hold> = ask(daemon, |reply| Command::Holds { from, reply }).await?;
+            ControlReply::Holds { holds: holds.iter().map(view).collect() }
+        }
+        ControlRequest::Show { id } => {
+            let hold = ask(daemon, |reply| Command::Show { from, id, reply }).await?;
+            ControlReply::Hold { hold: view(&hold) }
+        }
+        ControlRequest::Answer { id, digest, word, why } => {
+            let who = user_name(from.uid).await;
+            let answer = Answer { hold: id, digest, word, who, why, proof: Proof::Local { uid: from.uid } };
+            ask(daemon, |reply| Command::Answer { from, answer, reply }).await?.into()
+        }
+        ControlRequest::Status => ControlReply::Status(ask(daemon, |reply| Command::Status { from, reply }).await?),
+        ControlRequest::Detach => {
+            ask(daemon, |reply| Command::Detach { from, reply }).await?;
+            ControlReply::Detached
+        }
+    })
+}
+
+/// The user's name; a user without one is `#` and the number, which no reviewer's name can be mistaken for.
+/// Looked up apart, since it may ask a directory service.
+async fn user_name(uid: u32) -> String {
+    let found = spawn_blocking(move || User::from_uid(Uid::from_raw(uid))).await;
+    match found {
+        Ok(Ok(Some(user))) => user.name,
+        _ => format!("#{uid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead as _, BufReader, Write as _},
+        os::{fd::OwnedFd, unix::net::UnixStream},
+        process,
+    };
+
+    use super::*;
+    use crate::{
+        request::{Digest, HoldId, Word},
+        sockets::{
+            CONTROL, Declined,
+            bind::{self, tests::Directory},
+            client::{Client, Failure},
+            message::encode,
+        },
+    };
+
+    /// A server whose daemon takes commands from the test.
+    fn served(name: &str) -> (Directory, mpsc::Receiver<Command>) {
+        let directory = Directory::new(name);
+        let listener = bind::control(&directory.0).unwrap().listen().unwrap();
+        let (daemon, commands) = mpsc::channel(8);
+        tokio::spawn(serve(listener, daemon));
+        (directory, commands)
+    }
+
+    fn answer() -> ControlRequest {
+        ControlRequest::Answer { id: HoldId(7), digest: Digest("d".into()), word: Word::Approve, why: None }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_in_the_name_of_its_sender() {
+        let (directory, mut commands) = served("sender");
+        let path = directory.0.join(CONTROL);
+        let client = spawn_blocking(move || Client::connect(&path)?.ask::<_, ControlReply>(&answer()));
+        let Some(Command::Answer { from, answer, reply }) = commands.recv().await else { panic!("an answer") };
+        let uid = Uid::effective().as_raw();
+        assert_eq!((from.pid, from.uid, answer.proof), (process::id(), uid, Proof::Local { uid }));
+        assert_eq!(answer.who, User::from_uid(Uid::effective()).unwrap().unwrap().name);
+        reply.send(Err(Declined::new("not you"))).unwrap();
+        assert_eq!(client.await.unwrap().unwrap(), ControlReply::Refused(Declined::new("not you")));
+    }
+
+    #[tokio::test]
+    async fn a_line_of_another_process_is_refused() {
+        let (directory, mut commands) = served("stranger");
+        let stream = UnixStream::connect(directory.0.join(CONTROL)).unwrap();
+        let replies = BufReader::new(stream.try_clone().unwrap());
+        let mut other = process::Command::new("cat");
+        other.stdin(process::Stdio::piped()).stdout(OwnedFd::from(stream));
+        let reply = spawn_blocking(move || {
+            let mut other = other.spawn().unwrap();
+            other.stdin.take().unwrap().write_all(&encode(&answer())).unwrap();
+            other.wait().unwrap();
+            replies.lines().next().unwrap().unwrap()
+        });
+        assert!(reply.await.unwrap().contains("not sent by the process that connected"));
+        assert!(commands.try_recv().is_err(), "the daemon never hears of it");
+    }
+
+    #[tokio::test]
+    async fn a_malformed_line_ends_the_connection() {
+        let (directory, _commands) = served("malformed");
+        let mut stream = UnixStream::connect(directory.0.join(CONTROL)).unwrap();
+        stream.write_all(b"hello\n").unwrap();
+        let lines = spawn_blocking(move || BufReader::new(stream).lines().map(Result::unwrap).collect::<Vec<_>>());
+        let lines = lines.await.unwrap();
+        assert!(lines.len() == 1 && lines[0].contains("malformed line"), "{lines:?}");
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_is_gone_is_said_so() {
+        let (directory, commands) = served("gone");
+        drop(commands);
+        let path = directory.0.join(CONTROL);
+        let reply = spawn_blocking(move || Client::connect(&path)?.ask::<_, ControlReply>(&ControlRequest::Status));
+        let ControlReply::Refused(declined) = reply.await.unwrap().unwrap() else { panic!("a refusal") };
+        assert_eq!(declined.cause, "the agent is stopping");
+        let nobody = Client::connect(&directory.0.join("nobody"));
+        assert!(matches!(nobody.err(), Some(Failure::NoAgent)));
+    }
+}

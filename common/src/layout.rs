@@ -1,0 +1,91 @@
+//! Where the running kernel keeps the fields that the programs read. rustc has no CO-RE: the agent looks
+//! them up in the kernel's BTF at start and hands them over as one read-only global.
+
+/// Declares [`Layout`] and the list of BTF members it is filled from, in one place.
+macro_rules! layout {
+    ($($(#[$doc:meta])* $field:ident = $structure:literal . $member:literal;)*) => {
+        /// Byte offsets, in the running kernel.
+        #[derive(Clone, Copy, Debug, Default)]
+        #[repr(C)]
+        pub struct Layout {
+            $($(#[$doc])* #[doc = concat!("`", $structure, ".", $member, "`")] pub $field: u32,)*
+        }
+
+        impl Layout {
+            /// Number of fields.
+            pub const FIELDS: usize = [$($structure),*].len();
+
+            /// For each field, in order: the structure and the member path. Alternatives for kernels that
+            /// renamed a member are separated by `|`.
+            pub const MEMBERS: [(&'static str, &'static str); Self::FIELDS] = [$(($structure, $member)),*];
+
+            /// The layout with these offsets, in the order of [`Self::MEMBERS`].
+            #[must_use]
+            pub const fn from_offsets(offsets: [u32; Self::FIELDS]) -> Self {
+                let [$($field),*] = offsets;
+                Self { $($field),* }
+            }
+        }
+    };
+}
+
+layout! {
+    file_path_dentry = "file"."f_path.dentry";
+    file_inode = "file"."f_inode";
+    file_flags = "file"."f_flags";
+    file_mode = "file"."f_mode";
+    path_dentry = "path"."dentry";
+    dentry_parent = "dentry"."d_parent";
+    dentry_name = "dentry"."d_name.name";
+    dentry_inode = "dentry"."d_inode";
+    dentry_super = "dentry"."d_sb";
+    super_device = "super_block"."s_dev";
+    super_root = "super_block"."s_root";
+    super_flags = "super_block"."s_flags";
+    inode_number = "inode"."i_ino";
+    inode_mode = "inode"."i_mode";
+    inode_owner = "inode"."i_uid";
+    inode_size = "inode"."i_size";
+    socket_state = "socket"."state";
+    socket_sk = "socket"."sk";
+    sock_protocol = "sock"."sk_protocol";
+    sock_remote_address4 = "sock"."__sk_common.skc_daddr";
+    sock_remote_address6 = "sock"."__sk_common.skc_v6_daddr";
+    sock_remote_port = "sock"."__sk_common.skc_dport";
+    sock_family = "sock"."__sk_common.skc_family";
+    unix_path_dentry = "unix_sock"."path.dentry";
+    bprm_p = "linux_binprm"."p";
+    bprm_mm = "linux_binprm"."mm";
+    bprm_file = "linux_binprm"."file";
+    bprm_filename = "linux_binprm"."filename";
+    bprm_argc = "linux_binprm"."argc";
+    mm_pgd = "mm_struct"."pgd";
+    task_flags = "task_struct"."flags";
+    task_tgid = "task_struct"."tgid";
+    task_leader = "task_struct"."group_leader";
+    task_start = "task_struct"."start_boottime|real_start_time";
+    task_status = "task_struct"."thread_info.status";
+    task_cgroups = "task_struct"."cgroups";
+    css_set_default = "css_set"."dfl_cgrp";
+    cgroup_node = "cgroup"."kn";
+    kernfs_parent = "kernfs_node"."parent|__parent";
+    kernfs_name = "kernfs_node"."name";
+    regs_ax = "pt_regs"."ax";
+    regs_orig_ax = "pt_regs"."orig_ax";
+    regs_second = "pt_regs"."si";
+    regs_third = "pt_regs"."dx";
+    action_handler = "k_sigaction"."sa.sa_handler";
+    action_flags = "k_sigaction"."sa.sa_flags";
+}
+
+/// Addresses of kernel variables, from `/proc/kallsyms`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Symbols {
+    /// `page_offset_base`: start of the direct map of physical memory.
+    pub page_offset_base: u64,
+    /// `rename_lock`: its sequence count changes whenever a directory entry moves.
+    pub rename_lock: u64,
+    /// `__pgtable_l5_enabled`: whether page tables have five levels.
+    pub five_levels: u64,
+}

@@ -1,0 +1,71 @@
+//! A hold as the kernel keeps it. The map of these is the truth; the ring buffer is only its bell.
+
+use crate::request::Facts;
+
+/// Bytes kept of the file name given to `execve(2)`: `PATH_MAX`.
+pub const FILENAME_BYTES: usize = 4096;
+
+/// Bytes kept of the arguments given to `execve(2)`, NULs included: three pages, of which two are always
+/// usable, wherever in its page the first string begins. An exec with more than fits is refused where it
+/// would be held: nobody can approve what cannot be shown whole.
+pub const ARGUMENT_BYTES: usize = 3 * 4096;
+
+/// What `execve(2)` was given, from the kernel's own copy.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Strings {
+    /// Number of arguments.
+    pub argc: u32,
+    /// Bytes of `arguments` in use.
+    pub length: u32,
+    /// Bytes of `filename` in use, its NUL included.
+    pub filename_length: u32,
+    /// Always zero.
+    pub reserved: u32,
+    /// `bprm->filename`, NUL-terminated.
+    pub filename: [u8; FILENAME_BYTES],
+    /// `argc` strings, each NUL-terminated.
+    pub arguments: [u8; ARGUMENT_BYTES],
+}
+
+/// Hooks that one system call passes, as bits of [`Pending::passed`].
+pub mod hook {
+    /// `bprm_creds_for_exec`.
+    pub const EXEC: u32 = 1;
+    /// `path_mknod`: a file is about to be created.
+    pub const CREATE: u32 = 2;
+    /// `file_open`.
+    pub const OPEN: u32 = 4;
+    /// `path_truncate`.
+    pub const TRUNCATE: u32 = 8;
+    /// `socket_connect`.
+    pub const CONNECT: u32 = 16;
+}
+
+/// One pending or granted hold. Only the held thread writes it; user space reads it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Pending {
+    /// Identity of the hold: random, never zero, the key of this record.
+    pub id: u64,
+    /// After this moment nothing but a denial counts, nanoseconds of `CLOCK_BOOTTIME`.
+    pub deadline: u64,
+    /// 1 once every other field is in place: read nothing before.
+    pub ready: u32,
+    /// How often the call has been stopped here: 1 after the first time.
+    pub entries: u32,
+    /// The [`hook`] at which the hold was made.
+    pub hook: u32,
+    /// [`hook`]s that the granted call has passed since it last began.
+    pub passed: u32,
+    /// 1 if the kernel interrupted the call and will execute it again by itself.
+    pub interrupted: u32,
+    /// Signal handlers that began on top of the held call.
+    pub handlers: u32,
+    /// Who asks and for what.
+    pub facts: Facts,
+    /// Exec only: what was given.
+    pub strings: Strings,
+    /// Scratch of the held thread: what the re-executed call gives, compared with `strings` and `facts`.
+    pub again: Strings,
+}

@@ -1,0 +1,77 @@
+//! Sizes of what crosses the border, and the only `unsafe` of this crate: the promise that these records
+//! are plain bytes.
+
+use core::mem::size_of;
+
+use crate::{
+    decision::DecisionRecord,
+    event::{Bell, Report},
+    layout::{Layout, Symbols},
+    matcher::DEPTH,
+    pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Strings},
+    request::{Binding, Facts, PATH_BYTES},
+    tables::{
+        AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, PORT_INTERVALS, Ports, RootKey, RuleKey,
+    },
+    task::{Enrolment, Switches, Task},
+};
+
+/// Asserts that a record's size is the sum of its fields: no implicit padding, whose bytes the verifier
+/// would refuse and a hash key would compare; and implements `aya::Pod` for user space.
+macro_rules! record {
+    ($($record:ty = $bytes:expr;)*) => {
+        $(
+            const _: () = assert!(size_of::<$record>() == $bytes, "no implicit padding");
+            // SAFETY: `#[repr(C)]`, `Copy`, made of integers and arrays of integers only, and without padding
+            // (asserted above): every byte pattern is a valid value.
+            #[cfg(feature = "user")]
+            #[allow(unsafe_code, reason = "aya asks for this promise to copy records to and from maps")]
+            unsafe impl aya::Pod for $record {}
+        )*
+    };
+}
+
+const BINDING: usize = 2 * 8 + 4 * 4 + 16 + 2 * 4;
+const FACTS: usize = 4 * 8 + BINDING + 14 * 4 + PATH_BYTES;
+const STRINGS: usize = 4 * 4 + FILENAME_BYTES + ARGUMENT_BYTES;
+const MARKS: usize = 4 * Marks::SLOTS;
+
+record! {
+    Binding = BINDING;
+    Facts = FACTS;
+    Strings = STRINGS;
+    Pending = 2 * 8 + 6 * 4 + FACTS + 2 * STRINGS;
+    DecisionRecord = 2 * 4;
+    Bell = 2 * 4 + 8;
+    Report = 2 * 4 + FACTS;
+    Task = 2 * 8 + 4 * 4 + 8 * DEPTH;
+    Enrolment = 8 + 4 * 4;
+    Switches = 8 + 4 * 4;
+    Layout = 4 * Layout::FIELDS;
+    Symbols = 3 * 8;
+    Marks = MARKS;
+    RootKey = 3 * 4;
+    EdgeKey = 4 + LITERAL_BYTES;
+    Node = 4 + 2 * MARKS;
+    NameKey = 2 * 4 + LITERAL_BYTES;
+    AddressKey = 2 * 4 + 16;
+    Ports = 4 + 8 * PORT_INTERVALS;
+    RuleKey = 2 * 4;
+    Consequence = 8 + 2 * 4;
+}
+
+/// The maps that the agent opens, by the names of the statics in `ebpf/src/maps.rs`.
+pub const MAPS: [&str; 12] = [
+    "TASKS",
+    "ENROLMENTS",
+    "PENDING",
+    "DECISIONS",
+    "SWITCHES",
+    "COUNTERS",
+    "EVENTS",
+    "ROOTS",
+    "EDGES",
+    "NAMES",
+    "ADDRESSES",
+    "RULES",
+];

@@ -1,0 +1,57 @@
+//! Who is governed, as the kernel keeps it.
+
+use crate::matcher::DEPTH;
+
+/// One governed thread, keyed by the address of its `task_struct`. Written by the thread itself; by its
+/// parent before it first runs.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Task {
+    /// The governed tree: random, the same for all descendants.
+    pub tree: u64,
+    /// The hold that this thread is in, 0 if none.
+    pub hold: u64,
+    /// Index of the subject in the policy.
+    pub subject: u32,
+    /// User id that launched the tree.
+    pub launcher: u32,
+    /// Process id, as the initial PID namespace counts.
+    pub tgid: u32,
+    /// Always zero.
+    pub reserved: u32,
+    /// Scratch of the thread: the directory entries from leaf to root of the path being judged. Here, since
+    /// the stack is too small and a per-CPU buffer is not safe from preemption (programs may be preempted).
+    pub chain: [u64; DEPTH],
+}
+
+/// What the agent offers a process that asked to be governed; taken at its next `execve(2)`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Enrolment {
+    /// Becomes [`Task::tree`].
+    pub tree: u64,
+    /// Becomes [`Task::subject`].
+    pub subject: u32,
+    /// Becomes [`Task::launcher`].
+    pub launcher: u32,
+    /// 0 as offered, 1 once taken.
+    pub taken: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+/// What the agent sets for all programs; one record.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Switches {
+    /// Inode number of the control socket's file; 0 while there is none.
+    pub control_inode: u64,
+    /// `s_dev` of the control socket's file.
+    pub control_device: u32,
+    /// The policy revision in force; tables of other revisions are not looked at. 0: no policy yet.
+    pub revision: u32,
+    /// 1 while the agent detaches: new holds are refused.
+    pub closing: u32,
+    /// 1 if the policy governs by executable or control group: every exec of an ungoverned process is looked at.
+    pub enrols: u32,
+}

@@ -1,0 +1,162 @@
+//! THE choice: whether a request of a governed thread passes.
+//!
+//! Allow, audit, deny and kill are decided here, at once. A hold is made and looked up again by [`crate::park`].
+//!
+//! How the end of a granted call is seen, and what that costs
+//! ---------------------------------------------------------
+//! A grant is good for one system call of one thread, but no hook fires when a call returns, and a program on
+//! `sys_exit` would tax every call of every process (about 110 instructions). What is seen instead:
+//!
+//! * A call passes each of its hooks once. A hook that is met a second time is either the kernel's own restart of
+//!   the interrupted call, or a new call.
+//! * It is the restart only if the thread went through `arch_do_signal_or_restart` with a restart code in its
+//!   result since then (`hooks::signal::interrupted`), and the handler that ran, if any, does not turn the code
+//!   into EINTR (`hooks::signal::delivered`). Both fire on signals only: nothing is added to a system call's path.
+//!   Anything else ends the grant and is judged as a new request.
+//! * A `connect()` on a socket that is already connecting to that address has no new effect and passes.
+//! * An approved call that fails before it reaches its hook (the file is gone, say) leaves a grant that nobody has
+//!   used. It ends with the thread's next governed request, unless a signal handler may be running on top of the
+//!   held call; with the thread; and at the hold's deadline. Until then the only call that it lets through is the
+//!   very one that was approved, once.
+//!
+//! The cost is one look-up of the governed threads per delivered signal and per interrupted call.
+
+use holdpoint_common::{
+    event::{Kind, Reason},
+    matcher::{Asker, address_rule, path_rule, unknown_path_rule},
+    request::{Binding, Operation},
+    tables::{NO_RULE, RuleKey, Verdict},
+    task::Task,
+};
+
+use crate::{
+    kernel::{current, opaque},
+    maps::{RULES, SWITCHES},
+    park, report, task,
+    walk::{self, Maps, Walk},
+};
+
+/// `-EPERM`.
+pub const EPERM: i32 = -1;
+
+/// One guarded action, as a hook has read it from its arguments.
+pub struct Request {
+    /// What kind.
+    pub operation: Operation,
+    /// The [`holdpoint_common::pending::hook`] that asks.
+    pub hook: u32,
+    /// What a decision binds to.
+    pub binding: Binding,
+    /// The directory entry, 0 for a connect.
+    pub dentry: u64,
+    /// The existing inode, 0 if there is none.
+    pub inode: u64,
+    /// `linux_binprm`, for an exec.
+    pub bprm: u64,
+    /// Whether this very call has created the file that it now opens.
+    pub created: bool,
+}
+
+/// A request that has met its rule.
+pub struct Judged<'a> {
+    /// The request.
+    pub request: &'a Request,
+    /// Who asks.
+    pub task: *mut Task,
+    /// Where; empty for what has no path.
+    pub walk: &'a Walk,
+    /// Policy revision and subject.
+    pub asker: Asker,
+    /// The first rule that accepts, or [`NO_RULE`].
+    pub rule: u32,
+}
+
+/// What becomes of a request, and what is told of it.
+pub enum Outcome {
+    /// It passes, silently.
+    Pass,
+    /// It fails with this error, silently: it is held, or its end was told when it was decided.
+    Fail(i32),
+    /// It is over and reported: the kind, the reason where there is one.
+    Told(Kind, u32),
+}
+
+impl Outcome {
+    /// A request that would have been held but cannot.
+    pub fn not_held(reason: Reason) -> Self {
+        report::count(reason);
+        Self::Told(Kind::NotHeld, reason as u32)
+    }
+}
+
+/// Decides the request of the current thread: 0 if it passes, else the error that the hook returns.
+#[inline(always)]
+pub fn gate(request: &Request) -> i32 {
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    // An array's record always exists; no table has revision 0.
+    let revision = SWITCHES.get(0).map_or(0, |switches| switches.revision);
+    // SAFETY: the entry is the current thread's own.
+    let asker = Asker { revision, subject: unsafe { (*task).subject } };
+    let walk = match request.operation {
+        Operation::Connect => walk::nowhere(task),
+        Operation::Exec | Operation::Open => walk::from_dentry(task, request.dentry),
+    };
+    let rule = first_rule(request, &walk, asker);
+    let judged = Judged { request, task, walk: &walk, asker, rule };
+    match outcome(&judged) {
+        Outcome::Pass => 0,
+        Outcome::Fail(error) => error,
+        Outcome::Told(kind, reason) => {
+            report::request(kind, reason, &judged);
+            match kind {
+                Kind::Audited => 0,
+                Kind::Killed => park::kill(),
+                _ => EPERM,
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn outcome(judged: &Judged<'_>) -> Outcome {
+    let key = RuleKey { revision: judged.asker.revision, rule: judged.rule };
+    let verdict = if judged.rule == NO_RULE {
+        Verdict::Allow
+    } else {
+        // SAFETY: rows of a revision in force are not changed.
+        match unsafe { RULES.get(key) } {
+            Some(consequence) if consequence.verdict == Verdict::Hold as u32 => {
+                return park::park(judged, consequence.patience);
+            }
+            Some(consequence) => Verdict::try_from(consequence.verdict).unwrap_or(Verdict::Deny),
+            None => Verdict::Deny,
+        }
+    };
+    if let Verdict::Allow | Verdict::Audit = verdict {
+        park::moved_on(judged);
+    }
+    match verdict {
+        Verdict::Allow => Outcome::Pass,
+        Verdict::Audit => Outcome::Told(Kind::Audited, 0),
+        Verdict::Kill => Outcome::Told(Kind::Killed, 0),
+        Verdict::Deny | Verdict::Hold => Outcome::Told(Kind::Denied, 0),
+    }
+}
+
+#[inline(always)]
+fn first_rule(request: &Request, walk: &Walk, asker: Asker) -> u32 {
+    // Opaque: the hooks set few bits, but the verifier must see the table's index masked.
+    let access = opaque(u64::from(request.binding.access)) as u32;
+    if request.operation == Operation::Connect {
+        return address_rule(&Maps, asker, &request.binding.address, request.binding.port);
+    }
+    if walk.nameless && request.operation == Operation::Open {
+        // Pipes, sockets: opened again through /proc, they have no path that a rule could mean. What is
+        // executed from such a place (memfd) must not escape the rules on exec.
+        return NO_RULE;
+    }
+    let known = path_rule(&Maps, asker, walk.device, walk, access);
+    if walk.whole { known } else { known.min(unknown_path_rule(&Maps, asker, access)) }
+}

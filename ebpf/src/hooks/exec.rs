@@ -1,0 +1,46 @@
+//! `execve(2)`.
+
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+use holdpoint_common::{
+    pending::hook,
+    request::{Binding, Class, Operation},
+};
+
+use crate::{
+    gate::{Request, gate},
+    kernel::{current, offset, read},
+    task,
+};
+
+/// `security_bprm_creds_for_exec(bprm)`: once per exec, with the file given to it (a script, not its interpreter),
+/// before any effect.
+#[lsm(hook = "bprm_creds_for_exec")]
+pub fn exec(ctx: LsmContext) -> i32 {
+    let bprm: u64 = ctx.arg(0);
+    let file: u64 = read(bprm, offset!(bprm_file));
+    let dentry: u64 = read(file, offset!(file_path_dentry));
+    if task::governed(current()).is_none() {
+        return task::enrol(dentry);
+    }
+    let inode: u64 = read(file, offset!(file_inode));
+    let superblock: u64 = read(dentry, offset!(dentry_super));
+    gate(&Request {
+        operation: Operation::Exec,
+        hook: hook::EXEC,
+        binding: Binding {
+            inode: read(inode, offset!(inode_number)),
+            device: read(superblock, offset!(super_device)),
+            access: Class::Exec.bit(),
+            anchor: 0,
+            flags: 0,
+            protocol: 0,
+            address: [0; 16],
+            port: 0,
+            family: 0,
+        },
+        dentry,
+        inode,
+        bprm,
+        created: false,
+    })
+}

@@ -1,0 +1,28 @@
+//! Birth and death of threads: every descendant of a governed one is governed.
+
+use aya_ebpf::{
+    macros::{btf_tracepoint, lsm},
+    programs::{BtfTracePointContext, LsmContext},
+};
+
+use crate::task;
+
+/// `security_task_alloc(task, clone_flags)`: before the new thread exists for anybody else; can refuse the fork.
+#[lsm(hook = "task_alloc")]
+pub fn inherit(ctx: LsmContext) -> i32 {
+    task::inherit(ctx.arg(0))
+}
+
+/// `sched_process_fork(parent, child)`: the child has its ids and has not run.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn named(ctx: BtfTracePointContext) -> i32 {
+    task::named(ctx.arg(1));
+    0
+}
+
+/// `security_task_free(task)`: also for a fork that failed after [`inherit`].
+#[lsm(hook = "task_free")]
+pub fn forget(ctx: LsmContext) -> i32 {
+    task::forget(ctx.arg(0));
+    0
+}

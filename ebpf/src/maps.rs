@@ -1,0 +1,74 @@
+//! Each map: who writes it, who reads it, what happens when it is full. All are pinned by the agent, so that
+//! they and what they hold outlive it.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, RingBuf},
+};
+use holdpoint_common::{
+    decision::DecisionRecord,
+    event::REASONS,
+    pending::Pending,
+    tables::{AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey},
+    task::{Enrolment, Switches, Task},
+};
+
+/// Governed threads. Written here at fork and enrolment, emptied when a thread is freed. Full: the fork is refused.
+#[map]
+pub static TASKS: HashMap<u64, Task> = HashMap::with_max_entries(16384, 0);
+
+/// Scratch for execs of ungoverned threads while they are looked at. Full: the exec is refused.
+#[map]
+pub static CANDIDATES: HashMap<u64, Task> = HashMap::with_max_entries(256, 0);
+
+/// What the agent offers processes, by process id. Written by the agent, marked as taken here.
+#[map]
+pub static ENROLMENTS: HashMap<u32, Enrolment> = HashMap::with_max_entries(1024, 0);
+
+/// Holds, by id: the truth about what is pending. Written here, read by the agent. Full: the request is refused.
+#[map]
+pub static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(512, 0);
+
+/// Decisions, by hold id. Written by the agent, read here. A hold without one is pending.
+#[map]
+pub static DECISIONS: HashMap<u64, DecisionRecord> = HashMap::with_max_entries(1024, 0);
+
+/// One zeroed record each, the source of new ones: they are too large for the stack.
+#[map]
+pub static NO_TASK: Array<Task> = Array::with_max_entries(1, 0);
+
+/// See [`NO_TASK`].
+#[map]
+pub static NO_PENDING: Array<Pending> = Array::with_max_entries(1, 0);
+
+/// What the agent sets for all programs.
+#[map]
+pub static SWITCHES: Array<Switches> = Array::with_max_entries(1, 0);
+
+/// Counts by [`holdpoint_common::event::Reason`]. Written here, read by the agent.
+#[map]
+pub static COUNTERS: Array<u64> = Array::with_max_entries(REASONS, 0);
+
+/// Reports to the agent. Full: the report is lost and counted; no hold is.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// The policy; written by the agent, read here. Full: the agent refuses the policy.
+#[map]
+pub static ROOTS: HashMap<RootKey, Node> = HashMap::with_max_entries(16384, 0);
+
+/// See [`ROOTS`].
+#[map]
+pub static EDGES: HashMap<EdgeKey, Node> = HashMap::with_max_entries(65536, 0);
+
+/// See [`ROOTS`].
+#[map]
+pub static NAMES: HashMap<NameKey, Marks> = HashMap::with_max_entries(16384, 0);
+
+/// See [`ROOTS`].
+#[map]
+pub static ADDRESSES: LpmTrie<AddressKey, Ports> = LpmTrie::with_max_entries(16384, 0);
+
+/// See [`ROOTS`].
+#[map]
+pub static RULES: HashMap<RuleKey, Consequence> = HashMap::with_max_entries(32768, 0);

@@ -1,0 +1,246 @@
+//! THE way to hold: the request is written down, the thread is stopped, the call is refused with -ERESTARTNOINTR
+//! so that the kernel executes it again by itself, and then the decision is looked up.
+//!
+//! ```text
+//!   new request --> PENDING entry, SIGSTOP, -513 --> (stopped) --> SIGCONT --> the same call again
+//!       ^                                                                          |
+//!       |            another request, or withdrawn        no decision: SIGSTOP, -513 (no new event)
+//!       +---------------------------------------------<   approve: 0, while it is this one call
+//!                                                         fail, kill: -EPERM, the entry is gone
+//! ```
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_ktime_get_boot_ns, bpf_send_signal, bpf_send_signal_thread},
+};
+use holdpoint_common::{
+    decision::Decision,
+    event::{Kind, Reason},
+    pending::{Pending, hook},
+    request::Operation,
+    task::Task,
+};
+
+use crate::{
+    facts,
+    gate::{EPERM, Judged, Outcome, Request},
+    kernel::{offset, read},
+    maps::{DECISIONS, NO_PENDING, PENDING, SWITCHES},
+    report, strings, syscall,
+    task::random,
+};
+
+/// `-ERESTARTNOINTR`, `include/linux/errno.h`: execute the call again, whatever handlers ran.
+const ERESTARTNOINTR: i32 = -513;
+const SIGKILL: u32 = 9;
+const SIGSTOP: u32 = 19;
+
+/// Holds the request, or gives what was decided about it.
+#[inline(always)]
+pub fn park(judged: &Judged<'_>, patience: u64) -> Outcome {
+    // SAFETY: the entry is the current thread's own.
+    let held = unsafe { (*judged.task).hold };
+    if let Some(pending) = standing(held) {
+        if let Some(outcome) = again(judged, pending) {
+            return outcome;
+        }
+        leave(judged.task, held);
+    }
+    begin(judged, patience)
+}
+
+/// The thread makes a request that needs no decision. If it was approved, has not been let through and no handler
+/// can be running, the approved call has failed before its hook: the grant is over.
+#[inline(always)]
+pub fn moved_on(judged: &Judged<'_>) {
+    // SAFETY: the entries are the current thread's own.
+    unsafe {
+        let held = (*judged.task).hold;
+        if let Some(pending) = standing(held)
+            && (*pending).handlers == 0
+            && (*pending).passed == 0
+            && decision(held) == Some(Decision::Approve)
+        {
+            leave(judged.task, held);
+        }
+    }
+}
+
+/// Kills the current process.
+#[inline(always)]
+pub fn kill() -> i32 {
+    // SAFETY: the helper checks its argument. If it fails, the request is refused all the same.
+    unsafe { bpf_send_signal(SIGKILL) };
+    EPERM
+}
+
+/// The entry of a hold that has not been forgotten.
+#[inline(always)]
+pub fn standing(id: u64) -> Option<*mut Pending> {
+    if id == 0 { None } else { PENDING.get_ptr_mut(id) }
+}
+
+/// What was decided; `None` while it is pending. What cannot be understood kills.
+#[inline(always)]
+fn decision(id: u64) -> Option<Decision> {
+    // SAFETY: a decision is written once.
+    let record = unsafe { DECISIONS.get(id) }?;
+    Some(Decision::try_from(record.decision).unwrap_or(Decision::Kill))
+}
+
+/// The held thread is here once more. `None`: this is a new request.
+#[inline(always)]
+fn again(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
+    // SAFETY: the entry is the current thread's own.
+    let id = unsafe { (*pending).id };
+    if !continues(pending, judged.request) {
+        return None;
+    }
+    match decision(id) {
+        None => Some(stop(judged, pending)),
+        Some(Decision::Approve) => pass(pending, judged.request.hook).then_some(Outcome::Pass),
+        Some(Decision::Withdraw) => None,
+        Some(Decision::Fail) => Some(refuse(judged.task, id)),
+        Some(Decision::Kill) => {
+            kill();
+            Some(refuse(judged.task, id))
+        }
+    }
+}
+
+/// Lets the granted call through this hook, unless the call is over: see the top of [`crate::gate`].
+#[inline(always)]
+fn pass(pending: *mut Pending, at: u32) -> bool {
+    // SAFETY: the entry is the current thread's own; the helper has no arguments.
+    unsafe {
+        if bpf_ktime_get_boot_ns() > (*pending).deadline {
+            return false;
+        }
+        let first = (*pending).passed == 0;
+        if (*pending).passed & at != 0 {
+            if (*pending).interrupted == 0 {
+                return false;
+            }
+            (*pending).passed = 0;
+        }
+        (*pending).interrupted = 0;
+        (*pending).passed |= at;
+        if first {
+            report::bell(Kind::Passed, (*pending).id);
+        }
+    }
+    true
+}
+
+#[inline(always)]
+fn refuse(task: *mut Task, id: u64) -> Outcome {
+    end(task, id);
+    report::bell(Kind::Refused, id);
+    Outcome::Fail(EPERM)
+}
+
+/// The hold `id` is over for this thread, without having been refused.
+#[inline(always)]
+fn leave(task: *mut Task, id: u64) {
+    end(task, id);
+    report::bell(Kind::Left, id);
+}
+
+/// Nothing of the hold stays usable.
+#[inline(always)]
+fn end(task: *mut Task, id: u64) {
+    // SAFETY: the entry is the current thread's own.
+    unsafe { (*task).hold = 0 };
+    let _ = PENDING.remove(id);
+    let _ = DECISIONS.remove(id);
+}
+
+/// Whether the request is the one that was held, or the same call's way on from there.
+#[inline(always)]
+fn continues(pending: *mut Pending, request: &Request) -> bool {
+    if cfg!(feature = "broken-grant") {
+        return true;
+    }
+    // SAFETY: the entry is the current thread's own.
+    unsafe {
+        if (*pending).facts.syscall != syscall::number() {
+            return false;
+        }
+        if (*pending).hook == hook::CREATE && request.hook == hook::OPEN {
+            return request.created && same_place(pending, request);
+        }
+        if (*pending).hook != request.hook || (*pending).facts.binding != request.binding {
+            return false;
+        }
+    }
+    match request.operation {
+        Operation::Exec => strings::same(pending, request.bprm),
+        Operation::Open => request.hook != hook::CREATE || same_place(pending, request),
+        Operation::Connect => true,
+    }
+}
+
+/// Whether the request is about the same name in the same directory as the held creation.
+#[inline(always)]
+fn same_place(pending: *mut Pending, request: &Request) -> bool {
+    // SAFETY: the entry is the current thread's own.
+    let held = unsafe { &(*pending).facts };
+    if held.binding.device != request.binding.device || held.binding.anchor != request.binding.anchor {
+        return false;
+    }
+    let name: u64 = read(request.dentry, offset!(dentry_name));
+    strings::same_name(pending, name)
+}
+
+/// A new hold.
+#[inline(always)]
+fn begin(judged: &Judged<'_>, patience: u64) -> Outcome {
+    if SWITCHES.get(0).is_none_or(|switches| switches.closing != 0) {
+        return Outcome::not_held(Reason::Closing);
+    }
+    if !syscall::can_restart(syscall::number(), judged.request.hook) {
+        return Outcome::not_held(Reason::NoRestart);
+    }
+    let id = random();
+    let Some(pending) = reserve(id) else {
+        return Outcome::not_held(Reason::PendingFull);
+    };
+    // SAFETY: the entry is new, and nobody looks at it before it is ready.
+    unsafe {
+        facts::write(&raw mut (*pending).facts, judged);
+        if judged.request.bprm != 0 && !strings::write(&raw mut (*pending).strings, judged.request.bprm) {
+            let _ = PENDING.remove(id);
+            return Outcome::not_held(Reason::Unreadable);
+        }
+        (*pending).id = id;
+        (*pending).hook = judged.request.hook;
+        (*pending).deadline = (*pending).facts.at + patience;
+        (&raw mut (*pending).ready).write_volatile(1);
+        (*judged.task).hold = id;
+    }
+    let result = stop(judged, pending);
+    report::bell(Kind::Held, id);
+    result
+}
+
+#[inline(always)]
+fn reserve(id: u64) -> Option<*mut Pending> {
+    let zero = NO_PENDING.get_ptr(0)?;
+    // SAFETY: the template is never written.
+    PENDING.insert(id, unsafe { &*zero }, BPF_NOEXIST as u64).ok()?;
+    PENDING.get_ptr_mut(id)
+}
+
+/// Stops the thread on its way out of the kernel. Without the signal -513 would leak to the program.
+#[inline(always)]
+fn stop(judged: &Judged<'_>, pending: *mut Pending) -> Outcome {
+    // SAFETY: the entry is the current thread's own; the helper checks its argument.
+    unsafe {
+        if bpf_send_signal_thread(SIGSTOP) != 0 {
+            leave(judged.task, (*pending).id);
+            return Outcome::not_held(Reason::NoSignal);
+        }
+        (*pending).entries += 1;
+    }
+    Outcome::Fail(if cfg!(feature = "broken-hold") { 0 } else { ERESTARTNOINTR })
+}

@@ -1,0 +1,46 @@
+//! Telling the agent. What does not fit in the ring is lost and counted; no hold is lost with it.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use holdpoint_common::event::{Bell, Kind, Reason, Report};
+
+use crate::{
+    facts,
+    gate::Judged,
+    kernel::increment,
+    maps::{COUNTERS, EVENTS},
+};
+
+/// Counts one more of `reason`.
+#[inline(always)]
+pub fn count(reason: Reason) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
+        increment(counter);
+    }
+}
+
+/// Something happened to hold or tree `id`.
+#[inline(always)]
+pub fn bell(kind: Kind, id: u64) {
+    let Some(mut entry) = EVENTS.reserve::<Bell>(0) else {
+        return count(Reason::RingFull);
+    };
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    entry.write(Bell { kind: kind as u32, tgid, id });
+    entry.submit(0);
+}
+
+/// A request is over: audited, denied, killed or refused.
+#[inline(always)]
+pub fn request(kind: Kind, reason: u32, judged: &Judged<'_>) {
+    let Some(mut entry) = EVENTS.reserve::<Report>(0) else {
+        return count(Reason::RingFull);
+    };
+    let report = entry.as_mut_ptr();
+    // SAFETY: the reserved record is this program's until it is submitted.
+    unsafe {
+        (*report).kind = kind as u32;
+        (*report).reason = reason;
+        facts::write(&raw mut (*report).facts, judged);
+    }
+    entry.submit(0);
+}

@@ -1,0 +1,84 @@
+//! The system call that the current thread is in, and whether the kernel can execute it again by itself.
+//!
+//! A hold is transparent only where -ERESTARTNOINTR goes straight back through a system call's return path. It does
+//! not in io_uring (the completion carries -EINTR or -513), in kernel threads, or where the kernel opens files on
+//! its own account: there, a request that would be held is refused.
+
+use holdpoint_common::pending::hook;
+
+use crate::kernel::{current, offset, read, registers};
+
+/// Marks a 32-bit call, whose numbers are others.
+pub const COMPAT: u32 = 1 << 31;
+
+/// `TS_COMPAT`, `arch/x86/include/asm/thread_info.h`.
+const TS_COMPAT: u32 = 2;
+/// The x32 bit in a system call number.
+const X32: u32 = 1 << 30;
+/// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`, `include/linux/sched.h`.
+const WORKER: u32 = 0x10 | 0x4000 | 0x0020_0000;
+
+/// `open(2)`'s flags.
+mod flags {
+    pub const ACCESS: u64 = 3;
+    pub const WRITE: u64 = 1;
+}
+
+/// Number of the current system call, with [`COMPAT`].
+#[inline(always)]
+pub fn number() -> u32 {
+    let number: u64 = read(registers(), offset!(regs_orig_ax));
+    let status: u32 = read(current(), offset!(task_status));
+    let number = number as u32 & !COMPAT;
+    if status & TS_COMPAT != 0 { number | COMPAT } else { number & !X32 }
+}
+
+/// Whether `number` is one of the calls that open a file by its name.
+#[inline(always)]
+pub fn opens(number: u32) -> bool {
+    const OPEN: [u32; 4] = [2, 85, 257, 437]; // open, creat, openat, openat2
+    const OPEN32: [u32; 4] = [5, 8, 295, 437];
+    contains(OPEN, OPEN32, number)
+}
+
+/// Whether the call `number` can be held at `at`: it is executed again as if nothing had been.
+#[inline(always)]
+pub fn can_restart(number: u32, at: u32) -> bool {
+    let flags: u32 = read(current(), offset!(task_flags));
+    if flags & WORKER != 0 {
+        return false;
+    }
+    match at {
+        hook::EXEC => contains([59, 322, 520, 545], [11, 358, 11, 358], number), // execve, execveat, and x32's
+        hook::OPEN => opens(number) || contains([304, 304, 304, 304], [342, 342, 342, 342], number), // open_by_handle_at
+        hook::CREATE => opens(number) || contains([133, 259, 49, 49], [14, 297, 361, 102], number), // mknod, mknodat, bind
+        hook::TRUNCATE => contains([76, 77, 76, 77], [92, 93, 193, 194], number), // truncate, ftruncate
+        hook::CONNECT => contains([42, 42, 42, 42], [362, 102, 362, 102], number), // connect
+        _ => false,
+    }
+}
+
+/// The access that a creating `open(2)` asks for, from its flags: (reads, writes). They are in registers, which the
+/// kernel has saved and nobody can change. Where they are not (`openat2`, 32-bit), both.
+#[inline(always)]
+pub fn open_access(number: u32) -> (bool, bool) {
+    let flags: Option<u64> = match number {
+        2 => Some(read(registers(), offset!(regs_second))),
+        85 => Some(flags::WRITE),
+        257 => Some(read(registers(), offset!(regs_third))),
+        _ if opens(number) => None,
+        _ => return (false, false),
+    };
+    match flags.map(|flags| flags & flags::ACCESS) {
+        Some(0) => (true, false),
+        Some(flags::WRITE) => (false, true),
+        Some(_) | None => (true, true),
+    }
+}
+
+#[inline(always)]
+fn contains(native: [u32; 4], compat: [u32; 4], number: u32) -> bool {
+    let plain = number & !COMPAT;
+    let list = if number & COMPAT != 0 { compat } else { native };
+    plain == list[0] || plain == list[1] || plain == list[2] || plain == list[3]
+}

@@ -1,0 +1,251 @@
+//! The way from a directory entry up to the real root of its file system: names as they are, whatever mount,
+//! link, chroot or namespace the caller came through.
+
+use aya_ebpf::{helpers::generated::bpf_probe_read_kernel_str, maps::lpm_trie::Key};
+use holdpoint_common::{
+    matcher::{DEPTH, Names, Tables, Turn},
+    request::{Facts, NAME_BYTES, PATH_BYTES},
+    tables::{ADDRESS_HEAD_BITS, AddressKey, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, Ports, RootKey},
+    task::Task,
+};
+
+use crate::{
+    kernel::{self, offset, opaque, read, symbols},
+    maps::{ADDRESSES, EDGES, NAMES, ROOTS},
+};
+
+/// `SB_NOUSER`: a file system that cannot be mounted by anybody (pipes, sockets, memfd).
+const NO_USER: u64 = 1 << 31;
+
+/// A walked path: the entries are in the walker's own [`Task::chain`], leaf first.
+pub struct Walk {
+    /// Whose chain.
+    pub task: *mut Task,
+    /// Entries in the chain.
+    pub depth: u64,
+    /// `s_dev` of the file system.
+    pub device: u32,
+    /// Whether the walk arrived at the root of the file system.
+    pub whole: bool,
+    /// Whether the file system is one that nobody can mount, so that its files have no path.
+    pub nameless: bool,
+    /// Where an entry keeps the pointer to its name.
+    name: u64,
+}
+
+/// No path at all.
+#[inline(always)]
+pub fn nowhere(task: *mut Task) -> Walk {
+    Walk { task, depth: 0, device: 0, whole: true, nameless: false, name: 0 }
+}
+
+/// Walks up from `dentry`.
+#[inline(always)]
+pub fn from_dentry(task: *mut Task, dentry: u64) -> Walk {
+    let superblock: u64 = read(dentry, offset!(dentry_super));
+    let root: u64 = read(superblock, offset!(super_root));
+    let flags: u64 = read(superblock, offset!(super_flags));
+    let (depth, whole) = climb_undisturbed(task, dentry, root);
+    Walk {
+        task,
+        depth,
+        device: read(superblock, offset!(super_device)),
+        whole,
+        nameless: flags & NO_USER != 0,
+        name: offset!(dentry_name),
+    }
+}
+
+/// Walks up from a control group's node in kernfs; `device` is the pseudo device of the policy's trie.
+#[inline(always)]
+pub fn from_kernfs(task: *mut Task, node: u64, device: u32) -> Walk {
+    let (depth, end) = climb(task, node, 0, offset!(kernfs_parent));
+    // The topmost node is the root: it has no parent and no name of its own.
+    let depth = if depth > 0 { depth - 1 } else { 0 };
+    Walk { task, depth, device, whole: end == 0, nameless: false, name: offset!(kernfs_name) }
+}
+
+/// Climbs again when a rename came between: names and parents of two moments make a path that never was.
+#[inline(always)]
+fn climb_undisturbed(task: *mut Task, dentry: u64, root: u64) -> (u64, bool) {
+    let mut attempts = Attempts { task, dentry, root, depth: 0, whole: false };
+    Maps.repeat(3, &mut attempts);
+    (attempts.depth, attempts.whole)
+}
+
+struct Attempts {
+    task: *mut Task,
+    dentry: u64,
+    root: u64,
+    depth: u64,
+    whole: bool,
+}
+
+impl Turn for Attempts {
+    #[inline(always)]
+    fn turn(&mut self, _: u32) -> bool {
+        let before = renames();
+        let (depth, end) = climb(self.task, self.dentry, self.root, offset!(dentry_parent));
+        // An odd count means that a rename is under way.
+        let undisturbed = before & 1 == 0 && before == renames();
+        self.depth = depth;
+        self.whole = undisturbed && end == self.root && self.root != 0;
+        !undisturbed
+    }
+}
+
+/// Follows `parent` from `start` until `end`, filling the chain; gives its length and where it stopped.
+#[inline(always)]
+fn climb(task: *mut Task, start: u64, end: u64, parent: u64) -> (u64, u64) {
+    let mut climb = Climb { task, at: start, end, parent, depth: 0 };
+    Maps.repeat(DEPTH as u32, &mut climb);
+    (climb.depth, climb.at)
+}
+
+struct Climb {
+    task: *mut Task,
+    at: u64,
+    end: u64,
+    parent: u64,
+    depth: u64,
+}
+
+impl Turn for Climb {
+    #[inline(always)]
+    fn turn(&mut self, index: u32) -> bool {
+        if self.at == self.end || self.at == 0 {
+            return false;
+        }
+        let slot = opaque(u64::from(index)) & (DEPTH as u64 - 1);
+        // SAFETY: the chain is the current thread's own, and the index is masked to its length.
+        unsafe { (*self.task).chain[slot as usize] = self.at };
+        self.depth = u64::from(index) + 1;
+        let next = read(self.at, self.parent);
+        let topmost = next == self.at;
+        self.at = next;
+        !topmost
+    }
+}
+
+/// The kernel's count of renames begun and ended.
+#[inline(always)]
+fn renames() -> u32 {
+    read(symbols().rename_lock, 0)
+}
+
+impl Walk {
+    /// The entry at `index` in the chain, leaf first.
+    #[inline(always)]
+    fn entry(&self, index: u64) -> u64 {
+        let index = opaque(index) & (DEPTH as u64 - 1);
+        // SAFETY: the chain is the current thread's own, and the index is masked to its length.
+        unsafe { (*self.task).chain[index as usize] }
+    }
+
+    /// Writes all names, leaf first, to `facts`.
+    #[inline(always)]
+    pub fn write_path(&self, facts: *mut Facts) {
+        let mut writing = Writing { walk: self, facts, used: 0, cut: !self.whole };
+        Maps.repeat(DEPTH as u32, &mut writing);
+        // SAFETY: `facts` is a record that only this thread writes.
+        unsafe {
+            (*facts).path_length = writing.used as u32;
+            (*facts).path_cut = u32::from(writing.cut);
+        }
+    }
+}
+
+struct Writing<'a> {
+    walk: &'a Walk,
+    facts: *mut Facts,
+    used: u64,
+    cut: bool,
+}
+
+impl Turn for Writing<'_> {
+    #[inline(always)]
+    fn turn(&mut self, index: u32) -> bool {
+        if u64::from(index) >= self.walk.depth {
+            return false;
+        }
+        let at = opaque(self.used) & (PATH_BYTES as u64 - 1);
+        let name: u64 = read(self.walk.entry(u64::from(index)), self.walk.name);
+        let mut length = 0;
+        if at <= (PATH_BYTES - NAME_BYTES) as u64 {
+            // SAFETY: `at` plus a whole name lies inside the array; the helper checks the source.
+            length = unsafe {
+                let target = (&raw mut (*self.facts).path).cast::<u8>().add(at as usize);
+                bpf_probe_read_kernel_str(target.cast(), NAME_BYTES as u32, name as *const _)
+            };
+        }
+        if length <= 0 {
+            self.cut = true;
+            return false;
+        }
+        self.used += length as u64;
+        true
+    }
+}
+
+impl Names for Walk {
+    #[inline(always)]
+    fn depth(&self) -> usize {
+        self.depth as usize
+    }
+
+    #[inline(always)]
+    fn component(&self, level: usize, name: &mut [u8; LITERAL_BYTES]) -> bool {
+        let entry = self.entry(self.depth - 1 - level as u64);
+        let pointer: u64 = read(entry, self.name);
+        clear(name);
+        // SAFETY: the target is a whole array; the helper checks the source.
+        let length =
+            unsafe { bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), LITERAL_BYTES as u32, pointer as *const _) };
+        // A name that fills the array may have been cut.
+        length > 0 && length < LITERAL_BYTES as i64
+    }
+}
+
+/// A hash key counts every byte: what a longer name left behind must go. Word by word, since `[0; 64]` becomes a
+/// loop over bytes here.
+#[inline(always)]
+fn clear(name: &mut [u8; LITERAL_BYTES]) {
+    let words = name.as_mut_ptr().cast::<u32>();
+    for word in 0..LITERAL_BYTES / 4 {
+        // SAFETY: inside the array, which is 4-aligned in every key.
+        unsafe { words.add(word).write_volatile(0) };
+    }
+}
+
+/// The policy in the maps.
+pub struct Maps;
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn repeat(&self, times: u32, turns: &mut impl Turn) {
+        kernel::repeat(times, turns);
+    }
+
+    #[inline(always)]
+    fn root(&self, key: &RootKey) -> Option<&Node> {
+        // SAFETY: rows of a revision in force are not changed, and are removed a while after it is not.
+        unsafe { ROOTS.get(key) }
+    }
+
+    #[inline(always)]
+    fn edge(&self, key: &EdgeKey) -> Option<&Node> {
+        // SAFETY: as for `root`.
+        unsafe { EDGES.get(key) }
+    }
+
+    #[inline(always)]
+    fn name(&self, key: &NameKey) -> Option<&Marks> {
+        // SAFETY: as for `root`.
+        unsafe { NAMES.get(key) }
+    }
+
+    #[inline(always)]
+    fn address(&self, key: &AddressKey) -> Option<&Ports> {
+        ADDRESSES.get(Key::new(ADDRESS_HEAD_BITS + 128, *key))
+    }
+}

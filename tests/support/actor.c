@@ -1,0 +1,483 @@
+/* actor STEP...: does one thing after another and prints a line on what came of it: "open ok", "open EPERM".
+ *
+ *   open PATH HOW             HOW: r, w or rw, then any of +creat +excl +trunc +nonblock; keeps the descriptor
+ *   close, read, write TEXT   on that descriptor
+ *   truncate PATH SIZE
+ *   connect ADDRESS PORT [nonblock]    on a new socket, which becomes the descriptor
+ *   again                     the same connect, on the same socket
+ *   poll                      waits until the descriptor can be written; prints the socket's error
+ *   exec PATH [ARGUMENT...]   prints only if it fails
+ *   spawn PATH [ARGUMENT...]  posix_spawn, then wait
+ *   vfork PATH [ARGUMENT...]  vfork and exec, then wait
+ *   fork ... end              the steps between are a child's
+ *   daemon ... end            those of a grandchild in a session of its own
+ *   thread STEP               one step in a thread of its own; its line begins with the thread's number
+ *   join                      waits for all threads
+ *   wait                      waits for a child
+ *   handler SIGNAL restart|plain|jump    prints "handled SIGNAL" when it comes; jump leaves the step: "jumped"
+ *   block SIGNAL
+ *   line                      waits for a line on standard input
+ *   print TEXT, sleep MILLISECONDS, quit STATUS
+ *   storm COUNT               so many SIGCONTs to the parent
+ *   crowd COUNT PATH          so many children open PATH; prints how many could, and how many got EPERM
+ *   uring PATH [async]        opens it through io_uring
+ *   swap-open PATH OTHER      opens PATH; on a line of input a process with the same memory writes OTHER over it
+ *   swap-exec PATH OTHER      likewise with exec
+ *   swap-argument PATH ARGUMENT OTHER    likewise with exec's argument
+ *
+ * actor announce FILE COMMAND...: writes its pid to FILE and executes COMMAND.
+ * actor links: prints how many BPF links there are on this host.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/io_uring.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum { WORDS = 32, THREADS = 16 };
+
+static __thread int fd = -1;
+static __thread int thread;
+static __thread struct sockaddr_storage peer;
+static __thread socklen_t peer_length;
+static sigjmp_buf landing;
+static pthread_t threads[THREADS];
+static int thread_count;
+
+/* One write: lines of threads and processes do not mix. */
+static void say(const char *format, ...)
+{
+    char text[8192];
+    int length = thread ? sprintf(text, "%d ", thread) : 0;
+    va_list rest;
+    va_start(rest, format);
+    length += vsnprintf(text + length, sizeof text - length - 1, format, rest);
+    va_end(rest);
+    text[length++] = '\n';
+    if (write(1, text, length) != length)
+        _exit(99);
+}
+
+static _Noreturn void fail(const char *what)
+{
+    dprintf(2, "actor: %s: %s\n", what, strerror(errno));
+    _exit(98);
+}
+
+static void result(const char *what, long value, int error)
+{
+    const char *name = strerrorname_np(error);
+    if (value >= 0)
+        say("%s ok", what);
+    else if (name)
+        say("%s %s", what, name);
+    else
+        say("%s %d", what, error);
+}
+
+static void ended(int status)
+{
+    if (WIFSIGNALED(status))
+        say("wait killed %d", WTERMSIG(status));
+    else
+        say("wait exited %d", WEXITSTATUS(status));
+}
+
+static void await(pid_t child)
+{
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            fail("waitpid");
+    ended(status);
+}
+
+static void line(void)
+{
+    char c = 0;
+    while (c != '\n')
+        if (read(0, &c, 1) <= 0)
+            _exit(97);
+}
+
+static int how(const char *words)
+{
+    int flags = strncmp(words, "rw", 2) == 0 ? O_RDWR : words[0] == 'w' ? O_WRONLY : O_RDONLY;
+    flags |= strstr(words, "+creat") ? O_CREAT : 0;
+    flags |= strstr(words, "+excl") ? O_EXCL : 0;
+    flags |= strstr(words, "+trunc") ? O_TRUNC : 0;
+    flags |= strstr(words, "+nonblock") ? O_NONBLOCK : 0;
+    return flags;
+}
+
+static void connect_now(void)
+{
+    long value = connect(fd, (struct sockaddr *)&peer, peer_length);
+    result("connect", value, errno);
+}
+
+static void connect_to(char **word)
+{
+    bool six = strchr(word[1], ':');
+    int port = htons(atoi(word[2]));
+    memset(&peer, 0, sizeof peer);
+    if (six) {
+        struct sockaddr_in6 *in = (void *)&peer;
+        *in = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = port };
+        inet_pton(AF_INET6, word[1], &in->sin6_addr);
+        peer_length = sizeof *in;
+    } else {
+        struct sockaddr_in *in = (void *)&peer;
+        *in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = port };
+        inet_pton(AF_INET, word[1], &in->sin_addr);
+        peer_length = sizeof *in;
+    }
+    fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | (word[3] ? SOCK_NONBLOCK : 0), 0);
+    if (fd < 0)
+        fail("socket");
+    connect_now();
+}
+
+static void poll_now(void)
+{
+    struct pollfd polled = { .fd = fd, .events = POLLOUT };
+    if (poll(&polled, 1, 20000) != 1)
+        fail("poll");
+    int error = 0;
+    socklen_t length = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    result("poll", -(error != 0), error);
+}
+
+static void spawn(char **word)
+{
+    pid_t child;
+    int error = posix_spawn(&child, word[1], NULL, NULL, word + 1, environ);
+    result("spawn", -(error != 0), error);
+    if (!error)
+        await(child);
+}
+
+static void vfork_exec(char **word)
+{
+    pid_t child = vfork();
+    if (child == 0) {
+        execv(word[1], word + 1);
+        _exit(errno == EPERM ? 71 : 72);
+    }
+    if (child < 0)
+        fail("vfork");
+    await(child);
+}
+
+static bool jumps;
+
+static void handled(int signal)
+{
+    say("handled %d", signal);
+    if (jumps)
+        siglongjmp(landing, 1);
+}
+
+static void handle(int signal, const char *manner)
+{
+    struct sigaction action = { .sa_handler = handled };
+    action.sa_flags = strcmp(manner, "restart") == 0 ? SA_RESTART : 0;
+    jumps = strcmp(manner, "jump") == 0;
+    if (sigaction(signal, &action, NULL))
+        fail("sigaction");
+}
+
+static void block(int signal)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signal);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static void storm(int count)
+{
+    pid_t parent = getppid();
+    for (int i = 0; i < count; i++) {
+        if (kill(parent, SIGCONT))
+            fail("kill");
+        if (i % 16 == 0)
+            sched_yield();
+    }
+    say("storm over");
+}
+
+static void crowd(int count, const char *path)
+{
+    for (int i = 0; i < count; i++) {
+        pid_t child = fork();
+        if (child < 0)
+            fail("fork");
+        if (child == 0)
+            _exit(open(path, O_RDONLY) >= 0 ? 0 : errno == EPERM ? 1 : 2);
+    }
+    int seen[3] = { 0 };
+    for (int i = 0; i < count; i++) {
+        int status;
+        if (wait(&status) < 0)
+            fail("wait");
+        int code = WIFEXITED(status) && WEXITSTATUS(status) < 2 ? WEXITSTATUS(status) : 2;
+        seen[code]++;
+        say("crowd %d opened %d EPERM %d other", seen[0], seen[1], seen[2]);
+    }
+}
+
+static void uring(char **word)
+{
+    struct io_uring_params setup = { 0 };
+    int ring = syscall(SYS_io_uring_setup, 4, &setup);
+    if (ring < 0) {
+        result("uring-setup", -1, errno);
+        return;
+    }
+    size_t sq_size = setup.sq_off.array + setup.sq_entries * sizeof(uint32_t);
+    size_t cq_size = setup.cq_off.cqes + setup.cq_entries * sizeof(struct io_uring_cqe);
+    char *sq = mmap(NULL, sq_size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+    char *cq = mmap(NULL, cq_size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_CQ_RING);
+    struct io_uring_sqe *entries = mmap(NULL, setup.sq_entries * sizeof *entries, PROT_READ | PROT_WRITE, MAP_SHARED,
+                                        ring, IORING_OFF_SQES);
+    if (sq == MAP_FAILED || cq == MAP_FAILED || entries == MAP_FAILED)
+        fail("mmap");
+    entries[0] = (struct io_uring_sqe){ .opcode = IORING_OP_OPENAT, .fd = AT_FDCWD, .addr = (uintptr_t)word[1] };
+    entries[0].flags = word[2] ? IOSQE_ASYNC : 0;
+    ((uint32_t *)(sq + setup.sq_off.array))[0] = 0;
+    __atomic_store_n((uint32_t *)(sq + setup.sq_off.tail), 1, __ATOMIC_RELEASE);
+    if (syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
+        fail("io_uring_enter");
+    struct io_uring_cqe *done = (void *)(cq + setup.cq_off.cqes);
+    result("uring", done[0].res, -done[0].res);
+}
+
+/* A process of its own, not a thread: it runs while the one whose memory it shares is stopped. */
+static char shared[4096];
+static const char *other;
+
+static int swap(void *unused)
+{
+    (void)unused;
+    line();
+    strcpy(shared, other);
+    static const char said[] = "swapped\n";
+    syscall(SYS_write, 1, said, sizeof said - 1);
+    syscall(SYS_exit, 0);
+    return 0;
+}
+
+static char *swapped_later(const char *now, const char *later)
+{
+    static char stack[1 << 16] __attribute__((aligned(16)));
+    strcpy(shared, now);
+    other = later;
+    if (clone(swap, stack + sizeof stack, CLONE_VM | SIGCHLD, NULL) < 0)
+        fail("clone");
+    return shared;
+}
+
+static void swap_exec(const char *path, char *argument)
+{
+    char *arguments[] = { (char *)path, argument, NULL };
+    execv(path, arguments);
+    result("exec", -1, errno);
+}
+
+static void step(char **word);
+
+static void *in_thread(void *steps)
+{
+    char **word = steps;
+    thread = atoi(word[0]);
+    step(word + 1);
+    return NULL;
+}
+
+static void start_thread(char **word)
+{
+    static char numbers[THREADS][4];
+    if (thread_count == THREADS)
+        fail("too many threads");
+    char **copy = calloc(WORDS + 1, sizeof *copy);
+    memcpy(copy + 1, word + 1, (WORDS - 1) * sizeof *copy);
+    copy[0] = numbers[thread_count];
+    sprintf(copy[0], "%d", thread_count + 1);
+    if (pthread_create(&threads[thread_count++], NULL, in_thread, copy))
+        fail("pthread_create");
+}
+
+static bool is(char **word, const char *name)
+{
+    return strcmp(word[0], name) == 0;
+}
+
+static void step(char **word)
+{
+    if (is(word, "open")) {
+        fd = open(word[1], how(word[2]), 0644);
+        result("open", fd, errno);
+    } else if (is(word, "close")) {
+        close(fd);
+    } else if (is(word, "read")) {
+        char text[256] = "";
+        long length = read(fd, text, sizeof text - 1);
+        if (length < 0)
+            result("read", length, errno);
+        else
+            say("read %.*s", (int)strcspn(text, "\n"), text);
+    } else if (is(word, "write")) {
+        long length = write(fd, word[1], strlen(word[1]));
+        result("write", length, errno);
+    } else if (is(word, "truncate")) {
+        long value = truncate(word[1], atol(word[2]));
+        result("truncate", value, errno);
+    } else if (is(word, "connect")) {
+        connect_to(word);
+    } else if (is(word, "again")) {
+        connect_now();
+    } else if (is(word, "poll")) {
+        poll_now();
+    } else if (is(word, "exec")) {
+        execv(word[1], word + 1);
+        result("exec", -1, errno);
+    } else if (is(word, "spawn")) {
+        spawn(word);
+    } else if (is(word, "vfork")) {
+        vfork_exec(word);
+    } else if (is(word, "thread")) {
+        start_thread(word);
+    } else if (is(word, "join")) {
+        while (thread_count > 0)
+            pthread_join(threads[--thread_count], NULL);
+    } else if (is(word, "wait")) {
+        await(-1);
+    } else if (is(word, "handler")) {
+        handle(atoi(word[1]), word[2]);
+    } else if (is(word, "block")) {
+        block(atoi(word[1]));
+    } else if (is(word, "line")) {
+        line();
+    } else if (is(word, "print")) {
+        say("%s", word[1]);
+    } else if (is(word, "sleep")) {
+        usleep(atoi(word[1]) * 1000);
+    } else if (is(word, "quit")) {
+        _exit(atoi(word[1]));
+    } else if (is(word, "storm")) {
+        storm(atoi(word[1]));
+    } else if (is(word, "crowd")) {
+        crowd(atoi(word[1]), word[2]);
+    } else if (is(word, "uring")) {
+        uring(word);
+    } else if (is(word, "swap-open")) {
+        fd = open(swapped_later(word[1], word[2]), O_RDONLY);
+        result("open", fd, errno);
+    } else if (is(word, "swap-exec")) {
+        swap_exec(swapped_later(word[1], word[2]), NULL);
+    } else if (is(word, "swap-argument")) {
+        swap_exec(word[1], swapped_later(word[2], word[3]));
+    } else {
+        errno = ENOSYS;
+        fail(word[0]);
+    }
+}
+
+static int after_end(char **steps, int index)
+{
+    while (steps[index] && strcmp(steps[index], "end") != 0)
+        index++;
+    return index;
+}
+
+/* Runs steps from `index` to the end or to "end". */
+static void perform(char **steps, volatile int index)
+{
+    for (; steps[index]; index++) {
+        if (strcmp(steps[index], "end") == 0)
+            _exit(0);
+        bool daemon = strcmp(steps[index], "daemon") == 0;
+        if (daemon || strcmp(steps[index], "fork") == 0) {
+            pid_t child = fork();
+            if (child < 0)
+                fail("fork");
+            if (child == 0) {
+                if (daemon && (setsid() < 0 || fork() != 0))
+                    _exit(0);
+                perform(steps, index + 1);
+                _exit(0);
+            }
+            if (daemon)
+                waitpid(child, NULL, 0);
+            index = after_end(steps, index);
+            if (!steps[index])
+                return;
+            continue;
+        }
+        char *word[WORDS] = { 0 };
+        int count = 0;
+        for (char *rest = strdup(steps[index]), *next; (next = strsep(&rest, " ")) && count < WORDS - 1;)
+            word[count++] = next;
+        if (sigsetjmp(landing, 1))
+            say("jumped");
+        else
+            step(word);
+    }
+}
+
+static void announce(char **word)
+{
+    int file = open(word[0], O_WRONLY | O_CLOEXEC);
+    if (file < 0 || dprintf(file, "%d\n", getpid()) < 0)
+        fail(word[0]);
+    close(file);
+    execvp(word[1], word + 1);
+    int error = errno;
+    const char *name = strerrorname_np(error);
+    say("exec %s", name ? name : "?");
+    _exit(error == EPERM ? 126 : 127);
+}
+
+static int links(void)
+{
+    union bpf_attr next = { 0 };
+    int count = 0;
+    for (; syscall(SYS_bpf, BPF_LINK_GET_NEXT_ID, &next, sizeof next) == 0; count++)
+        next.start_id = next.next_id;
+    if (errno != ENOENT)
+        fail("bpf");
+    printf("%d\n", count);
+    return 0;
+}
+
+int main(int count, char **arguments)
+{
+    if (count > 3 && strcmp(arguments[1], "announce") == 0)
+        announce(arguments + 2);
+    if (count == 2 && strcmp(arguments[1], "links") == 0)
+        return links();
+    perform(arguments + 1, 0);
+    return 0;
+}

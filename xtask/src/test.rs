@@ -1,0 +1,163 @@
+//! `cargo xtask test`: everything that must hold, with all failures at the end and not only the first.
+//!
+//! A kernel that cannot be fetched and a machine that does not boot are failures: nothing is skipped silently.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::accel::Accel;
+use crate::kernel::Kernel;
+use crate::machine::{Machine, Plan};
+use crate::process::run_visibly;
+use crate::programs::{self, cargo};
+use crate::protocol::Run;
+use crate::session::{Interrupted, Signals, Streams};
+use crate::vm::HOLDPOINT;
+use crate::{progress, setup};
+
+/// Where the promises are installed in the guest.
+const PROMISES: &str = "/usr/libexec/holdpoint/promises";
+
+/// After so many seconds the promises are hanging; both kernels together must stay under half an hour.
+const LIMIT: &str = "1500";
+
+/// The arguments of `test`.
+#[derive(Args)]
+pub struct TestArgs {
+    /// Kernels to keep the promises on [default: all]
+    #[arg(long, value_enum)]
+    kernel: Vec<Kernel>,
+    /// Run only this part
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// Arguments for the test programs, such as a filter
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Formatting and clippy
+    Lint,
+    /// Tests that need no virtual machine
+    Unit,
+    /// The promises, in a virtual machine for each kernel
+    Promises,
+}
+
+/// Runs the tests; 0 if all passed.
+pub fn test(args: &TestArgs) -> Result<i32> {
+    setup::ensure()?;
+    let mut report = Report { results: Vec::new() };
+    let wanted = |part| args.only.is_none_or(|only| only == part);
+    if wanted(Part::Lint) {
+        lint(&mut report)?;
+    }
+    if wanted(Part::Unit) {
+        unit(&mut report, &args.arguments)?;
+    }
+    if wanted(Part::Promises) {
+        promises(&mut report, args)?;
+    }
+    Ok(report.summary())
+}
+
+fn lint(report: &mut Report) -> Result<()> {
+    setup::ensure_lints()?;
+    report.step("format", || run_visibly(cargo().args(["fmt", "--all", "--check"])))?;
+    report.step("format of ebpf", || {
+        run_visibly(cargo().args(["fmt", "--check"]).current_dir(programs::workspace().join("ebpf")))
+    })?;
+    report.step("clippy", || {
+        run_visibly(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })
+}
+
+fn unit(report: &mut Report, arguments: &[String]) -> Result<()> {
+    report.step("unit tests", || {
+        run_visibly(cargo().args(["test", "--workspace", "--exclude", "holdpoint-tests", "--"]).args(arguments))
+    })
+}
+
+fn promises(report: &mut Report, args: &TestArgs) -> Result<()> {
+    let mut programs = BTreeMap::new();
+    report.step("building holdpoint and its promises", || {
+        programs.insert(HOLDPOINT.into(), programs::holdpoint()?);
+        programs.insert(PROMISES.into(), programs::promises()?);
+        Ok(())
+    })?;
+    let kernels = if args.kernel.is_empty() { &Kernel::ALL[..] } else { &args.kernel };
+    for &kernel in kernels {
+        report.step(&format!("fetching {kernel}"), || Plan::new(kernel, Accel::best()?).fetch())?;
+    }
+    let signals = Signals::take_over()?;
+    for &kernel in kernels {
+        report.step(&format!("promises on {kernel}"), || {
+            ensure!(programs.contains_key(&PathBuf::from(PROMISES)), "not run: the build failed");
+            keep_promises(kernel, &programs, &args.arguments, &signals)
+        })?;
+    }
+    Ok(())
+}
+
+/// One machine for all; the tests start agents of their own.
+fn keep_promises(
+    kernel: Kernel,
+    programs: &BTreeMap<PathBuf, PathBuf>,
+    arguments: &[String],
+    signals: &Signals,
+) -> Result<()> {
+    let plan = Plan { programs: programs.clone(), ..Plan::new(kernel, Accel::best()?) };
+    let mut machine = Machine::boot(&plan, signals)?;
+    let argv = ["timeout", "--kill-after=10", LIMIT, PROMISES, "--test-threads=1"];
+    let run = Run {
+        argv: argv.into_iter().map(str::to_owned).chain(arguments.iter().cloned()).collect(),
+        env: [("HOLDPOINT".to_owned(), HOLDPOINT.to_owned())].into(),
+        user: "root".to_owned(),
+        ..Run::default()
+    };
+    let streams = Streams { stdin: None, stdout: &mut std::io::stdout(), stderr: &mut std::io::stderr() };
+    let status = machine.run(&run, streams, signals)?;
+    ensure!(status != 124, "the promises were still running after {LIMIT} seconds");
+    ensure!(status == 0, "the promises ended with status {status}");
+    Ok(())
+}
+
+/// What has been run, and how it went.
+struct Report {
+    results: Vec<(String, Result<()>)>,
+}
+
+impl Report {
+    /// Runs one step. Its failure is kept for the summary; only an interruption ends the tests.
+    fn step(&mut self, name: &str, perform: impl FnOnce() -> Result<()>) -> Result<()> {
+        progress(name);
+        let start = Instant::now();
+        let result = perform();
+        match &result {
+            Ok(()) => progress(&format!("{name}: ok ({:.0?})", start.elapsed())),
+            Err(error) if error.is::<Interrupted>() => return result,
+            Err(error) => progress(&format!("{name}: FAILED: {error:#}")),
+        }
+        self.results.push((name.to_owned(), result));
+        Ok(())
+    }
+
+    /// One line for each step; 1 if any failed.
+    fn summary(&self) -> i32 {
+        println!();
+        for (name, result) in &self.results {
+            match result {
+                Ok(()) => println!("ok      {name}"),
+                Err(error) => println!("FAILED  {name}: {error:#}"),
+            }
+        }
+        let failures = self.results.iter().filter(|(_, result)| result.is_err()).count();
+        println!("\n{} steps, {failures} failed", self.results.len());
+        i32::from(failures > 0)
+    }
+}
