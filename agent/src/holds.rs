@@ -101,11 +101,6 @@ impl Holds {
         }
     }
 
-    /// When [`Input::Tick`] is due: the earliest deadline of a pending hold.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.pending().map(|hold| hold.deadline).min()
-    }
-
     /// Holds that wait for an answer.
     pub fn pending(&self) -> impl Iterator<Item = &Hold> {
         self.live.values().filter(|live| matches!(live.state, State::Pending)).map(|live| &*live.hold)
@@ -125,11 +120,6 @@ impl Holds {
             },
             None => self.ended.get(&id).map(|ended| &ended.standing),
         }
-    }
-
-    /// Holds that the kernel may still have: all that must be seen off before enforcement ends.
-    pub fn live(&self) -> usize {
-        self.live.len()
     }
 
     /// Denials that took effect although they could not be recorded.

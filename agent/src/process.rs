@@ -33,8 +33,18 @@ pub struct Held {
     tid: u32,
     started: u64,
     syscall: u32,
-    /// Looks in a row that found the thread elsewhere, and the kernel's count of stops at the first of them.
-    elsewhere: (u32, u32),
+    elsewhere: Elsewhere,
+}
+
+/// Looks that found a thread neither stopped nor in the held call.
+#[derive(Debug, Default)]
+struct Elsewhere {
+    /// How many in a row.
+    looks: u32,
+    /// The kernel's count of stops at the last look.
+    entries: u32,
+    /// Clock ticks that the thread had run by the last look.
+    ran: u64,
 }
 
 /// How a held thread is at this moment.
@@ -59,8 +69,14 @@ impl Held {
         let pid = Pid::from_raw(i32::try_from(request.pid).ok()?)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         // Looked at after the pidfd was opened: if this is still the process, the pidfd is its.
-        let held =
-            Self { pidfd, pid: request.pid, tid: request.tid, started: request.started, syscall, elsewhere: (0, 0) };
+        let held = Self {
+            pidfd,
+            pid: request.pid,
+            tid: request.tid,
+            started: request.started,
+            syscall,
+            elsewhere: Elsewhere::default(),
+        };
         held.is_same_process().then_some(held)
     }
 
@@ -93,15 +109,20 @@ impl Held {
             return State::Gone(Withdrawal::FatalSignal);
         }
         let stopped = matches!(stat.state, 'T' | 't');
-        if stopped || self.is_in_call() || self.elsewhere.1 != entries {
-            self.elsewhere = (0, entries);
+        if stopped || self.is_in_call() || self.elsewhere.entries != entries {
+            self.elsewhere = Elsewhere { entries, ..Elsewhere::default() };
             return State::Waiting { stopped };
         }
-        self.elsewhere.0 += 1;
-        if self.elsewhere.0 >= Self::PATIENCE {
-            return State::Gone(Withdrawal::CallAbandoned);
+        // A thread that wants to run and gets no processor has not gone anywhere.
+        let ran = stat.utime + stat.stime;
+        if stat.state != 'R' || ran != self.elsewhere.ran {
+            self.elsewhere.looks += 1;
         }
-        State::Waiting { stopped }
+        self.elsewhere.ran = ran;
+        match self.elsewhere.looks {
+            0..Self::PATIENCE => State::Waiting { stopped },
+            _ => State::Gone(Withdrawal::CallAbandoned),
+        }
     }
 
     fn read(&self) -> ProcResult<(Stat, Signals)> {

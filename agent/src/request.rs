@@ -103,7 +103,7 @@ impl Operation {
     pub fn sentence(&self) -> String {
         match self {
             Self::Exec { path, argv, .. } => {
-                let argv: Vec<_> = argv.iter().map(|arg| shown(arg)).collect();
+                let argv: Vec<_> = argv.iter().map(|word| quoted(word)).collect();
                 format!("exec {} [{}]", shown(path), argv.join(" "))
             }
             Self::Open { path, access, .. } => format!("open {} ({})", shown(path), access.join(", ")),
@@ -112,6 +112,15 @@ impl Operation {
             }
             Self::Connect { address, port, protocol } => format!("connect {address}:{port} ({protocol})"),
         }
+    }
+}
+
+/// One argument, so that it can be told from two.
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| !c.is_whitespace() && !matches!(c, '"' | '\\' | '[' | ']');
+    match !argument.is_empty() && argument.chars().all(plain) {
+        true => shown(argument),
+        false => format!("\"{}\"", shown(&argument.replace('\\', "\\\\").replace('"', "\\\""))),
     }
 }
 

@@ -190,6 +190,6 @@ pub struct Consequence {
     pub patience: u64,
     /// A [`Verdict`]; anything else counts as [`Verdict::Deny`].
     pub verdict: u32,
-    /// The [`crate::decision::Decision`] that silence means: `Fail` or `Kill`.
-    pub on_timeout: u32,
+    /// Always zero.
+    pub reserved: u32,
 }

@@ -130,6 +130,11 @@ impl Actor {
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
+    /// Whether one of its processes is stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.processes().into_iter().any(|pid| process::state(pid) == Some('T'))
+    }
+
     /// What it has printed so far.
     pub fn stdout(&self) -> String {
         self.text("stdout")

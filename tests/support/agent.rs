@@ -69,7 +69,7 @@ impl Builder {
             fs::write(directory.join("config.toml"), config).expect("write the configuration");
         }
         let recorded = fs::metadata(RECORD).map_or(0, |metadata| metadata.len());
-        let mut agent = Agent { child: None, directory, policy: self.policy, recorded, links: links() };
+        let mut agent = Agent { child: None, directory, policy: self.policy, recorded, links: foreign_links() };
         agent.run();
         agent
     }
@@ -120,6 +120,11 @@ impl Agent {
     /// The policy's text.
     pub fn policy(&self) -> &str {
         &self.policy
+    }
+
+    /// The configuration's text.
+    pub fn config(&self) -> Option<String> {
+        fs::read_to_string(self.directory.join("config.toml")).ok()
     }
 
     /// Its directory, with `policy.toml`, `config.toml` and `log`.
@@ -270,13 +275,20 @@ impl Agent {
     #[track_caller]
     pub fn hold_of(&self, actor: &Actor) -> Hold {
         let mut holds = wait_for(&format!("a hold of {actor:?}"), LIMIT, || {
-            let holds = self.holds_of(actor);
+            // Looking for a stopped process first is cheaper than asking the agent.
+            let holds = if actor.is_stopped() { self.holds_of(actor) } else { vec![] };
             (!holds.is_empty()).then_some(holds)
         });
         assert_eq!(holds.len(), 1, "one hold, not {holds:#?}");
         let hold = holds.remove(0);
         process::wait_stopped(hold.pid());
         hold
+    }
+
+    /// Checks that this, and nothing else of the actor, is held.
+    #[track_caller]
+    pub fn still_held(&self, actor: &Actor, hold: &Hold) {
+        assert_eq!(self.holds_of(actor), std::slice::from_ref(hold));
     }
 
     /// Waits until a hold is over, whichever way.
@@ -325,7 +337,7 @@ impl Agent {
             if actor.has_ended() {
                 return Some(());
             }
-            for hold in self.holds_of(&actor) {
+            for hold in if actor.is_stopped() { self.holds_of(&actor) } else { vec![] } {
                 if approved.insert(hold.id().to_owned()) {
                     self.approve(&hold);
                 }
@@ -370,9 +382,9 @@ impl Agent {
     }
 
     /// The record's lines `event` about this hold.
-    pub fn recorded(&self, event: &str, hold: &Hold) -> Vec<Value> {
+    pub fn recorded(&self, event: &str, id: impl AsRef<str>) -> Vec<Value> {
         let mut lines = self.record();
-        lines.retain(|line| line["event"] == event && line["hold"] == hold.id());
+        lines.retain(|line| line["event"] == event && line["hold"] == id.as_ref());
         lines
     }
 
@@ -398,17 +410,20 @@ impl Agent {
 
     /// Detaches, and tells what is left.
     fn end(&mut self) -> Result<(), String> {
-        if !self.runs() {
+        let detached = !self.runs() && pinned().is_empty();
+        if !detached && !self.runs() {
             // What it left is to be taken back all the same.
             self.run();
         }
-        let reply = self.say(User::ROOT, ["detach"]);
-        if !reply.success() {
+        let reply = (!detached).then(|| self.say(User::ROOT, ["detach"]));
+        if let Some(reply) = reply.filter(|reply| !reply.success()) {
             return Err(format!("detach: {reply:?}"));
         }
-        let status = self.wait_exit();
-        if !status.success() {
-            return Err(format!("the agent ended with {status} after detach"));
+        if self.child.is_some() {
+            let status = self.wait_exit();
+            if !status.success() {
+                return Err(format!("the agent ended with {status} after detach"));
+            }
         }
         let left = pinned();
         if !left.is_empty() {
@@ -473,13 +488,18 @@ pub fn say<S: AsRef<OsStr>>(user: User, words: impl IntoIterator<Item = S>) -> R
     Reply { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// An agent of an earlier run of the tests may still be there.
+/// An agent of an earlier run of the tests may still be there. If only what it pinned is, the next agent takes that over
+/// and takes it back in the end.
 fn detach_forgotten() {
     if pinned().is_empty() {
         return;
     }
     eprintln!("an earlier agent is still attached: {:?}", say(User::ROOT, ["detach"]));
-    wait_until("the earlier agent is gone", || pinned().is_empty());
+}
+
+/// What is attached before an agent is started, but by an agent.
+fn foreign_links() -> usize {
+    if pinned().is_empty() { links() } else { 0 }
 }
 
 /// Whether READY=1 has come.

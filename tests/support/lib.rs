@@ -16,8 +16,10 @@ pub mod hold;
 pub mod listener;
 pub mod policy;
 pub mod process;
+pub mod reviewer;
 pub mod shared;
 pub mod site;
+pub mod terminal;
 mod wait;
 
 pub use self::{

@@ -1,7 +1,7 @@
 //! One agent for many tests: starting it takes seconds.
 
 use std::{
-    ops::Deref,
+    ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -31,13 +31,30 @@ impl Drop for Shared {
     }
 }
 
+impl DerefMut for Shared {
+    fn deref_mut(&mut self) -> &mut Agent {
+        self.0.as_mut().expect("there until the guard is gone")
+    }
+}
+
 /// An agent under this policy and no channels: the one that runs, if it is such a one.
 pub fn shared(policy: &str) -> Shared {
+    obtain(policy, None)
+}
+
+/// Likewise with this `config.toml`.
+pub fn shared_with(policy: &str, config: &str) -> Shared {
+    obtain(policy, Some(config))
+}
+
+fn obtain(policy: &str, config: Option<&str>) -> Shared {
     let mut slot = lock();
-    if slot.as_ref().is_none_or(|agent| agent.policy() != policy || !agent.runs()) {
+    let fits = |agent: &Agent| agent.policy() == policy && agent.config().as_deref() == config && agent.runs();
+    if !slot.as_ref().is_some_and(fits) {
         // Detached before the new one starts.
         slot.take();
-        *slot = Some(Agent::builder(policy).launch());
+        let builder = Agent::builder(policy);
+        *slot = Some(config.map_or(builder.clone(), |config| builder.config(config)).launch());
     }
     Shared(slot)
 }

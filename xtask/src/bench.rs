@@ -95,9 +95,11 @@ fn print(rows: &[Row], args: &BenchArgs) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(rows).context("failed to write JSON")?);
         return Ok(());
     }
-    println!("open+close of a regular file 8 directories deep on {}, instructions", args.kernel);
+    println!("open+close of a regular file 8 directories deep, on {}", args.kernel);
+    println!("{:<28} {:>12} {:>7} {:>7}", "", "instructions", "added", "ratio");
     for row in rows {
-        println!("{:<28} {:>8}  {:>6.3}", row.situation, row.instructions, row.ratio);
+        let added = row.instructions - rows[0].instructions;
+        println!("{:<28} {:>12} {added:>+7} {:>7.3}", row.situation, row.instructions, row.ratio);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Development tasks of holdpoint: `cargo xtask vm`, `test`, `bench`.
+//! Development tasks of holdpoint: `cargo xtask demo`, `vm`, `test`, `bench`.
 //!
 //! ```text
 //! setup      what the host must have            apt, kernel, image, modules, initramfs, cache   what machines are made of
@@ -10,6 +10,7 @@ mod accel;
 mod apt;
 mod bench;
 mod cache;
+mod demo;
 mod guest;
 mod image;
 mod initramfs;
@@ -35,6 +36,8 @@ use session::Interrupted;
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
+    /// Tell the story of holdpoint with real processes in a virtual machine
+    Demo(demo::DemoArgs),
     /// Run a command in a virtual machine that has holdpoint, and exit with its status
     Vm(vm::VmArgs),
     /// Run unit tests, lints, and the promises in virtual machines
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> Result<i32> {
     match task {
+        Task::Demo(args) => demo::demo(&args),
         Task::Vm(args) => vm::vm(args),
         Task::Test(args) => test::test(&args),
         Task::Bench(args) => bench::bench(&args),

@@ -66,6 +66,13 @@ impl Signals {
             .map(Self)
     }
 
+    /// No signals at all, for a session that ends with its machine.
+    pub fn none() -> Result<Self> {
+        SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .context("failed to open a signalfd")
+            .map(Self)
+    }
+
     /// Fails if we have been asked to stop.
     pub fn check(&self) -> Result<()> {
         while let Some(signal) = self.next()? {

@@ -1,6 +1,10 @@
 //! What the two local sockets ask. Who may do what is said here.
 
-use holdpoint_common::task::Enrolment;
+use holdpoint_common::{
+    decision::Decision,
+    event::Reason,
+    task::{Enrolment, Switches},
+};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{Daemon, FAREWELL, Waiting};
@@ -70,7 +74,7 @@ impl Daemon {
         if self.holds.unrecorded() > 0 {
             problems.push(format!("{} denials could not be recorded", self.holds.unrecorded()));
         }
-        let lost = holdpoint_common::event::Reason::RingFull;
+        let lost = Reason::RingFull;
         let policy = self.revisions.policy();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -111,9 +115,8 @@ impl Daemon {
 
     fn set_closing(&mut self, closing: bool) -> Result<(), Declined> {
         let switches = self.kernel.switches();
-        let set = switches.and_then(|switches| {
-            self.kernel.set_switches(holdpoint_common::task::Switches { closing: closing.into(), ..switches })
-        });
+        let set =
+            switches.and_then(|switches| self.kernel.set_switches(Switches { closing: closing.into(), ..switches }));
         set.map_err(|error| Declined::new(format!("{error:#}")))
     }
 
@@ -121,11 +124,7 @@ impl Daemon {
     pub(super) fn is_detached(&mut self) -> anyhow::Result<bool> {
         let Some((_, limit)) = &self.detaching else { return Ok(false) };
         let limit = *limit;
-        if !self.kernel.pending()?.iter().any(|pending| {
-            self.kernel.decided(HoldId(pending.id)).ok().flatten()
-                != Some(holdpoint_common::decision::Decision::Approve)
-        }) && self.holds.pending().next().is_none()
-        {
+        if self.is_seen_off()? {
             Pins::new(&self.pins).remove()?;
             if let Some((reply, _)) = self.detaching.take() {
                 drop(reply.send(Ok(())));
@@ -142,6 +141,16 @@ impl Daemon {
             drop(reply.send(reopened.and(Err(declined))));
         }
         Ok(false)
+    }
+
+    /// Whether no held call is left that has yet to be refused.
+    fn is_seen_off(&self) -> anyhow::Result<bool> {
+        for pending in self.kernel.pending()? {
+            if self.kernel.decided(HoldId(pending.id))? != Some(Decision::Approve) {
+                return Ok(false);
+            }
+        }
+        Ok(self.holds.pending().next().is_none())
     }
 
     fn enrol(&mut self, from: Peer, subject: Option<&str>) -> Result<Enrolled, Declined> {

@@ -13,13 +13,19 @@ mod start;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
-use holdpoint_common::event::Kind;
+use holdpoint_common::{
+    decision::Decision,
+    event::{Kind, Reason},
+    pending::Pending,
+    request::Facts,
+    tables::CANARY,
+};
 use jiff::{SignedDuration, Timestamp};
 use nix::time::{ClockId, clock_gettime};
 use tokio::{
@@ -38,7 +44,7 @@ use crate::{
     kernel::{Event, Events, Kernel, Reader},
     process::{self, State},
     record::{self, Entry, Record},
-    request::{Digest, Hold, HoldId, Outcome, Refusal},
+    request::{Answer, Digest, Hold, HoldId, Outcome, Refusal, Withdrawal},
     sockets::{Notice, Reply},
     user,
 };
@@ -67,7 +73,6 @@ struct Watched {
 
 /// Everything that the agent has.
 struct Daemon {
-    run_dir: PathBuf,
     pins: PathBuf,
     kernel: Kernel,
     revisions: Revisions,
@@ -90,7 +95,7 @@ struct Daemon {
 }
 
 /// Runs the agent until it is told to stop.
-pub fn main(run_dir: &std::path::Path, args: &AgentArgs) -> ExitCode {
+pub fn main(run_dir: &Path, args: &AgentArgs) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -107,7 +112,7 @@ pub fn main(run_dir: &std::path::Path, args: &AgentArgs) -> ExitCode {
     }
 }
 
-async fn run(run_dir: &std::path::Path, args: &AgentArgs) -> Result<()> {
+async fn run(run_dir: &Path, args: &AgentArgs) -> Result<()> {
     let (mut daemon, events, mut inbox) = start::start(run_dir, args).await?;
     #[expect(deprecated, reason = "its replacement is unsafe; `Events` owns its descriptor and never changes it")]
     let mut events = AsyncFd::new(events).context("cannot wait for the kernel's events")?;
@@ -183,7 +188,7 @@ impl Daemon {
         ticket
     }
 
-    fn answered(&mut self, answer: crate::request::Answer, ticket: Ticket) {
+    fn answered(&mut self, answer: Answer, ticket: Ticket) {
         if let (Some(why), true) = (&answer.why, self.holds.standing(answer.hold).is_none()) {
             self.words.insert(answer.hold, why.clone());
         }
@@ -226,7 +231,7 @@ impl Daemon {
 
     fn enrolled(&mut self, tree: u64, pid: u32) {
         let Some(governed) = self.kernel.governed().into_iter().find(|governed| governed.tree == tree) else { return };
-        if governed.subject == holdpoint_common::tables::CANARY {
+        if governed.subject == CANARY {
             return;
         }
         let subject = self.reader_subject(governed.subject);
@@ -239,13 +244,8 @@ impl Daemon {
         Reader { policy: self.revisions.policy(), mounts: self.revisions.mounts(), boot: self.boot }.subject(number)
     }
 
-    fn report(
-        &mut self,
-        kind: Kind,
-        reason: Option<holdpoint_common::event::Reason>,
-        facts: &holdpoint_common::request::Facts,
-    ) {
-        if facts.subject == holdpoint_common::tables::CANARY {
+    fn report(&mut self, kind: Kind, reason: Option<Reason>, facts: &Facts) {
+        if facts.subject == CANARY {
             return;
         }
         let Some(policy) = self.revisions.of(facts.revision) else { return };
@@ -272,7 +272,7 @@ impl Daemon {
         let Some(hold) = self.describe(id, &pending) else {
             // A hold that cannot be shown cannot be approved.
             tracing::error!(%id, "a hold that cannot be understood is denied");
-            if let Err(error) = self.kernel.decide(id, holdpoint_common::decision::Decision::Kill) {
+            if let Err(error) = self.kernel.decide(id, Decision::Kill) {
                 tracing::error!("{error:#}");
             }
             return;
@@ -294,7 +294,7 @@ impl Daemon {
     }
 
     /// Everything that is shown and compared of a hold.
-    fn describe(&mut self, id: HoldId, pending: &holdpoint_common::pending::Pending) -> Option<Hold> {
+    fn describe(&mut self, id: HoldId, pending: &Pending) -> Option<Hold> {
         let policy = self.revisions.of(pending.facts.revision)?;
         let reader = Reader { policy: &policy, mounts: self.revisions.mounts(), boot: self.boot };
         let request = reader.held(pending)?;
@@ -325,7 +325,7 @@ impl Daemon {
             }
         }
         for (id, reason) in gone {
-            if reason == crate::request::Withdrawal::ProcessDead {
+            if reason == Withdrawal::ProcessDead {
                 self.watched.remove(&id);
             }
             self.input(Input::Gone(id, reason));

@@ -83,21 +83,21 @@ impl Revisions {
         Ok(true)
     }
 
-    /// Writes the tables of the next revision, keeps its text, switches, and removes the tables before it.
+    /// Writes the tables of the next revision beside those in force, keeps its text, and switches.
     fn switch(&mut self, kernel: &mut Kernel) -> Result<()> {
         let number = self.number.wrapping_add(1).max(1);
         let tables = self.compile(number)?;
         self.keep(number)?;
+        // A program may still be at work under the revision in force until now: without its rows it would find no
+        // rule. They stay until the switch after this one.
+        kernel.keep_tables_of(self.number)?;
         kernel.write_tables(&tables)?;
         let enrols = self.policy.subjects.iter().any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty());
         let switches = Switches { revision: number, enrols: enrols.into(), ..kernel.switches()? };
         kernel.set_switches(switches)?;
         self.earlier.insert(self.number, Arc::clone(&self.policy));
         self.number = number;
-        // A program that read the old number may still be looking things up; it finds nothing and lets pass what an
-        // earlier rule would have held. So the old rows stay for longer than any program runs.
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        kernel.remove_tables_except(&tables)
+        Ok(())
     }
 
     fn compile(&self, number: u32) -> Result<Tables> {

@@ -69,7 +69,6 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     }
     let boot = Timestamp::now().saturating_sub(since_boot()).context("the clock is out of range")?;
     let mut daemon = Daemon {
-        run_dir: run_dir.to_owned(),
         pins: PathBuf::from(PINS),
         kernel,
         revisions,

@@ -156,9 +156,9 @@ impl Kernel {
         self.tables.write(tables)
     }
 
-    /// Removes all tables but `keep`.
-    pub fn remove_tables_except(&mut self, keep: &crate::policy::Tables) -> Result<()> {
-        self.tables.remove_except(keep)
+    /// Removes the tables of every revision but `number`.
+    pub fn keep_tables_of(&mut self, number: u32) -> Result<()> {
+        self.tables.keep(number)
     }
 }
 

@@ -10,7 +10,7 @@ use aya::{
 };
 use holdpoint_common::tables::{AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey};
 
-use crate::policy::Tables;
+use crate::policy::{self, Tables};
 
 /// The policy's maps.
 pub(super) struct Maps {
@@ -34,18 +34,16 @@ impl Maps {
         Ok(())
     }
 
-    /// Removes every row that is not in `keep`.
-    pub fn remove_except(&mut self, keep: &Tables) -> Result<()> {
-        remove(&mut self.roots, |key| keep.roots.contains_key(key))?;
-        remove(&mut self.edges, |key| keep.edges.contains_key(key))?;
-        remove(&mut self.names, |key| keep.names.contains_key(key))?;
-        remove(&mut self.rules, |key| keep.rules.contains_key(key))?;
+    /// Removes every row of another revision than `number`.
+    pub fn keep(&mut self, number: u32) -> Result<()> {
+        remove(&mut self.roots, |key| key.revision != number)?;
+        remove(&mut self.edges, |key| !policy::is_node_of(key.node, number))?;
+        remove(&mut self.names, |key| key.revision != number)?;
+        remove(&mut self.rules, |key| key.revision != number)?;
         let keys: Vec<_> =
             self.addresses.keys().collect::<Result<_, _>>().context("cannot list the policy's addresses")?;
-        for key in keys {
-            if !keep.addresses.contains_key(&(key.prefix_len(), key.data())) {
-                self.addresses.remove(&key).context("cannot remove an old policy's address")?;
-            }
+        for key in keys.iter().filter(|key| key.data().revision != number) {
+            self.addresses.remove(key).context("cannot remove an old policy's address")?;
         }
         Ok(())
     }
@@ -62,9 +60,9 @@ fn write<K: Pod, V: Pod>(
     Ok(())
 }
 
-fn remove<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, keep: impl Fn(&K) -> bool) -> Result<()> {
+fn remove<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, old: impl Fn(&K) -> bool) -> Result<()> {
     let keys: Vec<K> = map.keys().collect::<Result<_, _>>().context("cannot list an old policy's rows")?;
-    for key in keys.iter().filter(|key| !keep(key)) {
+    for key in keys.iter().filter(|key| old(key)) {
         map.remove(key).context("cannot remove an old policy's row")?;
     }
     Ok(())

@@ -98,8 +98,4 @@ impl Places for OneFileSystem {
     fn below(&self, path: &Path) -> Vec<Place> {
         self.resolve(path)
     }
-
-    fn devices(&self) -> Vec<u32> {
-        vec![1]
-    }
 }

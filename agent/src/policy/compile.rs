@@ -7,7 +7,6 @@ mod trie;
 use std::{collections::BTreeMap, path::Path};
 
 use holdpoint_common::{
-    decision::Decision,
     matcher,
     tables::{
         ADDRESS_HEAD_BITS, AddressKey, CANARY, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey,
@@ -16,6 +15,7 @@ use holdpoint_common::{
 };
 
 use self::trie::Trie;
+pub use self::trie::is_node_of;
 use super::{
     Place, Places, Policy, Rule,
     pattern::can_be_spelled,
@@ -86,17 +86,14 @@ pub fn add_canary(policy: &Policy, revision: u32, places: &dyn Places, sites: &[
 }
 
 fn consequences(policy: &Policy, revision: u32) -> BTreeMap<RuleKey, Consequence> {
-    let canary = Consequence { patience: 0, verdict: Verdict::Deny as u32, on_timeout: Decision::Fail as u32 };
+    let canary = Consequence { patience: 0, verdict: Verdict::Deny as u32, reserved: 0 };
     let all = policy.rules.iter().map(consequence).chain([canary]);
     (0..).zip(all).map(|(rule, consequence)| (RuleKey { revision, rule }, consequence)).collect()
 }
 
 fn consequence(rule: &Rule) -> Consequence {
-    let (patience, on_timeout) = match rule.terms() {
-        Some(terms) => (terms.timeout.as_nanos().try_into().unwrap_or(u64::MAX), terms.on_timeout),
-        None => (0, Decision::Fail),
-    };
-    Consequence { patience, verdict: rule.verdict() as u32, on_timeout: on_timeout as u32 }
+    let patience = rule.terms().map_or(0, |terms| terms.timeout.as_nanos().try_into().unwrap_or(u64::MAX));
+    Consequence { patience, verdict: rule.verdict() as u32, reserved: 0 }
 }
 
 fn too_many(policy: &Policy) -> Vec<Problem> {

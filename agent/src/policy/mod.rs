@@ -29,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::{
     address::Block,
     check::check,
-    compile::{Tables, add_canary, compile},
+    compile::{Tables, add_canary, compile, is_node_of},
     load::{LoadError, load},
     parse::parse,
     pattern::Pattern,
@@ -53,7 +53,7 @@ pub struct Policy {
 }
 
 /// A governed process tree, and what starts one. Each can also be started by `holdpoint run`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// Its name.
     pub name: String,

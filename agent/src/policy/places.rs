@@ -30,8 +30,6 @@ pub trait Places {
     fn resolve(&self, path: &Path) -> Vec<Place>;
     /// The same, and the root of every file system that is mounted below it.
     fn below(&self, path: &Path) -> Vec<Place>;
-    /// All mounted file systems.
-    fn devices(&self) -> Vec<u32>;
 }
 
 /// A mountinfo line that cannot be read.
@@ -133,11 +131,6 @@ impl Places for Mounts {
             }
         }
         places
-    }
-
-    fn devices(&self) -> Vec<u32> {
-        let devices: BTreeSet<_> = self.0.iter().map(|mount| mount.device).collect();
-        devices.into_iter().collect()
     }
 }
 

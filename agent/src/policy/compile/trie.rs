@@ -14,6 +14,11 @@ const COUNTER_BITS: u32 = 20;
 
 const _: () = assert!(limits::ROOTS + limits::EDGES < 1 << COUNTER_BITS, "one past each limit must still be counted");
 
+/// Whether the node with this id is one of revision number `revision`, or of one 4096 before or after it.
+pub fn is_node_of(id: u32, revision: u32) -> bool {
+    id >> COUNTER_BITS == revision << COUNTER_BITS >> COUNTER_BITS
+}
+
 /// Tables that get path patterns.
 pub struct Trie<'a> {
     revision: u32,

@@ -68,12 +68,14 @@ fn a_rule_is_for_the_subjects_it_names_or_for_all() {
 #[test]
 fn the_default_subject_is_the_only_one() {
     let both = policy(WHOLE);
-    assert_eq!(both.subject_named("pipeline"), Some(1));
+    assert_eq!(both.subject_named("pipeline"), Some(&both.subjects[1]));
+    assert_eq!(both.subject(both.subjects[1].number()), Some(&both.subjects[1]));
     assert_eq!(both.subject_named("other"), None);
     let error = both.default_subject().expect_err("there are two");
     assert_eq!(error, NoDefaultSubject(vec!["coding-agent".to_owned(), "pipeline".to_owned()]));
     assert_eq!(error.to_string(), "the policy has 2 subjects; choose one with --subject: coding-agent, pipeline");
-    assert_eq!(policy(HEAD).default_subject(), Ok(0));
+    let one = policy(HEAD);
+    assert_eq!(one.default_subject(), Ok(&one.subjects[0]));
 }
 
 #[test]
@@ -90,7 +92,7 @@ fn the_shipped_policies_are_good_and_say_why() {
         let policy = judge(&folder.join(name)).unwrap_or_else(|error| panic!("{}", error.rendered(false)));
         let silent: Vec<_> = policy.rules.iter().filter(|rule| rule.why.is_none()).map(|rule| &rule.name).collect();
         assert!(silent.is_empty(), "{name}: {silent:?}");
-        assert_eq!(policy.default_subject(), Ok(0), "{name}");
+        assert_eq!(policy.default_subject(), Ok(&policy.subjects[0]), "{name}");
     }
 }
 

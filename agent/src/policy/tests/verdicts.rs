@@ -2,8 +2,10 @@
 
 use holdpoint_common::tables::{CANARY, CGROUPS, ENROLMENT, RootKey, RuleKey, UNKNOWN};
 
+use std::path::Path;
+
 use super::*;
-use crate::policy::canary_rule;
+use crate::policy::{Subject, add_canary};
 
 /// A policy with a rule for each operation, named and numbered in order.
 fn rules(operations: &[&str]) -> Tables {
@@ -240,7 +242,7 @@ fn consequences_are_those_of_the_policy() {
     let hold = "[[rule]]\nname = \"h\"\nexec = { path = [\"/a\"] }\nthen = \"hold\"\nreviewers = \"security\"\ntimeout = \"2s\"\non_timeout = \"fail\"\n";
     let tables = tables(&format!("{hold}{}", rule("k", "exec = { path = [\"/b\"] }").replace("deny", "kill")));
     let consequence = |rule| tables.rules[&RuleKey { revision: REVISION, rule }];
-    assert_eq!((consequence(0).patience, consequence(0).verdict, consequence(0).on_timeout), (2_000_000_000, 3, 2));
+    assert_eq!((consequence(0).patience, consequence(0).verdict), (2_000_000_000, 3));
     assert_eq!((consequence(1).patience, consequence(1).verdict), (0, 5));
 }
 

@@ -1,0 +1,170 @@
+//! A denied operation has never happened; who asked lives or dies as the rule says, and nobody else.
+
+use holdpoint_tests::{
+    User, control, everything,
+    listener::Listener,
+    process::{lives, parent},
+    shared, site,
+};
+use serde_json::json;
+
+#[test]
+fn denied_with_fail_the_call_gets_eperm_and_the_process_lives() {
+    let file = site::file("hold", "Ada\n");
+    let open = format!("open {file} w+trunc");
+    let agent = shared(&everything());
+    let actor = agent.act([&open, "print alive", "quit 5"]);
+    agent.deny(agent.hold_of(&actor));
+    let ended = actor.end();
+    assert_eq!((ended.stdout.as_str(), ended.code()), ("open EPERM\nalive\n", Some(5)));
+    assert_eq!(site::content(&file), "Ada\n");
+    assert_eq!(control([&open, "quit 5"]).stdout, "open ok\n", "the control");
+    assert_eq!(site::content(&file), "");
+}
+
+#[test]
+fn denied_with_kill_the_process_dies_by_sigkill_and_no_other() {
+    let file = site::file("hold-kill", "Ada\n");
+    let steps = [
+        "fork",
+        "line",
+        "print sibling",
+        "quit 4",
+        "end",
+        "fork",
+        &format!("open {file} w+trunc"),
+        "print survived",
+        "end",
+        "wait",
+        "print parent",
+        "wait",
+    ];
+    let agent = shared(&everything());
+    let mut actor = agent.act(steps);
+    let hold = agent.hold_of(&actor);
+    assert_eq!(parent(hold.pid()), actor.pid(), "the child is held, not the parent");
+    agent.deny(&hold);
+    actor.wait_line("parent");
+    assert!(!lives(hold.pid()));
+    actor.go_on();
+    assert_eq!(actor.end().stdout, "wait killed 9\nparent\nsibling\nwait exited 4\n");
+    assert_eq!(site::content(&file), "Ada\n");
+    assert_eq!(agent.questions(hold.tree()), 1);
+}
+
+#[test]
+fn a_vfork_parent_sees_that_its_child_was_killed() {
+    let program = site::program("bin-hold-kill", "/usr/bin/echo");
+    for start in ["vfork", "spawn"] {
+        let agent = shared(&everything());
+        let actor = agent.act([&format!("{start} {program} ran"), "print parent"]);
+        agent.deny(agent.hold_of(&actor));
+        let ended = actor.end();
+        assert!(ended.stdout.ends_with("wait killed 9\nparent\n"), "{start}: {ended:?}");
+        assert!(!ended.stdout.contains("ran"));
+    }
+    assert!(control([format!("vfork {program} ran")]).stdout.starts_with("ran\nwait exited 0\n"), "the control");
+}
+
+#[test]
+fn a_posix_spawn_parent_is_told_eperm_when_its_childs_exec_fails() {
+    let program = site::program("bin-hold", "/usr/bin/echo");
+    let agent = shared(&everything());
+    let actor = agent.act([&format!("spawn {program} ran"), "print parent"]);
+    agent.deny(agent.hold_of(&actor));
+    assert_eq!(actor.end().stdout, "spawn EPERM\nparent\n");
+}
+
+#[test]
+fn a_denied_connection_was_never_made() {
+    let listener = Listener::v4("hold-kill");
+    let connect = format!("connect {}", listener.target());
+    let agent = shared(&everything());
+    let actor = agent.act([&connect, "print survived"]);
+    agent.deny(agent.hold_of(&actor));
+    let ended = actor.end();
+    assert_eq!((ended.stdout.as_str(), ended.signal().or(ended.code())), ("", Some(9)));
+    assert!(listener.waiting().is_none());
+    assert_eq!(control([&connect]).stdout, "connect ok\n");
+    drop(listener.accept());
+}
+
+#[test]
+fn the_reviewer_chooses_between_kill_and_fail() {
+    let lenient = site::file("hold", "");
+    let strict = site::file("hold-kill", "");
+    let agent = shared(&everything());
+    let actor = agent.act([format!("open {lenient} r")]);
+    agent.deny_kill(agent.hold_of(&actor));
+    assert_eq!(actor.end().stdout, "");
+    let actor = agent.act([format!("open {strict} r")]);
+    agent.deny_fail(agent.hold_of(&actor));
+    assert_eq!(actor.end().stdout, "open EPERM\n");
+}
+
+#[test]
+fn the_verdict_deny_is_eperm_at_once_and_without_a_question() {
+    let file = site::file("deny", "Ada\n");
+    let new = site::nothing("deny");
+    let program = site::program("bin-deny", "/usr/bin/echo");
+    let listener = Listener::v4("deny");
+    let steps = [
+        format!("open {file} r"),
+        format!("open {file} w+trunc"),
+        format!("truncate {file} 1"),
+        format!("open {new} w+creat"),
+        format!("connect {}", listener.target()),
+        format!("exec {program} ran"),
+    ];
+    let agent = shared(&everything());
+    let actor = agent.act(&steps);
+    let pid = actor.pid();
+    let refused = "open EPERM\nopen EPERM\ntruncate EPERM\nopen EPERM\nconnect EPERM\nexec EPERM\n";
+    assert_eq!(actor.end().stdout, refused);
+    assert_eq!((site::content(&file).as_str(), site::exists(&new)), ("Ada\n", false));
+    assert!(listener.waiting().is_none());
+    let denied = agent.wait_recorded("the last denial", |line| line["event"] == "denied" && line["path"] == program);
+    assert_eq!((denied["pid"].as_u64(), denied["rule"].as_str()), (Some(pid.into()), Some("deny programs")));
+    let record = agent.record();
+    let of_pid = |event: &str| record.iter().filter(|line| line["event"] == event && line["pid"] == pid).count();
+    assert_eq!(of_pid("denied"), 6);
+    assert_eq!(agent.questions(denied["tree"].as_str().unwrap()), 0);
+    let success = "open ok\nopen ok\ntruncate ok\nopen ok\nconnect ok\nran\n";
+    assert_eq!(control(&steps).stdout, success, "the control");
+}
+
+#[test]
+fn the_verdict_kill_kills() {
+    let file = site::file("kill", "Ada\n");
+    let agent = shared(&everything());
+    let actor = agent.act(["fork", &format!("open {file} w+trunc"), "print survived", "end", "wait", "print parent"]);
+    assert_eq!(actor.end().stdout, "wait killed 9\nparent\n");
+    assert_eq!(site::content(&file), "Ada\n");
+    let killed = agent.wait_recorded("the kill", |line| line["event"] == "killed" && line["path"] == file);
+    assert_eq!(agent.questions(killed["tree"].as_str().unwrap()), 0);
+}
+
+#[test]
+fn the_verdict_audit_lets_pass_and_is_on_record() {
+    let file = site::file("audit", "Ada\n");
+    let listener = Listener::v6("audit");
+    let program = site::program("bin-audit", "/usr/bin/echo");
+    let steps = [
+        format!("open {file} r"),
+        "read".to_owned(),
+        format!("connect {}", listener.target()),
+        format!("exec {program} ran"),
+    ];
+    let agent = shared(&everything());
+    let actor = agent.spawn(User::AGENT, holdpoint_tests::actor::with_actor(&steps));
+    let pid = actor.pid();
+    assert_eq!(actor.end().stdout, "open ok\nread Ada\nconnect ok\nran\n");
+    let audited = |key: &str, value: &str| {
+        agent.wait_recorded(format!("{key} {value}"), |line| {
+            line["event"] == "audited" && line["pid"] == pid && line[key] == value
+        })
+    };
+    assert_eq!(audited("path", &file)["access"], json!(["read"]));
+    assert_eq!(audited("address", "::1")["port"], listener.address().port());
+    assert_eq!(audited("path", &program)["rule"], "audit programs");
+}

@@ -1,0 +1,170 @@
+//! Promise 3: an approval holds for one operation of one process, on the very objects that the reviewer was shown.
+
+use std::fs;
+
+use holdpoint_tests::{Actor, Agent, Hold, User, control, everything, process::image, shared, site, wait_until};
+use nix::sys::signal::Signal::SIGCONT;
+use serde_json::json;
+
+/// Approves `hold`; the call, which is about something else by now, is held again, under another id.
+#[track_caller]
+fn approved_and_asked_again(agent: &Agent, actor: &Actor, hold: &Hold) -> Hold {
+    agent.approve(hold);
+    let second = agent.wait_for_hold(|second| second.tree() == hold.tree() && second.id() != hold.id());
+    assert_ne!(second.digest(), hold.digest());
+    assert!(agent.recorded("passed", hold).is_empty(), "nothing has passed");
+    assert!(!actor.stdout().contains("ok"));
+    second
+}
+
+#[test]
+fn another_file_at_the_same_path_is_another_question() {
+    let file = site::file("hold", "shown\n");
+    let other = site::file("hold", "other\n");
+    let steps = [&format!("open {file} r"), "read"];
+    assert_eq!(control(steps).stdout, "open ok\nread shown\n", "the control");
+    let agent = shared(&everything());
+    let actor = agent.act(steps);
+    let hold = agent.hold_of(&actor);
+    fs::rename(&other, &file).unwrap();
+    let second = approved_and_asked_again(&agent, &actor, &hold);
+    assert_eq!(hold["path"], second["path"]);
+    assert_ne!(hold["object"], second["object"]);
+    agent.deny(&second);
+    assert_eq!(actor.end().stdout, "open EPERM\nread EBADF\n");
+    assert_eq!(agent.questions(hold.tree()), 2);
+}
+
+#[test]
+fn a_path_that_is_rewritten_in_memory_is_another_question() {
+    let shown = site::file("hold", "shown\n");
+    let other = site::file("hold", "other\n");
+    let agent = shared(&everything());
+    let mut actor = agent.act([&format!("swap-open {shown} {other}"), "read"]);
+    let hold = agent.hold_of(&actor);
+    assert_eq!(hold.text("path"), shown);
+    actor.go_on();
+    actor.wait_line("swapped");
+    let second = approved_and_asked_again(&agent, &actor, &hold);
+    assert_eq!(second.text("path"), other);
+    agent.deny(&second);
+    assert_eq!(actor.end().stdout, "swapped\nopen EPERM\nread EBADF\n");
+}
+
+#[test]
+fn a_path_that_is_rewritten_in_memory_to_one_that_nobody_holds_passes_without_the_approval() {
+    let shown = site::file("hold", "shown\n");
+    let free = site::file("audit", "free\n");
+    let agent = shared(&everything());
+    let mut actor = agent.act([&format!("swap-open {shown} {free}"), "read", &format!("open {shown} r")]);
+    let hold = agent.hold_of(&actor);
+    actor.go_on();
+    actor.wait_line("swapped");
+    agent.approve(&hold);
+    actor.wait_line("read free");
+    // The approval was for something that was not done: it is over.
+    let second = agent.wait_for_hold(|second| second.tree() == hold.tree() && second.id() != hold.id());
+    agent.deny(&second);
+    assert_eq!(actor.end().stdout, "swapped\nopen ok\nread free\nopen EPERM\n");
+}
+
+#[test]
+fn another_program_at_the_same_path_is_another_question() {
+    let program = site::program("bin-hold", "/usr/bin/echo");
+    let other = site::program("bin-hold", "/usr/bin/printenv");
+    let agent = shared(&everything());
+    let actor = agent.act([format!("exec {program} shown")]);
+    let hold = agent.hold_of(&actor);
+    fs::rename(&other, &program).unwrap();
+    let second = approved_and_asked_again(&agent, &actor, &hold);
+    assert_eq!(image(hold.pid()).as_os_str(), site::actor());
+    agent.deny(&second);
+    assert_eq!(actor.end().stdout, "exec EPERM\n");
+}
+
+#[test]
+fn a_program_that_is_rewritten_in_memory_is_another_question() {
+    let shown = site::program("bin-hold", "/usr/bin/true");
+    let other = site::program("bin-hold", "/usr/bin/false");
+    let agent = shared(&everything());
+    let mut actor = agent.act([format!("swap-exec {shown} {other}")]);
+    let hold = agent.hold_of(&actor);
+    actor.go_on();
+    actor.wait_line("swapped");
+    let second = approved_and_asked_again(&agent, &actor, &hold);
+    assert_eq!((second.text("path"), second.text("filename")), (&*other, &*other));
+    assert_eq!(image(hold.pid()).as_os_str(), site::actor());
+    agent.approve(&second);
+    assert_eq!(actor.end().code(), Some(1), "the one that was approved in the end has run");
+}
+
+#[test]
+fn an_argument_that_is_rewritten_in_memory_is_another_question() {
+    let program = site::program("bin-hold", "/usr/bin/echo");
+    let agent = shared(&everything());
+    let mut actor = agent.act([format!("swap-argument {program} harmless harmful")]);
+    let hold = agent.hold_of(&actor);
+    assert_eq!(hold["argv"], json!([program, "harmless"]));
+    actor.go_on();
+    actor.wait_line("swapped");
+    let second = approved_and_asked_again(&agent, &actor, &hold);
+    assert_eq!(second["argv"], json!([program, "harmful"]));
+    agent.deny(&second);
+    assert_eq!(actor.end().stdout, "swapped\nexec EPERM\n");
+}
+
+#[test]
+fn a_changed_call_is_asked_about_before_the_answer_too() {
+    let shown = site::file("hold", "shown\n");
+    let other = site::file("hold", "other\n");
+    let agent = shared(&everything());
+    let mut actor = agent.act([&format!("swap-open {shown} {other}"), "read"]);
+    let hold = agent.hold_of(&actor);
+    actor.go_on();
+    actor.wait_line("swapped");
+    actor.signal(SIGCONT);
+    let second = agent.wait_for_hold(|second| second.tree() == hold.tree() && second.id() != hold.id());
+    assert_eq!(second.text("path"), other);
+    agent.wait_over(&hold);
+    let late = agent.say(User::REVIEWER, ["approve", hold.id()]);
+    assert!(!late.success(), "{late:?}");
+    agent.approve(&second);
+    assert_eq!(actor.end().stdout, "swapped\nopen ok\nread other\n");
+}
+
+#[test]
+fn a_creation_elsewhere_is_another_question() {
+    let shown = site::nothing("hold");
+    let other = site::nothing("hold");
+    let moved = format!("{shown}-moved");
+    let directory = |path: &str| path.rsplit_once('/').unwrap().0.to_owned();
+    let agent = shared(&everything());
+    let actor = agent.act([format!("open {shown} w+creat+excl")]);
+    let hold = agent.hold_of(&actor);
+    // The directory at the same path is another one now.
+    fs::rename(directory(&shown), directory(&moved).replace("/hold/", "/hold/moved-")).unwrap();
+    fs::rename(directory(&other), directory(&shown)).unwrap();
+    let second = approved_and_asked_again(&agent, &actor, &hold);
+    assert!(!site::exists(&shown));
+    agent.approve(&second);
+    assert_eq!(actor.end().stdout, "open ok\n");
+    assert!(site::exists(&shown));
+}
+
+#[test]
+fn through_io_uring_what_would_be_held_is_refused() {
+    let file = site::file("hold", "Ada\n");
+    let free = site::file("free", "Ada\n");
+    let steps = [&format!("uring {file}"), &format!("uring {file} async"), &format!("uring {free}")];
+    assert_eq!(control(steps).stdout, "uring ok\nuring ok\nuring ok\n", "the control");
+    let agent = shared(&everything());
+    let actor = agent.act(steps);
+    let pid = actor.pid();
+    assert_eq!(actor.end().stdout, "uring EPERM\nuring EPERM\nuring ok\n");
+    wait_until("both refusals are on record", || {
+        let record = agent.record();
+        record.iter().filter(|line| line["event"] == "not-held" && line["pid"] == pid).count() == 2
+    });
+    let refused = agent.wait_recorded("why", |line| line["event"] == "not-held" && line["pid"] == pid);
+    assert_eq!((&refused["reason"], &refused["path"]), (&"no_restart".into(), &file.as_str().into()));
+}
