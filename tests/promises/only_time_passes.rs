@@ -3,8 +3,8 @@
 use std::{fs, io::Write as _, path::Path, thread};
 
 use holdpoint_tests::{
-    Actor, Agent, Hold, User, control, everything, listener::Listener, process::state, shared, site, ungoverned,
-    wait_until,
+    Actor, Agent, Hold, User, actor::with_actor, control, everything, listener::Listener, process::state, shared, site,
+    ungoverned, wait_until,
 };
 use nix::sys::signal::Signal::SIGUSR1;
 
@@ -12,6 +12,7 @@ use nix::sys::signal::Signal::SIGUSR1;
 fn opening_the_same_file_twice_is_two_questions() {
     let file = site::file("hold", "Ada\n");
     let open = format!("open {file} r");
+    assert_eq!(control([&open, &open]).stdout, "open ok\nopen ok\n", "the control");
     let agent = shared(&everything());
     let actor = agent.act([&open, &open]);
     let first = agent.hold_of(&actor);
@@ -44,7 +45,7 @@ fn a_fifo_open_that_a_signal_restarts_is_one_question() {
     let steps = ["handler 10 restart", &format!("open {fifo} r"), "read"];
     let success = "handled 10\nopen ok\nread Ada\n";
 
-    let actor = ungoverned(User::AGENT, holdpoint_tests::actor::with_actor(steps));
+    let actor = ungoverned(User::AGENT, with_actor(steps));
     wait_until("the open sleeps", || sleeps_in_open(&actor));
     interrupted_then_written(actor, &fifo, success);
 
@@ -56,9 +57,17 @@ fn a_fifo_open_that_a_signal_restarts_is_one_question() {
 }
 
 fn sleeps_in_open(actor: &Actor) -> bool {
+    sleeps_in(actor, &["2", "257"])
+}
+
+fn sleeps_in_connect(actor: &Actor) -> bool {
+    sleeps_in(actor, &["42"])
+}
+
+/// Whether the actor sleeps in a system call with one of these numbers.
+fn sleeps_in(actor: &Actor, numbers: &[&str]) -> bool {
     let call = fs::read_to_string(format!("/proc/{}/syscall", actor.pid())).unwrap_or_default();
-    // open and openat
-    state(actor.pid()) == Some('S') && (call.starts_with("2 ") || call.starts_with("257 "))
+    state(actor.pid()) == Some('S') && call.split(' ').next().is_some_and(|number| numbers.contains(&number))
 }
 
 fn interrupted_then_written(actor: Actor, fifo: &str, success: &str) {
@@ -90,17 +99,27 @@ fn a_fifo_open_that_a_signal_interrupts_returns_eintr_and_the_next_is_a_new_ques
 fn a_blocking_connect_that_a_signal_restarts_is_one_question() {
     let listener = Listener::v4("hold");
     let full = listener.fill();
+    let steps = ["handler 10 restart", &format!("connect {}", listener.target())];
+
+    let actor = ungoverned(User::AGENT, with_actor(steps));
+    wait_until("the connect sleeps", || sleeps_in_connect(&actor));
+    interrupted_then_accepted(actor, &listener);
+
     let agent = shared(&everything());
-    let actor = agent.act(["handler 10 restart", &format!("connect {}", listener.target())]);
+    let actor = agent.act(steps);
     let hold = approved_and_sleeping(&agent, &actor);
+    interrupted_then_accepted(actor, &listener);
+    assert_eq!(agent.questions(hold.tree()), 1);
+    drop(full);
+}
+
+fn interrupted_then_accepted(actor: Actor, listener: &Listener) {
     actor.signal(SIGUSR1);
     actor.wait_line("handled 10");
-    wait_until("it sleeps again", || state(hold.pid()) == Some('S'));
+    wait_until("it sleeps again", || sleeps_in_connect(&actor));
     assert_eq!(actor.stdout(), "handled 10\n");
     drop(listener.accept());
     assert_eq!(actor.end().stdout, "handled 10\nconnect ok\n");
-    assert_eq!(agent.questions(hold.tree()), 1);
-    drop(full);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use holdpoint_tests::{Agent, LIMIT, User, control, everything, shared, site, wait_for, wait_until};
+use holdpoint_tests::{Agent, Json, LIMIT, User, control, everything, shared, site, wait_for};
 use serde_json::json;
 
 #[test]
@@ -65,16 +65,22 @@ fn a_full_table_of_holds_denies() {
     let more = 8;
     let actor = agent.act([format!("crowd {} {file}", MOST + more)]);
     actor.wait_line(&format!("crowd 0 opened {more} EPERM 0 other"));
-    wait_for("every hold is known", 4 * LIMIT, || (agent.holds_of(&actor).len() == MOST).then_some(()));
+    // Seen in the record: with so many holds the agent is slow to answer.
+    let count = |event: &str| {
+        let of_file = |line: &&Json| line["path"] == file || line["request"]["path"] == file;
+        agent.record().iter().filter(|line| line["event"] == event).filter(of_file).count()
+    };
+    wait_for("every hold is known", 4 * LIMIT, || (count("held") == MOST).then_some(()));
+    assert_eq!(count("not-held"), more);
     assert_eq!(actor.stdout().lines().count(), more, "nobody else has got anything");
-    let not_held = agent.record().iter().filter(|line| line["event"] == "not-held" && line["path"] == file).count();
-    assert_eq!(not_held, more);
-    assert_eq!(agent.status()["not_held"]["pending_full"], more);
 
     // There is room again when they are gone.
+    let gone = || agent.record().iter().filter(|line| line["event"] == "withdrawn").count();
+    let before = gone();
     drop(actor);
-    wait_until("they are over", || agent.holds().is_empty());
+    wait_for("they are withdrawn", 4 * LIMIT, || (gone() == before + MOST).then_some(()));
     let actor = agent.act([format!("open {file} r")]);
     agent.approve(agent.hold_of(&actor));
     assert_eq!(actor.end().stdout, "open ok\n");
+    assert!(agent.status()["not_held"]["pending_full"].as_u64() >= u64::try_from(more).ok(), "{}", agent.status());
 }
