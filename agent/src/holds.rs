@@ -98,6 +98,10 @@ impl Holds {
             Input::Refused(id) => self.dropped(now, id, Event::Refused { hold: id }),
             Input::Left(id) => self.dropped(now, id, Event::Left { hold: id }),
             Input::Close => self.close(now),
+            Input::Reopen => {
+                self.closing = false;
+                vec![]
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use procfs::{
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::{
-    request::{Context, Process, Request, Withdrawal},
+    request::{Context, Process, Withdrawal},
     user,
 };
 
@@ -64,19 +64,12 @@ impl Held {
     /// will return to it.
     const PATIENCE: u32 = 10;
 
-    /// The thread of `request`, held in the system call `syscall`; `None` if its process is gone.
-    pub fn find(request: &Request, syscall: u32) -> Option<Self> {
-        let pid = Pid::from_raw(i32::try_from(request.pid).ok()?)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    /// Thread `tid` of process `pid`, held in the system call `syscall`; `None` if the process that `started` then
+    /// (nanoseconds of `CLOCK_BOOTTIME`) is gone.
+    pub fn find(pid: u32, tid: u32, started: u64, syscall: u32) -> Option<Self> {
+        let pidfd = pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()?;
         // Looked at after the pidfd was opened: if this is still the process, the pidfd is its.
-        let held = Self {
-            pidfd,
-            pid: request.pid,
-            tid: request.tid,
-            started: request.started,
-            syscall,
-            elsewhere: Elsewhere::default(),
-        };
+        let held = Self { pidfd, pid, tid, started, syscall, elsewhere: Elsewhere::default() };
         held.is_same_process().then_some(held)
     }
 

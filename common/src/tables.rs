@@ -53,6 +53,15 @@ impl Marks {
         self.rule[access as usize & (Self::SLOTS - 1)]
     }
 
+    /// Lets `rule` accept what asks for nothing but classes in `access`, unless an earlier one does.
+    pub fn note_only(&mut self, access: u32, rule: u32) {
+        for (asked, slot) in self.rule.iter_mut().enumerate() {
+            if asked != 0 && asked as u32 & !access == 0 {
+                *slot = rule.min(*slot);
+            }
+        }
+    }
+
     /// Lets `rule` accept `class` unless an earlier one does.
     pub fn note(&mut self, class: Class, rule: u32) {
         for (access, slot) in self.rule.iter_mut().enumerate() {

@@ -16,7 +16,7 @@
 //! * A `connect()` on a socket that is already connecting to that address has no new effect and passes.
 //! * An approved call that fails before it reaches its hook (the file is gone, say) leaves a grant that nobody has
 //!   used. It ends with the thread's next governed request, unless a signal handler may be running on top of the
-//!   held call; with the thread; and at the hold's deadline. Until then the only call that it lets through is the
+//!   held call; with the thread; when the agent sees the thread elsewhere; and at the hold's deadline. Until then the only call that it lets through is the
 //!   very one that was approved, once.
 //!
 //! The cost is one look-up of the governed threads per delivered signal and per interrupted call.
@@ -24,6 +24,7 @@
 use holdpoint_common::{
     event::{Kind, Reason},
     matcher::{Asker, address_rule, path_rule, unknown_path_rule},
+    pending::hook,
     request::{Binding, Operation},
     tables::{NO_RULE, RuleKey, Verdict},
     task::Task,
@@ -103,6 +104,9 @@ pub fn gate(request: &Request) -> i32 {
         Operation::Connect => walk::nowhere(task),
         Operation::Exec | Operation::Open => walk::from_dentry(task, request.dentry),
     };
+    if request.hook == hook::OPEN {
+        park::creates_nothing(task, request);
+    }
     let rule = first_rule(request, &walk, asker);
     let judged = Judged { request, task, walk: &walk, asker, rule };
     match outcome(&judged) {

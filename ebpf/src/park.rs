@@ -33,6 +33,7 @@ use crate::{
 /// `-ERESTARTNOINTR`, `include/linux/errno.h`: execute the call again, whatever handlers ran.
 const ERESTARTNOINTR: i32 = -513;
 const SIGKILL: u32 = 9;
+const SIGCONT: u32 = 18;
 const SIGSTOP: u32 = 19;
 
 /// Holds the request, or gives what was decided about it.
@@ -49,19 +50,35 @@ pub fn park(judged: &Judged<'_>, patience: u64) -> Outcome {
     begin(judged, patience)
 }
 
-/// The thread makes a request that needs no decision. If it was approved, has not been let through and no handler
-/// can be running, the approved call has failed before its hook: the grant is over.
+/// The thread makes a request that needs no decision: an approved call is over if it never came to its hook and no
+/// handler can be running on top of it, or if one of its hooks is met again without an interruption.
 #[inline(always)]
 pub fn moved_on(judged: &Judged<'_>) {
     // SAFETY: the entries are the current thread's own.
     unsafe {
         let held = (*judged.task).hold;
-        if let Some(pending) = standing(held)
-            && (*pending).handlers == 0
-            && (*pending).passed == 0
-            && decision(held) == Some(Decision::Approve)
-        {
+        let Some(pending) = standing(held) else { return };
+        let over = match (*pending).passed {
+            0 => (*pending).handlers == 0,
+            passed => passed & judged.request.hook != 0 && (*pending).interrupted == 0,
+        };
+        if over && decision(held) == Some(Decision::Approve) {
             leave(judged.task, held);
+        }
+    }
+}
+
+/// Creation is asked about before the file is looked for (`fs/namei.c`, `lookup_open`): if it turns out to exist, the
+/// refusal is dropped and the open goes on. There is nothing to hold then, and the stop is taken back.
+#[inline(always)]
+pub fn creates_nothing(task: *mut Task, request: &Request) {
+    // SAFETY: the entries are the current thread's own; the helper checks its argument.
+    unsafe {
+        let held = (*task).hold;
+        let Some(pending) = standing(held) else { return };
+        if (*pending).hook == hook::CREATE && !request.created && decision(held).is_none() {
+            leave(task, held);
+            bpf_send_signal_thread(SIGCONT);
         }
     }
 }

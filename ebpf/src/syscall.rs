@@ -13,6 +13,8 @@ pub const COMPAT: u32 = 1 << 31;
 
 /// `TS_COMPAT`, `arch/x86/include/asm/thread_info.h`.
 const TS_COMPAT: u32 = 2;
+/// `-ENOSYS`, the result of every call on x86 until it has one (`arch/x86/entry/entry_64.S`).
+const ENOSYS: i64 = -38;
 /// The x32 bit in a system call number.
 const X32: u32 = 1 << 30;
 /// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`, `include/linux/sched.h`.
@@ -45,7 +47,10 @@ pub fn opens(number: u32) -> bool {
 #[inline(always)]
 pub fn can_restart(number: u32, at: u32) -> bool {
     let flags: u32 = read(current(), offset!(task_flags));
-    if flags & WORKER != 0 {
+    let result: i64 = read(registers(), offset!(regs_ax));
+    // Within a call its result is still what the entry code put there; work that io_uring left for the way out of a
+    // call comes later.
+    if flags & WORKER != 0 || result != ENOSYS {
         return false;
     }
     match at {

@@ -3,13 +3,21 @@
 //! They run as root in the virtual machine, one after the other: `cargo xtask test --only promises`. A test without
 //! `shared` starts an agent of its own.
 
+mod a_bad_policy_changes_nothing;
 mod a_denial_is_final;
 mod exactly_this_operation;
+mod holds_outlive_the_agent;
+mod honest_about_the_kernel;
 mod nobody_leaves;
 mod nothing_before_the_answer;
+mod on_record_first;
 mod only_a_decision_resumes;
+mod only_a_reviewer_answers;
+mod only_reviewers_answer_on_the_host;
 mod only_time_passes;
 mod silence_denies;
+mod silence_denies_at_the_webhook;
+mod the_terminal_stays_right;
 mod two_holds_do_not_mix;
 mod withdrawn;
 mod zz_nothing_is_left_behind;

@@ -31,9 +31,11 @@ fn emptying(agent: &Agent, rule: &str) -> (Actor, Hold, String) {
 #[test]
 fn every_decision_is_one_line_with_the_answer_behind_it() {
     let agent = shared(&everything());
-    for (rule, answer, decision, then) in
-        [("hold", "approve", "approve", "passed"), ("hold", "deny", "fail", "refused"), ("short", "", "fail", "refused")]
-    {
+    for (rule, answer, decision, then) in [
+        ("hold", "approve", "approve", "passed"),
+        ("hold", "deny", "fail", "refused"),
+        ("short", "", "fail", "refused"),
+    ] {
         let (actor, hold, _) = emptying(&agent, rule);
         if !answer.is_empty() {
             let reply = agent.say(User::REVIEWER, [answer, hold.id(), "--why", "because"]);
@@ -110,7 +112,8 @@ fn the_line_is_on_disk_before_the_kernel_is_told() {
         let found = calls[from..].iter().position(|call| what(call));
         from + found.unwrap_or_else(|| panic!("not after call {from} of {calls:#?}"))
     };
-    let written = after(0, &|call| call.contains("write(") && call.contains("\\\"decided\\\"") && call.contains(hold.id()));
+    let written =
+        after(0, &|call| call.contains("write(") && call.contains("\\\"decided\\\"") && call.contains(hold.id()));
     let synced = after(written, &|call| call.contains("fdatasync") && call.ends_with("= 0"));
     let told = after(0, &|call| call.contains("BPF_MAP_UPDATE_ELEM"));
     assert!(written < synced && synced < told, "written {written}, on disk {synced}, told {told}: {calls:#?}");

@@ -77,7 +77,10 @@ fn the_question_about_an_open_has_the_whole_context() {
     // Who waits for an answer is told that none is needed any more.
     let ended = reviewer.ending(&hold);
     let data = ended.data();
-    assert_eq!((&data["state"], &data["decision"], &data["by"]), (&"approved".into(), &"approve".into(), &"reviewer".into()));
+    assert_eq!(
+        (&data["state"], &data["decision"], &data["by"]),
+        (&"approved".into(), &"approve".into(), &"reviewer".into())
+    );
     assert_eq!(reviewer.questions(&hold).len(), 1, "one question, taken at once");
 }
 
@@ -240,7 +243,12 @@ type Bad = (&'static str, fn(Callback, &str) -> Response, u16, &'static str);
 const BAD: [Bad; 14] = [
     ("a forged signature", |good, _| good.forged().send(), 401, "bad signature"),
     ("no signature", |good, _| good.unsigned().send(), 401, "webhook header"),
-    ("another decision than was signed", |good, _| good.with("decision", "deny").send_changed("decision", "approve"), 401, "bad signature"),
+    (
+        "another decision than was signed",
+        |good, _| good.with("decision", "deny").send_changed("decision", "approve"),
+        401,
+        "bad signature",
+    ),
     ("an old timestamp", |good, _| good.aged(330).send(), 401, "old timestamp"),
     ("a timestamp of the future", |good, _| good.aged(-330).send(), 401, "old timestamp"),
     ("an unknown hold", |good, _| good.to_hold("00000000deadbeef").send(), 404, "unknown hold"),

@@ -88,7 +88,10 @@ fn a_governed_root_shell_says_nothing_to_the_agent() {
         let script = format!("{program} {}", words.join(" "));
         let ended = agent.spawn(User::ROOT, ["bash", "-c", &script]).end();
         assert_eq!(ended.code(), Some(1), "{words:?}: {ended:?}");
-        assert!(ended.stderr.contains("a governed process has no say here") && ended.stderr.contains("help: "), "{ended:?}");
+        assert!(
+            ended.stderr.contains("a governed process has no say here") && ended.stderr.contains("help: "),
+            "{ended:?}"
+        );
         assert_eq!(ended.stdout, "");
     }
     assert_eq!(state(hold.pid()), Some('T'));
@@ -231,7 +234,10 @@ fn policy_check_needs_no_root_and_names_line_and_column() {
         path.to_str().expect("UTF-8").to_owned()
     };
     let good = file("good.toml", &everything());
-    let bad = file("bad.toml", "[[subject]]\nname = \"x\"\n\n[[rule]]\nname = \"r\"\nopne = { path = [\"/x\"] }\nthen = \"deny\"\n");
+    let bad = file(
+        "bad.toml",
+        "[[subject]]\nname = \"x\"\n\n[[rule]]\nname = \"r\"\nopne = { path = [\"/x\"] }\nthen = \"deny\"\n",
+    );
     let check = |files: &[&str]| {
         let reply = say(User::AGENT, [&["policy", "check"], files].concat());
         (reply.status.code(), reply.stdout, reply.stderr)

@@ -24,7 +24,8 @@ fn denied_at_the_deadline(agent: &Agent, meanwhile: impl FnOnce(&Hold)) -> Hold 
     let decided = agent.recorded("decided", &hold);
     assert_eq!(decided.len(), 1);
     assert_eq!((&decided[0]["state"], &decided[0]["answer"]), (&"expired".into(), &serde_json::Value::Null));
-    let time = |text: &serde_json::Value| text.as_str().and_then(|text| text.parse::<Timestamp>().ok()).expect("a time");
+    let time =
+        |text: &serde_json::Value| text.as_str().and_then(|text| text.parse::<Timestamp>().ok()).expect("a time");
     assert!(time(&decided[0]["time"]) >= time(&hold["deadline"]), "not before the deadline: {decided:?}");
     hold
 }

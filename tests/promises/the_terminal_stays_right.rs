@@ -47,7 +47,10 @@ fn a_held_command_reads_the_terminal_afterwards() {
     let file = site::file("hold", "Ada\n");
     let terminal = Terminal::bash(User::AGENT);
     // The held process is deeper in a pipeline of the command, as with any tool that starts another.
-    terminal.types(&format!("{} run --quiet -- sh -c 'cat {file} | tr a-z A-Z; read -r x; echo \"it got <$x>\"'", holdpoint()));
+    terminal.types(&format!(
+        "{} run --quiet -- sh -c 'cat {file} | tr a-z A-Z; read -r x; echo \"it got <$x>\"'",
+        holdpoint()
+    ));
     let hold = hold_of(&agent, &file);
     agent.approve(&hold);
     terminal.wait("\r\nADA\r\n");

@@ -7,11 +7,11 @@ use holdpoint_common::{
 };
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{Daemon, FAREWELL, Waiting};
+use super::{Daemon, FAREWELL, SETTLED, Waiting};
 use crate::{
     holds::Input,
     kernel::{HOOKS, Pins},
-    request::{Hold, HoldId, hexadecimal},
+    request::{Hold, HoldId, Refusal, hexadecimal},
     sockets::{Command, Declined, Enrolled, Hook, Mine, Peer, Reply, Status, Watching},
 };
 
@@ -53,8 +53,11 @@ impl Daemon {
     }
 
     fn show(&self, id: HoldId) -> Result<Hold, Declined> {
-        let unknown = || Declined::new(format!("no hold {id}")).remedy("see `holdpoint holds`");
-        self.holds.get(id).cloned().ok_or_else(unknown)
+        let over = || match self.holds.standing(id) {
+            Some(standing) => Refusal::Over(standing.clone()).into(),
+            None => Declined::new(format!("no hold {id}")).remedy("see `holdpoint holds`"),
+        };
+        self.holds.get(id).cloned().ok_or_else(over)
     }
 
     fn status(&self) -> Result<Status, Declined> {
@@ -106,7 +109,7 @@ impl Daemon {
         match closed {
             Ok(()) => {
                 tracing::warn!(pid = from.pid, "detaching: what is held is denied");
-                self.detaching = Some((reply, Instant::now() + FAREWELL));
+                self.detaching = Some((reply, Instant::now()));
                 self.input(Input::Close);
             }
             Err(declined) => drop(reply.send(Err(declined))),
@@ -122,9 +125,10 @@ impl Daemon {
 
     /// Takes the programs off once nothing is held any more: unlinking before would let it through.
     pub(super) fn is_detached(&mut self) -> anyhow::Result<bool> {
-        let Some((_, limit)) = &self.detaching else { return Ok(false) };
-        let limit = *limit;
-        if self.is_seen_off()? {
+        let Some((_, begun)) = &self.detaching else { return Ok(false) };
+        let waited = begun.elapsed();
+        // A hook that began before the closing may still be writing its hold down.
+        if waited > SETTLED && self.is_seen_off()? {
             Pins::new(&self.pins).remove()?;
             if let Some((reply, _)) = self.detaching.take() {
                 drop(reply.send(Ok(())));
@@ -132,10 +136,11 @@ impl Daemon {
             tracing::warn!("detached: nothing is enforced any more");
             return Ok(true);
         }
-        if Instant::now() > limit
+        if waited > FAREWELL
             && let Some((reply, _)) = self.detaching.take()
         {
             let reopened = self.set_closing(false);
+            self.input(Input::Reopen);
             let declined = Declined::new("a denied process did not end its call; enforcement stays on")
                 .remedy("`holdpoint holds` names it: end it, then detach again");
             drop(reply.send(reopened.and(Err(declined))));
@@ -146,7 +151,7 @@ impl Daemon {
     /// Whether no held call is left that has yet to be refused.
     fn is_seen_off(&self) -> anyhow::Result<bool> {
         for pending in self.kernel.pending()? {
-            if self.kernel.decided(HoldId(pending.id))? != Some(Decision::Approve) {
+            if self.kernel.decided(HoldId(pending.id))? != Some(Decision::Approve) || pending.passed == 0 {
                 return Ok(false);
             }
         }

@@ -13,6 +13,7 @@ mod start;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Bound,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -51,8 +52,12 @@ use crate::{
 
 /// How often held processes are looked at, and the clock is.
 const LOOK: Duration = Duration::from_millis(100);
+/// Events, and looks, in one turn of the loop.
+const BATCH: usize = 32;
 /// How often the kernel's truth is compared with what events said.
 const RECONCILE: Duration = Duration::from_secs(2);
+/// How long after new holds are refused one may still appear: far longer than a hook runs.
+const SETTLED: Duration = Duration::from_millis(500);
 /// How long `detach` waits for the last held call to be seen off.
 const FAREWELL: Duration = Duration::from_secs(30);
 
@@ -82,7 +87,9 @@ struct Daemon {
     holds: Holds,
     record: Record,
     approval: Approval,
-    watched: HashMap<HoldId, Watched>,
+    watched: BTreeMap<HoldId, Watched>,
+    /// The last of them that was looked at in the latest turn; below all if the next turn begins anew.
+    looked_at: HoldId,
     waiting: HashMap<Ticket, Waiting>,
     tickets: u64,
     /// What reviewers said, for who launched the tree.
@@ -124,13 +131,16 @@ async fn run(run_dir: &Path, args: &AgentArgs) -> Result<()> {
         tokio::select! {
             ready = events.readable_mut() => {
                 let mut ready = ready.context("cannot wait for the kernel's events")?;
-                daemon.drain(ready.get_inner_mut());
-                ready.clear_ready();
+                if daemon.drain(ready.get_inner_mut()) {
+                    ready.clear_ready();
+                }
             }
             Some(command) = inbox.commands.recv() => daemon.command(command),
             Some(submission) = inbox.answers.recv() => daemon.submitted(submission),
             Some(note) = inbox.notes.recv() => daemon.note(&note),
             _ = look.tick() => {
+                // What a thread did before it is looked at comes first.
+                daemon.drain(events.get_mut());
                 daemon.look();
                 daemon.input(Input::Tick);
             }
@@ -189,20 +199,25 @@ impl Daemon {
     }
 
     fn answered(&mut self, answer: Answer, ticket: Ticket) {
-        if let (Some(why), true) = (&answer.why, self.holds.standing(answer.hold).is_none()) {
-            self.words.insert(answer.hold, why.clone());
+        let hold = answer.hold;
+        if let (Some(why), None) = (&answer.why, self.holds.standing(hold)) {
+            self.words.insert(hold, why.clone());
         }
         self.input(Input::Answered { answer, ticket });
+        // Told with the end, if this answer was one.
+        self.words.remove(&hold);
     }
 
-    /// Takes all events that are there.
-    fn drain(&mut self, events: &mut Events) {
-        while let Some(event) = events.next() {
-            match event {
-                Event::Bell { kind, id, pid } => self.bell(kind, id, pid),
-                Event::Report { kind, reason, facts } => self.report(kind, reason, &facts),
+    /// Takes events that are there, not so many that nobody else gets a turn; true if it took all.
+    fn drain(&mut self, events: &mut Events) -> bool {
+        for _ in 0..BATCH {
+            match events.next() {
+                Some(Event::Bell { kind, id, pid }) => self.bell(kind, id, pid),
+                Some(Event::Report { kind, reason, facts }) => self.report(kind, reason, &facts),
+                None => return true,
             }
         }
+        false
     }
 
     fn bell(&mut self, kind: Kind, id: u64, pid: u32) {
@@ -269,17 +284,14 @@ impl Daemon {
             Ok(None) => return, // Over already.
             Err(error) => return tracing::error!("{error:#}"),
         };
-        let Some(hold) = self.describe(id, &pending) else {
-            // A hold that cannot be shown cannot be approved.
-            tracing::error!(%id, "a hold that cannot be understood is denied");
-            if let Err(error) = self.kernel.decide(id, Decision::Kill) {
-                tracing::error!("{error:#}");
-            }
-            return;
+        // What is known of a hold does not change, and gathering it anew would cost.
+        let known = self.holds.get(id).cloned();
+        let Some(hold) = known.or_else(|| self.describe(id, &pending)) else {
+            return self.kill_unknown(id, &pending);
         };
         let fresh = !self.watched.contains_key(&id) && self.holds.get(id).is_none();
         if fresh {
-            match process::Held::find(&hold.request, pending.facts.syscall) {
+            match process::Held::find(hold.request.pid, hold.request.tid, hold.request.started, pending.facts.syscall) {
                 Some(process) => {
                     let woken = (Instant::now(), effects::FIRST_NUDGE);
                     self.watched.insert(id, Watched { process, decided: false, woken });
@@ -291,6 +303,19 @@ impl Daemon {
         let kernel = self.kernel.decided(id).unwrap_or_default();
         let recorded = self.record.decided(id).cloned();
         self.input(Input::Held { hold: Box::new(hold), kernel, recorded });
+    }
+
+    /// A hold that cannot be shown, since its policy is gone, cannot be approved.
+    fn kill_unknown(&mut self, id: HoldId, pending: &Pending) {
+        let facts = &pending.facts;
+        let Some(process) = process::Held::find(facts.tgid, facts.tid, facts.started, facts.syscall) else {
+            return self.kernel.forget(id);
+        };
+        tracing::error!(%id, pid = facts.tgid, "killed: what it is held for cannot be understood any more");
+        match self.kernel.decide(id, Decision::Kill) {
+            Ok(()) => process.kill(),
+            Err(error) => tracing::error!("{error:#}"),
+        }
     }
 
     /// Everything that is shown and compared of a hold.
@@ -314,16 +339,22 @@ impl Daemon {
         })
     }
 
-    /// Looks at every held thread: gone, elsewhere, or not yet awake.
+    /// Looks at the next of the held threads: gone, elsewhere, or not yet awake.
     fn look(&mut self) {
         let mut gone = Vec::new();
-        for (id, watched) in &mut self.watched {
+        let after = (Bound::Excluded(self.looked_at), Bound::Unbounded);
+        let mut last = HoldId(0);
+        for (looked, (id, watched)) in self.watched.range_mut(after).take(BATCH).enumerate() {
+            if looked + 1 == BATCH {
+                last = *id;
+            }
             let entries = self.kernel.hold(*id).ok().flatten().map_or(0, |pending| pending.entries);
             match watched.process.look(entries) {
                 State::Gone(reason) => gone.push((*id, reason)),
                 State::Waiting { stopped } => watched.nudge(stopped),
             }
         }
+        self.looked_at = last;
         for (id, reason) in gone {
             if reason == Withdrawal::ProcessDead {
                 self.watched.remove(&id);

@@ -78,8 +78,13 @@ impl Revisions {
         if mounts == self.mounts {
             return Ok(false);
         }
-        self.mounts = mounts;
-        self.switch(kernel)?;
+        self.earlier.insert(self.number, Arc::clone(&self.policy));
+        let before = std::mem::replace(&mut self.mounts, mounts);
+        if let Err(error) = self.switch(kernel) {
+            // So that the next look tries again.
+            self.mounts = before;
+            return Err(error);
+        }
         Ok(true)
     }
 
@@ -95,7 +100,6 @@ impl Revisions {
         let enrols = self.policy.subjects.iter().any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty());
         let switches = Switches { revision: number, enrols: enrols.into(), ..kernel.switches()? };
         kernel.set_switches(switches)?;
-        self.earlier.insert(self.number, Arc::clone(&self.policy));
         self.number = number;
         Ok(())
     }

@@ -15,14 +15,14 @@ use holdpoint_common::{
 use jiff::Timestamp;
 use tokio::{net::TcpListener, sync::mpsc};
 
-use super::{Daemon, since_boot};
+use super::{Daemon, revisions::Revisions, since_boot};
 use crate::{
     approval::{Approval, Submission, callback::Callbacks},
     canary::{Canary, Finding},
     cli::AgentArgs,
     config::{self, Config},
     holds::Holds,
-    kernel::{Events, Kernel},
+    kernel::{Events, Kernel, Pins},
     policy::{self, Policy},
     record::{self, Entry, Record},
     sockets::{self, Command},
@@ -54,11 +54,14 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let tree = sockets::bind::tree(run_dir).context("cannot bind the tree socket")?;
     let (control_device, control_inode) = control.identity().context("cannot identify the control socket")?;
 
-    let (mut kernel, events) = Kernel::open(Path::new(PINS))?;
-    let switches = Switches { control_inode, control_device, closing: 0, ..kernel.switches()? };
-    kernel.set_switches(switches)?;
-    let revisions = super::revisions::Revisions::begin(run_dir, policy, &mut kernel)?;
-    let findings = prove(run_dir, &mut kernel)?;
+    let pins = Pins::new(Path::new(PINS));
+    let fresh = !pins.attached();
+    let enforcing = enforce(run_dir, policy, (control_device, control_inode));
+    if enforcing.is_err() && fresh {
+        // What was not enforced before is not left half enforced.
+        pins.remove()?;
+    }
+    let Enforcing { kernel, events, revisions, findings } = enforcing?;
 
     let (commands_in, commands) = mpsc::channel(QUEUE);
     let (answers_in, answers) = mpsc::channel(QUEUE);
@@ -67,7 +70,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     if let Some(listener) = callbacks {
         tokio::spawn(Callbacks::new(&config, answers_in, notes_in).serve(listener));
     }
-    let boot = Timestamp::now().saturating_sub(since_boot()).context("the clock is out of range")?;
+    let boot = boot_moment(run_dir)?;
     let mut daemon = Daemon {
         pins: PathBuf::from(PINS),
         kernel,
@@ -78,6 +81,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
         record,
         approval,
         watched: Default::default(),
+        looked_at: crate::request::HoldId(0),
         waiting: Default::default(),
         tickets: 0,
         words: Default::default(),
@@ -94,6 +98,37 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     // Nobody may have asked: the agent also runs without systemd.
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("cannot tell systemd that the agent is ready")?;
     Ok((daemon, events, Inbox { commands, answers, notes }))
+}
+
+/// What is there once the canary has been refused.
+struct Enforcing {
+    kernel: Kernel,
+    events: Events,
+    revisions: Revisions,
+    findings: Vec<Finding>,
+}
+
+/// Attaches, puts the policy in force, and proves it.
+fn enforce(run_dir: &Path, policy: Policy, (control_device, control_inode): (u32, u64)) -> Result<Enforcing> {
+    let (mut kernel, events) = Kernel::open(Path::new(PINS))?;
+    kernel.end_offers()?;
+    let switches = Switches { control_inode, control_device, closing: 0, ..kernel.switches()? };
+    kernel.set_switches(switches)?;
+    let revisions = Revisions::begin(run_dir, policy, &mut kernel)?;
+    let findings = prove(run_dir, &mut kernel)?;
+    Ok(Enforcing { kernel, events, revisions, findings })
+}
+
+/// The moment of the calendar at which `CLOCK_BOOTTIME` was zero: taken by the first agent since boot and kept, so
+/// that a deadline is the same moment for each.
+fn boot_moment(run_dir: &Path) -> Result<Timestamp> {
+    let file = run_dir.join("boot");
+    if let Some(kept) = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) {
+        return Ok(kept);
+    }
+    let boot = Timestamp::now().saturating_sub(since_boot()).context("the clock is out of range")?;
+    fs::write(&file, boot.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(boot)
 }
 
 /// Configuration and policy, whole and judged, before anything is touched.

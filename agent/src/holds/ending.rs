@@ -18,6 +18,8 @@ impl Holds {
         match reason {
             // The process has been woken for its decision: the signal ends it now.
             Withdrawal::FatalSignal => vec![],
+            // It was killed by the decision before its call met it.
+            Withdrawal::ProcessDead if self.is_denied(id) => self.dropped(now, id, Event::Refused { hold: id }),
             Withdrawal::ProcessDead | Withdrawal::CallAbandoned => self.end(now, id),
         }
     }
@@ -32,12 +34,18 @@ impl Holds {
     /// The kernel has dropped the hold, and reports it with `event`. If it was not decided, or approved and not
     /// used, the thread went another way.
     pub(super) fn dropped(&mut self, now: Timestamp, id: HoldId, event: Event) -> Vec<Effect> {
-        if self.live.get(&id).is_some_and(Live::is_open) {
+        let Some(live) = self.live.get(&id) else { return vec![Effect::Forget(id)] };
+        if live.is_open() {
             return self.withdraw(now, id, Withdrawal::CallAbandoned, true);
         }
         let mut effects = vec![record(now, event)];
         effects.extend(self.end(now, id));
         effects
+    }
+
+    fn is_denied(&self, id: HoldId) -> bool {
+        let standing = self.live.get(&id).and_then(|live| live.state.standing());
+        standing.is_some_and(|standing| matches!(standing.decision, Decision::Fail | Decision::Kill))
     }
 
     /// Ends a hold whose call is gone, whatever was decided of it. `seen` by the kernel, it is over at once;

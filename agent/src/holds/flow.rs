@@ -46,6 +46,8 @@ pub enum Input {
     Left(HoldId),
     /// Enforcement is about to end: whatever is pending, and whatever still comes, is denied.
     Close,
+    /// Enforcement goes on after all.
+    Reopen,
 }
 
 /// Something to do. Effects are carried out in the order in which they were handed out.

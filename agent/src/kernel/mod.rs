@@ -124,6 +124,15 @@ impl Kernel {
         taken
     }
 
+    /// Ends all offers: those of an agent before this one.
+    pub fn end_offers(&mut self) -> Result<()> {
+        let offered: Vec<u32> = self.enrolments.keys().collect::<Result<_, _>>().context("cannot list the offers")?;
+        for pid in offered {
+            self.end_offer(pid);
+        }
+        Ok(())
+    }
+
     /// All governed threads.
     pub fn governed(&self) -> Vec<Governed> {
         let tasks = self.tasks.iter().flatten();

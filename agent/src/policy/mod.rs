@@ -99,7 +99,7 @@ pub enum When {
     Open {
         /// One of these.
         paths: Vec<Pattern>,
-        /// In at least one of these ways: a mask of [`Class`] bits.
+        /// A mask of [`Class`] bits: in at least one of these ways, or, for a rule that lets pass, in no other.
         access: u32,
     },
     /// Executing a file.

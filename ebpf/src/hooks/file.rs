@@ -45,17 +45,19 @@ pub fn open(ctx: LsmContext) -> i32 {
     let dentry: u64 = read(file, offset!(file_path_dentry));
     let inode: u64 = read(file, offset!(file_inode));
     let created = mode & mode::CREATED != 0;
+    // A file without a name gets a new inode each time that the call is executed.
+    let unnamed = flags & flags::UNNAMED == flags::UNNAMED;
     gate(&Request {
         operation: Operation::Open,
         hook: hook::OPEN,
         binding: Binding {
-            inode: read(inode, offset!(inode_number)),
+            inode: if unnamed { 0 } else { read(inode, offset!(inode_number)) },
             device: device(dentry),
-            anchor: if created { directory(dentry) } else { 0 },
+            anchor: if created || unnamed { directory(dentry) } else { 0 },
             access: bit(Class::Read, mode & mode::READ != 0)
                 | bit(Class::Write, mode & mode::WRITE != 0)
                 | bit(Class::Truncate, flags & flags::TRUNCATE != 0 && !created)
-                | bit(Class::Create, flags & flags::UNNAMED == flags::UNNAMED),
+                | bit(Class::Create, created || unnamed),
             flags,
             protocol: 0,
             address: [0; 16],

@@ -58,7 +58,7 @@ pub fn connect(ctx: LsmContext) -> i32 {
             access: 0,
             flags: if family == AF_INET6 { read(given, 24) } else { 0 },
             protocol: u32::from(protocol),
-            address: canonical(destination.address),
+            address: destination.address,
             port: u32::from(destination.port),
             family: u32::from(family),
         },
@@ -128,7 +128,7 @@ fn mapped(address: [u8; 4]) -> [u8; 16] {
     bytes
 }
 
-/// The unspecified address connects to this host: it is judged as the loopback address that it stands for.
+/// The unspecified address connects to this host, and the socket then shows the loopback address.
 #[inline(always)]
 fn canonical(address: [u8; 16]) -> [u8; 16] {
     let bytes = u128::from_be_bytes(address);

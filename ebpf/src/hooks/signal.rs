@@ -8,7 +8,7 @@ use holdpoint_common::pending::Pending;
 
 use crate::{
     kernel::{current, offset, read, registers},
-    park, task,
+    park, syscall, task,
 };
 
 const ERESTARTSYS: i64 = -512;
@@ -26,7 +26,12 @@ pub fn interrupted(ctx: FEntryContext) -> u32 {
     let Some(pending) = held() else { return 0 };
     let regs: u64 = ctx.arg(0);
     let result: i64 = read(regs, offset!(regs_ax));
-    if matches!(result, ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND | ERESTART_RESTARTBLOCK) {
+    // SAFETY: the entry is the current thread's own.
+    let held_call = unsafe { (*pending).facts.syscall };
+    // Another call's interruption says nothing of the granted one, which has then returned.
+    if held_call == syscall::number()
+        && matches!(result, ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND | ERESTART_RESTARTBLOCK)
+    {
         // SAFETY: the entry is the current thread's own.
         unsafe { (*pending).interrupted = 1 };
     }

@@ -56,22 +56,21 @@ fn note_pattern(
     trie: &mut Trie<'_>,
     problems: &mut Vec<Problem>,
 ) {
-    let (_, access) = rule.paths();
     match pattern {
         Pattern::Exact(path) => {
             let places = spellable(places.resolve(path), path, &rule.span, problems);
-            note(trie, rule, &places, |node| mark(&mut node.exact, access, index));
+            note(trie, rule, &places, |node| mark(&mut node.exact, rule, index));
         }
         Pattern::Below(path) => {
             let mut places = reachable(places.below(path), rule);
             if pattern.is_everything() {
                 places.extend(whole(&places));
             }
-            note(trie, rule, &places, |node| mark(&mut node.subtree, access, index));
+            note(trie, rule, &places, |node| mark(&mut node.subtree, rule, index));
         }
         Pattern::Named(name) => {
             for subject in &rule.subjects {
-                mark(trie.name(*subject, padded(OsStr::new(name))), access, index);
+                mark(trie.name(*subject, padded(OsStr::new(name))), rule, index);
             }
         }
     }
@@ -86,9 +85,15 @@ fn note(trie: &mut Trie<'_>, rule: &Rule, places: &[Place], note: impl Fn(&mut N
     }
 }
 
-fn mark(marks: &mut Marks, access: u32, rule: u32) {
+/// A rule that stands in the way accepts what asks for any of its classes; one that lets pass, only what asks for no
+/// other: a file that may be read is not thereby opened for writing.
+fn mark(marks: &mut Marks, rule: &Rule, index: u32) {
+    let (_, access) = rule.paths();
+    if rule.lets_pass() && access & Class::Exec.bit() == 0 {
+        return marks.note_only(access, index);
+    }
     for class in classes(access) {
-        marks.note(class, rule);
+        marks.note(class, index);
     }
 }
 
@@ -140,21 +145,19 @@ fn padded(name: &OsStr) -> [u8; LITERAL_BYTES] {
 fn note_unknown(policy: &Policy, subject: u32, trie: &mut Trie<'_>) {
     let mut possible = Marks::NONE;
     let mut certain = Marks::NONE;
-    for class in Class::ALL {
-        possible.note(class, first(policy, subject, class, |rule| !rule.lets_pass() || everything(rule)));
-        certain.note(class, first(policy, subject, class, everything));
+    for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| rule.subjects.contains(&subject)) {
+        if everything(rule) {
+            mark(&mut certain, rule, index);
+        }
+        if everything(rule) || !rule.lets_pass() {
+            mark(&mut possible, rule, index);
+        }
     }
     possible.rule = possible.rule.map(|index| if passes(policy, index) { NO_RULE } else { index });
     if [possible, certain].iter().any(|marks| *marks != Marks::NONE) {
         let root = trie.root(subject, UNKNOWN);
         (root.subtree, root.exact) = (possible, certain);
     }
-}
-
-fn first(policy: &Policy, subject: u32, class: Class, accepts: impl Fn(&Rule) -> bool) -> u32 {
-    let concerned = |rule: &Rule| rule.subjects.contains(&subject) && rule.paths().1 & class.bit() != 0;
-    let found = (0..).zip(&policy.rules).find(|(_, rule)| concerned(rule) && accepts(rule));
-    found.map_or(NO_RULE, |(index, _)| index)
 }
 
 fn everything(rule: &Rule) -> bool {

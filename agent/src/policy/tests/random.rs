@@ -124,7 +124,8 @@ fn accepts_path(rule: &Rule, path: &str, access: u32) -> bool {
         Pattern::Below(directory) => path.ancestors().any(|ancestor| ancestor == directory),
         Pattern::Named(name) => path.file_name() == Some(OsStr::new(name)),
     };
-    asked & access != 0 && patterns.iter().any(accepts)
+    let covers = if rule.lets_pass() { access & !asked == 0 } else { asked & access != 0 };
+    covers && patterns.iter().any(accepts)
 }
 
 fn accepts_connection(rule: &Rule, address: IpAddr, port: u32) -> bool {
