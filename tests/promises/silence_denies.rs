@@ -71,7 +71,7 @@ fn a_full_table_of_holds_denies() {
         agent.record().iter().filter(|line| line["event"] == event).filter(of_file).count()
     };
     wait_for("every hold is known", 4 * LIMIT, || (count("held") == MOST).then_some(()));
-    assert_eq!(count("not-held"), more);
+    wait_for("every refusal is known", 4 * LIMIT, || (count("not-held") == more).then_some(()));
     assert_eq!(actor.stdout().lines().count(), more, "nobody else has got anything");
 
     // There is room again when they are gone.
