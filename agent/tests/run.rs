@@ -59,9 +59,15 @@ impl Agent {
         Self(directory)
     }
 
+    /// With every signal as it is for a fresh shell: what started the tests may ignore some.
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(HOLDPOINT);
-        command.arg("--run-dir").arg(&self.0).arg("run").args(words).stdin(Stdio::null());
+        let mut command = Command::new("env");
+        command
+            .args(["--default-signal", HOLDPOINT, "--run-dir"])
+            .arg(&self.0)
+            .arg("run")
+            .args(words)
+            .stdin(Stdio::null());
         command
     }
 

@@ -66,10 +66,12 @@ pub enum Reason {
     TasksFull = 5,
     /// An event did not fit in the ring buffer.
     RingFull = 6,
+    /// Another rule than the one approved holds what is behind the file, and one call waits for one decision.
+    Nested = 7,
 }
 
 /// Number of [`Reason`]s, the length of the counter array.
-pub const REASONS: u32 = 7;
+pub const REASONS: u32 = 8;
 
 impl Reason {
     /// All reasons, in the order of their numbers.
@@ -81,6 +83,7 @@ impl Reason {
         Self::Closing,
         Self::TasksFull,
         Self::RingFull,
+        Self::Nested,
     ];
 
     /// The reason's name in records and in `status`.
@@ -94,6 +97,7 @@ impl Reason {
             Self::Closing => "closing",
             Self::TasksFull => "tasks_full",
             Self::RingFull => "ring_full",
+            Self::Nested => "nested",
         }
     }
 }

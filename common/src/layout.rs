@@ -39,6 +39,7 @@ layout! {
     dentry_name = "dentry"."d_name.name";
     dentry_inode = "dentry"."d_inode";
     dentry_super = "dentry"."d_sb";
+    dentry_alias = "dentry"."d_u";
     super_device = "super_block"."s_dev";
     super_root = "super_block"."s_root";
     super_flags = "super_block"."s_flags";
@@ -46,6 +47,8 @@ layout! {
     inode_mode = "inode"."i_mode";
     inode_owner = "inode"."i_uid";
     inode_size = "inode"."i_size";
+    inode_super = "inode"."i_sb";
+    inode_aliases = "inode"."i_dentry.first";
     socket_state = "socket"."state";
     socket_sk = "socket"."sk";
     sock_protocol = "sock"."sk_protocol";
@@ -64,6 +67,8 @@ layout! {
     task_tgid = "task_struct"."tgid";
     task_leader = "task_struct"."group_leader";
     task_start = "task_struct"."start_boottime|real_start_time";
+    task_cred = "task_struct"."cred";
+    task_real_cred = "task_struct"."real_cred";
     task_status = "task_struct"."thread_info.status";
     task_cgroups = "task_struct"."cgroups";
     css_set_default = "css_set"."dfl_cgrp";

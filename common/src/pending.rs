@@ -40,6 +40,9 @@ pub mod hook {
     pub const TRUNCATE: u32 = 8;
     /// `socket_connect`.
     pub const CONNECT: u32 = 16;
+    /// `file_open` once more, within a call that has passed one of the others: a file system (overlayfs) opens what
+    /// is behind the file, or copies it.
+    pub const BACKING: u32 = 32;
 }
 
 /// One pending or granted hold. Only the held thread writes it; user space reads it.

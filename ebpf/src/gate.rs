@@ -14,10 +14,12 @@
 //!   into EINTR (`hooks::signal::delivered`). Both fire on signals only: nothing is added to a system call's path.
 //!   Anything else ends the grant and is judged as a new request.
 //! * A `connect()` on a socket that is already connecting to that address has no new effect and passes.
+//! * A file system may open more within the call: overlayfs opens what is behind a file, and copies it. That is judged
+//!   like any open, under its own path; where the approved rule holds it too, the approval covers it.
 //! * An approved call that fails before it reaches its hook (the file is gone, say) leaves a grant that nobody has
 //!   used. It ends with the thread's next governed request, unless a signal handler may be running on top of the
-//!   held call; with the thread; when the agent sees the thread elsewhere; and at the hold's deadline. Until then the only call that it lets through is the
-//!   very one that was approved, once.
+//!   held call; with the thread; when the agent sees the thread elsewhere; and at the hold's deadline. Until then the
+//!   only call that it lets through is the very one that was approved, once.
 //!
 //! The cost is one look-up of the governed threads per delivered signal and per interrupted call.
 

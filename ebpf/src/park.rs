@@ -42,6 +42,9 @@ pub fn park(judged: &Judged<'_>, patience: u64) -> Outcome {
     // SAFETY: the entry is the current thread's own.
     let held = unsafe { (*judged.task).hold };
     if let Some(pending) = standing(held) {
+        if let Some(outcome) = within(judged, pending) {
+            return outcome;
+        }
         if let Some(outcome) = again(judged, pending) {
             return outcome;
         }
@@ -58,9 +61,20 @@ pub fn moved_on(judged: &Judged<'_>) {
     unsafe {
         let held = (*judged.task).hold;
         let Some(pending) = standing(held) else { return };
-        let over = match (*pending).passed {
-            0 => (*pending).handlers == 0,
-            passed => passed & judged.request.hook != 0 && (*pending).interrupted == 0,
+        let (at, passed) = (judged.request.hook, (*pending).passed);
+        if at == hook::BACKING {
+            return;
+        }
+        // A hold on what is behind a file is met only after the file's own hook, which was not held.
+        let behind = (*pending).hook == hook::BACKING && (*pending).facts.syscall == syscall::number();
+        if behind && (*pending).interrupted != 0 {
+            (*pending).interrupted = 0;
+            (*pending).passed = 0;
+            return;
+        }
+        let over = match passed {
+            0 => (*pending).handlers == 0 && !behind,
+            _ => (passed & at != 0 || behind) && (*pending).interrupted == 0,
         };
         if over && decision(held) == Some(Decision::Approve) {
             leave(judged.task, held);
@@ -103,6 +117,22 @@ fn decision(id: u64) -> Option<Decision> {
     // SAFETY: a decision is written once.
     let record = unsafe { DECISIONS.get(id) }?;
     Some(Decision::try_from(record.decision).unwrap_or(Decision::Kill))
+}
+
+/// A file system opens what is behind the file within a call that was approved: covered where the same rule asks for
+/// it. A second question could not be waited for without asking the first again.
+#[inline(always)]
+fn within(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
+    // SAFETY: the entry is the current thread's own; the helper has no arguments.
+    unsafe {
+        let facts = &(*pending).facts;
+        if judged.request.hook != hook::BACKING || (*pending).passed == 0 || facts.syscall != syscall::number() {
+            return None;
+        }
+        let same_rule = facts.rule == judged.rule && facts.revision == judged.asker.revision;
+        let covered = same_rule && bpf_ktime_get_boot_ns() <= (*pending).deadline;
+        Some(if covered { Outcome::Pass } else { Outcome::not_held(Reason::Nested) })
+    }
 }
 
 /// The held thread is here once more. `None`: this is a new request.

@@ -35,12 +35,12 @@ pub fn number() -> u32 {
     if status & TS_COMPAT != 0 { number | COMPAT } else { number & !X32 }
 }
 
-/// Whether `number` is one of the calls that open a file by its name.
+/// Whether `number` is one of the calls that open a file by its name or handle.
 #[inline(always)]
 pub fn opens(number: u32) -> bool {
     const OPEN: [u32; 4] = [2, 85, 257, 437]; // open, creat, openat, openat2
     const OPEN32: [u32; 4] = [5, 8, 295, 437];
-    contains(OPEN, OPEN32, number)
+    contains(OPEN, OPEN32, number) || contains([304; 4], [342; 4], number) // open_by_handle_at
 }
 
 /// Whether the call `number` can be held at `at`: it is executed again as if nothing had been.
@@ -55,7 +55,9 @@ pub fn can_restart(number: u32, at: u32) -> bool {
     }
     match at {
         hook::EXEC => contains([59, 322, 520, 545], [11, 358, 11, 358], number), // execve, execveat, and x32's
-        hook::OPEN => opens(number) || contains([304, 304, 304, 304], [342, 342, 342, 342], number), // open_by_handle_at
+        hook::OPEN => opens(number),
+        // Only as part of a call that could have been held at its own hook.
+        hook::BACKING => opens(number) || contains([76; 4], [92, 193, 92, 193], number), // truncate
         hook::CREATE => opens(number) || contains([133, 259, 49, 49], [14, 297, 361, 102], number), // mknod, mknodat, bind
         hook::TRUNCATE => contains([76, 77, 76, 77], [92, 93, 193, 194], number), // truncate, ftruncate
         hook::CONNECT => contains([42, 42, 42, 42], [362, 102, 362, 102], number), // connect

@@ -10,6 +10,7 @@ mod holds_outlive_the_agent;
 mod honest_about_the_kernel;
 mod nobody_leaves;
 mod nothing_before_the_answer;
+mod on_overlayfs;
 mod on_record_first;
 mod only_a_decision_resumes;
 mod only_a_reviewer_answers;

@@ -3,11 +3,16 @@
 //! A kernel that cannot be fetched and a machine that does not boot are failures: nothing is skipped silently.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use crate::accel::Accel;
 use crate::kernel::Kernel;
@@ -95,13 +100,23 @@ fn promises(report: &mut Report, args: &TestArgs) -> Result<()> {
         report.step(&format!("fetching {kernel}"), || Plan::new(kernel, Accel::best()?).fetch())?;
     }
     let signals = Signals::take_over()?;
-    for &kernel in kernels {
-        report.step(&format!("promises on {kernel}"), || {
+    let (programs, signals) = (&programs, &signals);
+    let steps = kernels.iter().map(|&kernel| {
+        let perform = move || {
             ensure!(programs.contains_key(&PathBuf::from(PROMISES)), "not run: the build failed");
-            keep_promises(kernel, &programs, &args.arguments, &signals)
-        })?;
+            keep_promises(kernel, programs, &args.arguments, signals).inspect_err(pass_on)
+        };
+        (format!("promises on {kernel}"), perform)
+    });
+    report.together(steps.collect())
+}
+
+/// What interrupts one machine is meant for all of them, and only one has read it.
+fn pass_on(error: &anyhow::Error) {
+    if let Some(Interrupted(signal)) = error.downcast_ref() {
+        // Fails for no signal that exists.
+        let _ = kill(Pid::this(), *signal);
     }
-    Ok(())
 }
 
 /// One machine for all; the tests start agents of their own.
@@ -120,30 +135,82 @@ fn keep_promises(
         user: "root".to_owned(),
         ..Run::default()
     };
-    let streams = Streams { stdin: None, stdout: &mut std::io::stdout(), stderr: &mut std::io::stderr() };
+    let (mut stdout, mut stderr) = (Tagged::new(kernel), Tagged::new(kernel));
+    let streams = Streams { stdin: None, stdout: &mut stdout, stderr: &mut stderr };
     let status = machine.run(&run, streams, signals)?;
     ensure!(status != 124, "the promises were still running after {LIMIT} seconds");
     ensure!(status == 0, "the promises ended with status {status}");
     Ok(())
 }
 
+/// Standard output, whole lines at a time, each with the kernel that it is about.
+struct Tagged {
+    tag: String,
+    line: Vec<u8>,
+}
+
+impl Tagged {
+    fn new(kernel: Kernel) -> Self {
+        Self { tag: format!("{kernel} | "), line: Vec::new() }
+    }
+}
+
+impl Write for Tagged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.line.drain(..=end).collect();
+            io::stdout().lock().write_all(&[self.tag.as_bytes(), &line].concat())?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+impl Drop for Tagged {
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            // What a machine said last before it ended; there is nobody to tell if that cannot be written.
+            let _ = self.write(b"\n");
+        }
+    }
+}
+
 /// What has been run, and how it went.
 struct Report {
-    results: Vec<(String, Result<()>)>,
+    results: Vec<Step>,
 }
+
+/// A step's name and result.
+type Step = (String, Result<()>);
 
 impl Report {
     /// Runs one step. Its failure is kept for the summary; only an interruption ends the tests.
     fn step(&mut self, name: &str, perform: impl FnOnce() -> Result<()>) -> Result<()> {
-        progress(name);
-        let start = Instant::now();
-        let result = perform();
-        match &result {
-            Ok(()) => progress(&format!("{name}: ok ({:.0?})", start.elapsed())),
-            Err(error) if error.is::<Interrupted>() => return result,
-            Err(error) => progress(&format!("{name}: FAILED: {error:#}")),
+        self.keep(attempt(name.to_owned(), perform))
+    }
+
+    /// Runs steps at the same time: a virtual machine keeps no more than one processor of the host busy.
+    fn together(&mut self, steps: Vec<(String, impl FnOnce() -> Result<()> + Send)>) -> Result<()> {
+        let results: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> =
+                steps.into_iter().map(|(name, perform)| scope.spawn(move || attempt(name, perform))).collect();
+            running.into_iter().map(ScopedJoinHandle::join).collect()
+        });
+        for result in results {
+            self.keep(result.unwrap_or_else(|panic| resume_unwind(panic)))?;
         }
-        self.results.push((name.to_owned(), result));
+        Ok(())
+    }
+
+    fn keep(&mut self, (name, result): Step) -> Result<()> {
+        if result.as_ref().is_err_and(|error| error.is::<Interrupted>()) {
+            return result;
+        }
+        self.results.push((name, result));
         Ok(())
     }
 
@@ -160,4 +227,15 @@ impl Report {
         println!("\n{} steps, {failures} failed", self.results.len());
         i32::from(failures > 0)
     }
+}
+
+fn attempt(name: String, perform: impl FnOnce() -> Result<()>) -> Step {
+    progress(&name);
+    let start = Instant::now();
+    let result = perform();
+    match &result {
+        Ok(()) => progress(&format!("{name}: ok ({:.0?})", start.elapsed())),
+        Err(error) => progress(&format!("{name}: FAILED: {error:#}")),
+    }
+    (name, result)
 }

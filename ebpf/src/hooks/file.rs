@@ -17,6 +17,8 @@ mod mode {
     pub const READ: u32 = 1;
     pub const WRITE: u32 = 2;
     pub const CREATED: u32 = 0x0010_0000;
+    /// `FMODE_NOACCOUNT`: opened by a file system for itself (`open_with_fake_path`, `backing_file_open`).
+    pub const NO_ACCOUNT: u32 = 0x2000_0000;
 }
 
 /// `f_flags` bits, `include/uapi/asm-generic/fcntl.h`.
@@ -42,14 +44,14 @@ pub fn open(ctx: LsmContext) -> i32 {
         return 0;
     }
     let mode: u32 = read(file, offset!(file_mode));
-    let dentry: u64 = read(file, offset!(file_path_dentry));
     let inode: u64 = read(file, offset!(file_inode));
+    let dentry = own_dentry(read(file, offset!(file_path_dentry)), inode);
     let created = mode & mode::CREATED != 0;
     // A file without a name gets a new inode each time that the call is executed.
     let unnamed = flags & flags::UNNAMED == flags::UNNAMED;
     gate(&Request {
         operation: Operation::Open,
-        hook: hook::OPEN,
+        hook: if mode & mode::NO_ACCOUNT != 0 || on_behalf() { hook::BACKING } else { hook::OPEN },
         binding: Binding {
             inode: if unnamed { 0 } else { read(inode, offset!(inode_number)) },
             device: device(dentry),
@@ -130,6 +132,26 @@ pub fn truncate(ctx: LsmContext) -> i32 {
         bprm: 0,
         created: false,
     })
+}
+
+/// Whether a file system acts for the current thread, with its mounter's rights: overlayfs does so while it opens
+/// what is behind a file, and while it copies it.
+#[inline(always)]
+fn on_behalf() -> bool {
+    let task = current();
+    let acting: u64 = read(task, offset!(task_cred));
+    let own: u64 = read(task, offset!(task_real_cred));
+    acting != own
+}
+
+/// The directory entry of `inode`. `shown` is it, unless the kernel opens what backs a file and shows the path of the
+/// file itself (before 6.5).
+#[inline(always)]
+fn own_dentry(shown: u64, inode: u64) -> u64 {
+    let superblock: u64 = read(shown, offset!(dentry_super));
+    let own: u64 = read(inode, offset!(inode_super));
+    let alias: u64 = read(inode, offset!(inode_aliases));
+    if superblock == own || alias == 0 { shown } else { alias - offset!(dentry_alias) }
 }
 
 #[inline(always)]

@@ -16,6 +16,8 @@ use crate::{
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+/// `sizeof(struct sockaddr_in6)`; 24 bytes without the scope are accepted too (RFC 2133).
+const SOCKADDR_IN6: u32 = 28;
 const IPPROTO_TCP: u16 = 6;
 /// `SS_CONNECTING`, `SS_CONNECTED`, `include/uapi/linux/net.h`.
 const SS_CONNECTING: u32 = 2;
@@ -38,6 +40,7 @@ pub fn connect(ctx: LsmContext) -> i32 {
     }
     let socket: u64 = ctx.arg(0);
     let given: u64 = ctx.arg(1);
+    let length: u32 = ctx.arg(2);
     let family: u16 = read(given, 0);
     let Some(destination) = destination(given, family) else {
         // AF_UNSPEC ends an association; other families are not judged yet (README, limits).
@@ -56,7 +59,8 @@ pub fn connect(ctx: LsmContext) -> i32 {
             anchor: socket,
             device: 0,
             access: 0,
-            flags: if family == AF_INET6 { read(given, 24) } else { 0 },
+            // The scope. What is after the given length is whatever the kernel's stack held.
+            flags: if family == AF_INET6 && length >= SOCKADDR_IN6 { read(given, 24) } else { 0 },
             protocol: u32::from(protocol),
             address: destination.address,
             port: u32::from(destination.port),
