@@ -88,7 +88,16 @@ impl Holds {
     pub fn on(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         self.prune(now);
         match input {
-            Input::Held { hold, kernel, recorded } => self.held(now, hold, kernel, recorded),
+            Input::Held { hold, kernel, passed, recorded } => {
+                let id = hold.id;
+                let mut effects = self.held(now, hold, kernel, recorded);
+                if passed {
+                    // It is awake.
+                    effects.retain(|effect| !matches!(effect, Effect::Wake(_)));
+                    effects.extend(self.passed(now, id));
+                }
+                effects
+            }
             Input::Answered { answer, ticket } => self.answered(now, answer, ticket),
             Input::Tick => self.tick(now),
             Input::Recorded(id) => self.recorded(now, id),

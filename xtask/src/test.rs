@@ -126,7 +126,8 @@ fn keep_promises(
     arguments: &[String],
     signals: &Signals,
 ) -> Result<()> {
-    let plan = Plan { programs: programs.clone(), ..Plan::new(kernel, Accel::best()?) };
+    let name = Some(format!("promises-{kernel}-{}", std::process::id()));
+    let plan = Plan { programs: programs.clone(), name, ..Plan::new(kernel, Accel::best()?) };
     let mut machine = Machine::boot(&plan, signals)?;
     let argv = ["timeout", "--kill-after=10", LIMIT, PROMISES, "--test-threads=1"];
     let run = Run {

@@ -302,7 +302,8 @@ impl Daemon {
         }
         let kernel = self.kernel.decided(id).unwrap_or_default();
         let recorded = self.record.decided(id).cloned();
-        self.input(Input::Held { hold: Box::new(hold), kernel, recorded });
+        let passed = pending.passed != 0;
+        self.input(Input::Held { hold: Box::new(hold), kernel, passed, recorded });
     }
 
     /// A hold that cannot be shown, since its policy is gone, cannot be approved.

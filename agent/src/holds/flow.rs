@@ -20,6 +20,8 @@ pub enum Input {
         hold: Box<Hold>,
         /// The decision that stands for it in the kernel.
         kernel: Option<Decision>,
+        /// Whether the kernel has let the held call through.
+        passed: bool,
         /// The decision that the record has of it, made by an agent before this one.
         recorded: Option<Recorded>,
     },

@@ -17,7 +17,7 @@ fn deadline() -> Timestamp {
 }
 
 fn held() -> Input {
-    Input::Held { hold: Box::new(hold(ID)), kernel: None, recorded: None }
+    Input::Held { hold: Box::new(hold(ID)), kernel: None, passed: false, recorded: None }
 }
 
 fn by_webhook(who: &str, word: Word) -> Answer {
@@ -255,15 +255,25 @@ fn a_hold_that_is_seen_twice_is_asked_once() {
 #[test]
 fn a_decision_that_stands_in_the_kernel_is_not_made_again() {
     let mut holds = Holds::default();
-    let standing = Input::Held { hold: Box::new(hold(ID)), kernel: Some(Approve), recorded: None };
+    let standing = Input::Held { hold: Box::new(hold(ID)), kernel: Some(Approve), passed: false, recorded: None };
     assert_eq!(done(&mut holds, start(), standing), [Effect::Wake(ID)]);
     assert_eq!(done(&mut holds, deadline(), Input::Tick), []);
+}
+
+#[test]
+fn a_call_that_was_let_through_before_a_restart_is_not_withdrawn_when_it_is_over() {
+    let mut holds = Holds::default();
+    let through = || Input::Held { hold: Box::new(hold(ID)), kernel: Some(Approve), passed: true, recorded: None };
+    assert_eq!(done(&mut holds, start(), through()), []);
+    assert_eq!(holds.on(start(), through()), [], "said once");
+    assert_eq!(holds.on(start(), Input::Gone(ID, Withdrawal::ProcessDead)), [Effect::Forget(ID)]);
+    assert_eq!(holds.standing(ID), Some(&standing(End::Approved, Approve, None)));
 }
 
 fn recorded(digest: Digest, decision: Decision) -> Input {
     let by = Some("alice".into());
     let recorded = Recorded { digest, state: end(decision), decision, by };
-    Input::Held { hold: Box::new(hold(ID)), kernel: None, recorded: Some(recorded) }
+    Input::Held { hold: Box::new(hold(ID)), kernel: None, passed: false, recorded: Some(recorded) }
 }
 
 #[test]

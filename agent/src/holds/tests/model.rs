@@ -100,7 +100,7 @@ impl World {
     /// What the kernel was told stands there.
     fn held(&mut self, id: HoldId) -> Input {
         let kernel = self.seen(id).decided.last().copied();
-        Input::Held { hold: Box::new(hold(id)), kernel, recorded: None }
+        Input::Held { hold: Box::new(hold(id)), kernel, passed: false, recorded: None }
     }
 
     fn answer(&mut self, id: HoldId) -> Input {
