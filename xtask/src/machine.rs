@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::mkdtemp;
 
 use crate::accel::Accel;
 use crate::guest::{HOST_TAG, MODULES_TAG, ORDERS, Orders, SHARE_TAG};
@@ -228,8 +229,8 @@ impl RunDirectory {
         let name = name.map_or_else(|| std::process::id().to_string(), str::to_owned);
         running()?;
         // Locked before it has a name that others look for: they would remove it as abandoned.
-        let nameless = run_directories().join(format!("holdpoint-starting-{}", std::process::id()));
-        fs::create_dir(&nameless).with_context(|| format!("failed to create {}", nameless.display()))?;
+        let template = run_directories().join("holdpoint-starting-XXXXXX");
+        let nameless = mkdtemp(&template).with_context(|| format!("failed to create {}", template.display()))?;
         let lock = lock(&nameless)?.with_context(|| format!("another process took {}", nameless.display()))?;
         let path = run_directories().join(format!("{PREFIX}{name}"));
         if let Err(error) = fs::rename(&nameless, &path) {
