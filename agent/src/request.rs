@@ -96,6 +96,24 @@ pub enum Operation {
         /// `tcp`, `udp`, or the protocol's number.
         protocol: String,
     },
+    /// Do something else with a file or its name than opening it.
+    File {
+        /// [`holdpoint_common::request::Action::word`].
+        action: &'static str,
+        /// The file, resolved; none for a socket without a path.
+        path: Option<String>,
+        /// Device and inode; the inode is 0 where the file does not exist yet.
+        object: Object,
+    },
+    /// Do something to the host that no file or address stands for.
+    System {
+        /// [`holdpoint_common::system::System::word`].
+        system: &'static str,
+        /// What exactly, as the kernel numbers it: the command of `bpf(2)`, a capability, a protocol; else 0.
+        detail: u32,
+        /// The other process that it is about.
+        process: Option<u32>,
+    },
 }
 
 impl Operation {
@@ -111,6 +129,14 @@ impl Operation {
                 format!("connect [{address}]:{port} ({protocol})")
             }
             Self::Connect { address, port, protocol } => format!("connect {address}:{port} ({protocol})"),
+            Self::File { action, path, .. } => {
+                let path = path.as_deref().map_or_else(|| "a socket without a path".to_owned(), shown);
+                format!("{action} {path}")
+            }
+            Self::System { system, detail, process } => {
+                let process = process.map_or_else(String::new, |pid| format!(" of process {pid}"));
+                format!("system operation {system}{process} ({detail})")
+            }
         }
     }
 }

@@ -68,10 +68,14 @@ pub enum Reason {
     RingFull = 6,
     /// Another rule than the one approved holds what is behind the file, and one call waits for one decision.
     Nested = 7,
+    /// A socket was refused because the table of the trees' own sockets is full.
+    SocketsFull = 8,
+    /// The operation cannot be held: it is allowed or refused at once.
+    AtOnce = 9,
 }
 
 /// Number of [`Reason`]s, the length of the counter array.
-pub const REASONS: u32 = 8;
+pub const REASONS: u32 = 10;
 
 impl Reason {
     /// All reasons, in the order of their numbers.
@@ -84,6 +88,8 @@ impl Reason {
         Self::TasksFull,
         Self::RingFull,
         Self::Nested,
+        Self::SocketsFull,
+        Self::AtOnce,
     ];
 
     /// The reason's name in records and in `status`.
@@ -98,6 +104,8 @@ impl Reason {
             Self::TasksFull => "tasks_full",
             Self::RingFull => "ring_full",
             Self::Nested => "nested",
+            Self::SocketsFull => "sockets_full",
+            Self::AtOnce => "at_once",
         }
     }
 }

@@ -34,6 +34,7 @@ layout! {
     file_inode = "file"."f_inode";
     file_flags = "file"."f_flags";
     file_mode = "file"."f_mode";
+    file_private = "file"."private_data";
     path_dentry = "path"."dentry";
     dentry_parent = "dentry"."d_parent";
     dentry_name = "dentry"."d_name.name";
@@ -46,6 +47,7 @@ layout! {
     inode_number = "inode"."i_ino";
     inode_mode = "inode"."i_mode";
     inode_owner = "inode"."i_uid";
+    inode_device = "inode"."i_rdev";
     inode_size = "inode"."i_size";
     inode_super = "inode"."i_sb";
     inode_aliases = "inode"."i_dentry.first";
@@ -56,6 +58,10 @@ layout! {
     sock_remote_address6 = "sock"."__sk_common.skc_v6_daddr";
     sock_remote_port = "sock"."__sk_common.skc_dport";
     sock_family = "sock"."__sk_common.skc_family";
+    message_name = "msghdr"."msg_name";
+    message_flags = "msghdr"."msg_flags";
+    qstr_name = "qstr"."name";
+    area_file = "vm_area_struct"."vm_file";
     unix_path_dentry = "unix_sock"."path.dentry";
     bprm_p = "linux_binprm"."p";
     bprm_mm = "linux_binprm"."mm";

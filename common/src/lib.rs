@@ -13,9 +13,10 @@ pub mod matcher;
 pub mod pending;
 pub mod pod;
 pub mod request;
+pub mod system;
 pub mod tables;
 pub mod task;
 
 /// Version of every record in this crate. It is part of the pin directory's name check: an agent that
 /// finds pinned maps of another version refuses to adopt them.
-pub const CONTRACT: u32 = 1;
+pub const CONTRACT: u32 = 2;

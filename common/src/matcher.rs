@@ -1,8 +1,12 @@
 //! The matcher: from a request to the first rule that accepts it. Pure, and compiled for both sides, so
 //! that what `explain` says is what the kernel does.
 
-use crate::tables::{
-    AddressKey, EdgeKey, LITERAL_BYTES, Marks, NO_RULE, NameKey, Node, PORT_INTERVALS, Ports, RootKey, UNKNOWN,
+use crate::{
+    request::Class,
+    tables::{
+        AddressKey, EdgeKey, LITERAL_BYTES, Marks, NO_RULE, NameKey, Node, PORT_INTERVALS, Ports, RootKey, SystemKey,
+        UNKNOWN,
+    },
 };
 
 /// Most directory levels that are walked. A deeper path counts as unknown ([`UNKNOWN`]): must hold.
@@ -32,6 +36,8 @@ pub trait Tables {
     fn edge(&self, key: &EdgeKey) -> Option<&Node>;
     /// Rules on a file name wherever it stands.
     fn name(&self, key: &NameKey) -> Option<&Marks>;
+    /// The first rule on an operation on the host.
+    fn system(&self, key: &SystemKey) -> Option<&u32>;
     /// Rules on the narrowest address block that holds the address.
     fn address(&self, key: &AddressKey) -> Option<&Ports>;
 }
@@ -57,8 +63,23 @@ pub struct Asker {
 /// The first rule that accepts `access` to the path `names` on `device`.
 #[inline(always)]
 pub fn path_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names, access: u32) -> u32 {
-    let trie = trie_rule(tables, asker, device, names, access);
+    let (trie, _) = trie_rules(tables, asker, device, names, access);
     trie.min(name_rule(tables, asker, names, access))
+}
+
+/// The first rule that moving `names` on `device` to another place meets: on the path itself, in whatever way of access,
+/// or on something below it.
+#[inline(always)]
+pub fn moved_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names) -> u32 {
+    let (trie, below) = trie_rules(tables, asker, device, names, Class::OPENING);
+    trie.min(below).min(name_rule(tables, asker, names, Class::OPENING))
+}
+
+/// The first rule on an operation on the host.
+#[inline(always)]
+pub fn system_rule(tables: &impl Tables, asker: Asker, system: u32) -> u32 {
+    let key = SystemKey { revision: asker.revision, subject: asker.subject, system };
+    tables.system(&key).copied().unwrap_or(NO_RULE)
 }
 
 /// The rule for a path that could not be walked: the first that could have accepted it and does not allow.
@@ -102,12 +123,12 @@ impl Turn for Scan<'_> {
 }
 
 #[inline(always)]
-fn trie_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names, access: u32) -> u32 {
+fn trie_rules(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names, access: u32) -> (u32, u32) {
     let key = RootKey { revision: asker.revision, subject: asker.subject, device };
     let Some(root) = tables.root(&key) else {
         // A file system that no policy path leads to: only patterns that accept every path can apply.
         let key = RootKey { device: UNKNOWN, ..key };
-        return tables.root(&key).map_or(NO_RULE, |root| root.exact.first(access));
+        return (tables.root(&key).map_or(NO_RULE, |root| root.exact.first(access)), NO_RULE);
     };
     let depth = names.depth();
     let mut descent = Descent {
@@ -116,13 +137,14 @@ fn trie_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names
         depth: depth as u32,
         access,
         first: root.subtree.first(access),
+        below: NO_RULE,
         edge: EdgeKey { node: root.id, name: [0; LITERAL_BYTES] },
     };
     if depth == 0 {
-        return descent.first.min(root.exact.first(access));
+        return (descent.first.min(root.exact.first(access)), root.below);
     }
     tables.repeat(DEPTH as u32, &mut descent);
-    descent.first
+    (descent.first, descent.below)
 }
 
 /// The way down a trie along a path.
@@ -132,6 +154,7 @@ struct Descent<'a, T, N> {
     depth: u32,
     access: u32,
     first: u32,
+    below: u32,
     edge: EdgeKey,
 }
 
@@ -147,6 +170,7 @@ impl<T: Tables, N: Names> Turn for Descent<'_, T, N> {
         self.first = self.first.min(node.subtree.first(self.access));
         if level + 1 == self.depth {
             self.first = self.first.min(node.exact.first(self.access));
+            self.below = node.below;
         }
         self.edge.node = node.id;
         true

@@ -43,6 +43,12 @@ pub mod hook {
     /// `file_open` once more, within a call that has passed one of the others: a file system (overlayfs) opens what
     /// is behind the file, or copies it.
     pub const BACKING: u32 = 32;
+    /// `socket_sendmsg` to an address.
+    pub const SEND: u32 = 64;
+    /// `unix_stream_connect`.
+    pub const DEPUTY: u32 = 128;
+    /// Every hook where nothing is held: see `gate::at_once`.
+    pub const AT_ONCE: u32 = 256;
 }
 
 /// One pending or granted hold. Only the held thread writes it; user space reads it.

@@ -12,6 +12,7 @@ use crate::{
     request::{Binding, Facts, PATH_BYTES},
     tables::{
         AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, PORT_INTERVALS, Ports, RootKey, RuleKey,
+        SystemKey,
     },
     task::{Enrolment, Switches, Task},
 };
@@ -46,22 +47,23 @@ record! {
     Report = 2 * 4 + FACTS;
     Task = 2 * 8 + 4 * 4 + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
-    Switches = 8 + 4 * 4;
+    Switches = 2 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;
     Symbols = 3 * 8;
     Marks = MARKS;
     RootKey = 3 * 4;
     EdgeKey = 4 + LITERAL_BYTES;
-    Node = 4 + 2 * MARKS;
+    Node = 2 * 4 + 2 * MARKS;
     NameKey = 2 * 4 + LITERAL_BYTES;
     AddressKey = 2 * 4 + 16;
     Ports = 4 + 8 * PORT_INTERVALS;
+    SystemKey = 3 * 4;
     RuleKey = 2 * 4;
     Consequence = 8 + 2 * 4;
 }
 
 /// The maps that the agent opens, by the names of the statics in `ebpf/src/maps.rs`.
-pub const MAPS: [&str; 12] = [
+pub const MAPS: [&str; 13] = [
     "TASKS",
     "ENROLMENTS",
     "PENDING",
@@ -74,4 +76,5 @@ pub const MAPS: [&str; 12] = [
     "NAMES",
     "ADDRESSES",
     "RULES",
+    "SYSTEM",
 ];

@@ -8,8 +8,12 @@ pub enum Operation {
     Exec = 1,
     /// `open(2)` and its kin, creation of a file, `truncate(2)`.
     Open = 2,
-    /// `connect(2)`.
+    /// `connect(2)`, and sending to an address without it.
     Connect = 3,
+    /// Another operation on a file, or on its name, than opening it: an [`Action`].
+    File = 4,
+    /// An operation on the host: a [`crate::system::System`].
+    System = 5,
 }
 
 impl TryFrom<u32> for Operation {
@@ -20,8 +24,86 @@ impl TryFrom<u32> for Operation {
             1 => Ok(Self::Exec),
             2 => Ok(Self::Open),
             3 => Ok(Self::Connect),
+            4 => Ok(Self::File),
+            5 => Ok(Self::System),
             other => Err(other),
         }
+    }
+}
+
+/// What is done with a file by another call than opening it. It takes all of the file's access along, so that every rule
+/// on the path applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Action {
+    /// Another name for it.
+    Link = 0,
+    /// Another name in place of the old one.
+    Rename = 1,
+    /// A name less.
+    Unlink = 2,
+    /// A directory less.
+    Rmdir = 3,
+    /// A new directory.
+    Mkdir = 4,
+    /// A new symbolic link.
+    Symlink = 5,
+    /// Other permissions.
+    Chmod = 6,
+    /// Another owner.
+    Chown = 7,
+    /// An extended attribute set or removed.
+    Xattr = 8,
+    /// Connecting to the socket that is bound there, or sending to it.
+    Connect = 9,
+    /// Receiving a descriptor of it from another process.
+    Receive = 10,
+    /// Mapping it executable.
+    Map = 11,
+}
+
+impl Action {
+    /// All actions, in the order of their numbers.
+    pub const ALL: [Self; 12] = [
+        Self::Link,
+        Self::Rename,
+        Self::Unlink,
+        Self::Rmdir,
+        Self::Mkdir,
+        Self::Symlink,
+        Self::Chmod,
+        Self::Chown,
+        Self::Xattr,
+        Self::Connect,
+        Self::Receive,
+        Self::Map,
+    ];
+
+    /// The word for it in messages and records.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Link => "link",
+            Self::Rename => "rename",
+            Self::Unlink => "unlink",
+            Self::Rmdir => "rmdir",
+            Self::Mkdir => "mkdir",
+            Self::Symlink => "symlink",
+            Self::Chmod => "chmod",
+            Self::Chown => "chown",
+            Self::Xattr => "xattr",
+            Self::Connect => "connect",
+            Self::Receive => "receive",
+            Self::Map => "map",
+        }
+    }
+}
+
+impl TryFrom<u32> for Action {
+    type Error = u32;
+
+    fn try_from(raw: u32) -> Result<Self, u32> {
+        Self::ALL.get(raw as usize).copied().ok_or(raw)
     }
 }
 
@@ -47,6 +129,9 @@ pub const CLASSES: usize = 5;
 impl Class {
     /// All classes, in the order of their bits.
     pub const ALL: [Self; CLASSES] = [Self::Read, Self::Write, Self::Create, Self::Truncate, Self::Exec];
+
+    /// The mask of every way of opening.
+    pub const OPENING: u32 = 0xf;
 
     /// The class's bit in an access mask.
     #[must_use]
@@ -75,15 +160,17 @@ impl Class {
 pub struct Binding {
     /// Inode number of the object; 0 where it does not exist yet.
     pub inode: u64,
-    /// For creation: inode number of the directory. For connect: address of the kernel's socket.
+    /// For creation: inode number of the directory. For connect: address of the kernel's socket. For an operation on
+    /// another process: its id.
     pub anchor: u64,
     /// `s_dev` of the file system the object lives on.
     pub device: u32,
     /// Mask of [`Class`] bits.
     pub access: u32,
-    /// `open(2)`: `f_flags`. Creation: file type and mode. IPv6 connect: scope id.
+    /// `open(2)`: `f_flags`. Creation: file type and mode. IPv6 connect: scope id. Otherwise the [`Action`] or the
+    /// [`crate::system::System`].
     pub flags: u32,
-    /// Connect: `IPPROTO_*` of the socket.
+    /// Connect: `IPPROTO_*` of the socket. [`crate::system::System`]: what exactly, as the kernel numbers it.
     pub protocol: u32,
     /// Connect: destination address; IPv4 as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
     pub address: [u8; 16],

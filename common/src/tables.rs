@@ -101,6 +101,9 @@ pub struct EdgeKey {
 pub struct Node {
     /// The node's id.
     pub id: u32,
+    /// The first rule on anything below the path that ends here that does not let pass: moving the directory away would
+    /// take what is below from under its rules. [`NO_RULE`] if there is none.
+    pub below: u32,
     /// Rules that accept the path that ends here.
     pub exact: Marks,
     /// Rules that accept every path that comes through or ends here.
@@ -181,6 +184,18 @@ impl TryFrom<u32> for Verdict {
     }
 }
 
+/// Key of the first rule of a subject on one kind of operation on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct SystemKey {
+    /// Policy revision.
+    pub revision: u32,
+    /// Subject index.
+    pub subject: u32,
+    /// A [`crate::system::System`].
+    pub system: u32,
+}
+
 /// Key of a rule's consequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(C)]
@@ -199,6 +214,6 @@ pub struct Consequence {
     pub patience: u64,
     /// A [`Verdict`]; anything else counts as [`Verdict::Deny`].
     pub verdict: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// 1 if the rule accepts every path: then it is not asked about each library that a program maps.
+    pub everything: u32,
 }

@@ -46,6 +46,8 @@ pub struct Enrolment {
 pub struct Switches {
     /// Inode number of the control socket's file; 0 while there is none.
     pub control_inode: u64,
+    /// Inode number of the tree socket's file, on the same file system; 0 while there is none.
+    pub tree_inode: u64,
     /// `s_dev` of the control socket's file.
     pub control_device: u32,
     /// The policy revision in force; tables of other revisions are not looked at. 0: no policy yet.
@@ -54,4 +56,8 @@ pub struct Switches {
     pub closing: u32,
     /// 1 if the policy governs by executable or control group: every exec of an ungoverned process is looked at.
     pub enrols: u32,
+    /// Process id of the agent, which no policy lets a governed process touch; 0 while there is none.
+    pub agent: u32,
+    /// Always zero.
+    pub reserved: u32,
 }

@@ -25,9 +25,10 @@
 
 use holdpoint_common::{
     event::{Kind, Reason},
-    matcher::{Asker, address_rule, path_rule, unknown_path_rule},
+    matcher::{Asker, address_rule, moved_rule, path_rule, system_rule, unknown_path_rule},
     pending::hook,
-    request::{Binding, Operation},
+    request::{Binding, Class, Operation},
+    system::{NO_SYSTEM, System},
     tables::{NO_RULE, RuleKey, Verdict},
     task::Task,
 };
@@ -58,6 +59,51 @@ pub struct Request {
     pub bprm: u64,
     /// Whether this very call has created the file that it now opens.
     pub created: bool,
+    /// The directory entry of a new name for the file, 0 if it gets none.
+    pub target: u64,
+    /// Whether the file is mapped, not executed: rules that accept every program do not mean each library.
+    pub mapped: bool,
+    /// The [`System`] that the request counts as where no rule accepts it, else [`NO_SYSTEM`].
+    pub system: u32,
+    /// Whether a denial is not told: the kernel only asks what would be allowed.
+    pub quiet: bool,
+}
+
+impl Request {
+    /// A request of this kind at this hook, with nothing else in it.
+    pub const fn new(operation: Operation, hook: u32) -> Self {
+        Self {
+            operation,
+            hook,
+            binding: Binding {
+                inode: 0,
+                anchor: 0,
+                device: 0,
+                access: 0,
+                flags: 0,
+                protocol: 0,
+                address: [0; 16],
+                port: 0,
+                family: 0,
+            },
+            dentry: 0,
+            inode: 0,
+            bprm: 0,
+            created: false,
+            target: 0,
+            mapped: false,
+            system: NO_SYSTEM,
+            quiet: false,
+        }
+    }
+
+    /// An operation on the host.
+    pub const fn system(system: System) -> Self {
+        let mut request = Self::new(Operation::System, hook::AT_ONCE);
+        request.system = system as u32;
+        request.binding.flags = system as u32;
+        request
+    }
 }
 
 /// A request that has met its rule.
@@ -98,24 +144,99 @@ pub fn gate(request: &Request) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
-    // An array's record always exists; no table has revision 0.
-    let revision = SWITCHES.get(0).map_or(0, |switches| switches.revision);
-    // SAFETY: the entry is the current thread's own.
-    let asker = Asker { revision, subject: unsafe { (*task).subject } };
-    let walk = match request.operation {
-        Operation::Connect => walk::nowhere(task),
-        Operation::Exec | Operation::Open => walk::from_dentry(task, request.dentry),
-    };
+    let (asker, walk) = (asker(task), walk(request, task));
     if request.hook == hook::OPEN {
         park::creates_nothing(task, request);
     }
-    let rule = first_rule(request, &walk, asker);
-    let judged = Judged { request, task, walk: &walk, asker, rule };
-    match outcome(&judged) {
+    let judged = judged(request, task, &walk, asker);
+    let outcome = match verdict(&judged) {
+        (Verdict::Hold, patience) => park::park(&judged, patience),
+        (verdict, _) => {
+            if let Verdict::Allow | Verdict::Audit = verdict {
+                park::moved_on(&judged);
+            }
+            told(verdict)
+        }
+    };
+    answer(&judged, outcome)
+}
+
+/// Likewise, where nothing can be held: what a rule would hold is refused.
+#[inline(always)]
+pub fn at_once(request: &Request) -> i32 {
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    let asker = asker(task);
+    // First, since both walks fill the same chain.
+    let of_target = target_rule(request, task, asker);
+    let walk = walk(request, task);
+    let mut judged = judged(request, task, &walk, asker);
+    judged.rule = judged.rule.min(of_target);
+    let outcome = match verdict(&judged) {
+        (Verdict::Hold, _) => Outcome::not_held(Reason::AtOnce),
+        (verdict, _) => told(verdict),
+    };
+    answer(&judged, outcome)
+}
+
+#[inline(always)]
+fn asker(task: *mut Task) -> Asker {
+    // An array's record always exists; no table has revision 0.
+    let revision = SWITCHES.get(0).map_or(0, |switches| switches.revision);
+    // SAFETY: the entry is the current thread's own.
+    Asker { revision, subject: unsafe { (*task).subject } }
+}
+
+#[inline(always)]
+fn walk(request: &Request, task: *mut Task) -> Walk {
+    if request.dentry == 0 { walk::nowhere(task) } else { walk::from_dentry(task, request.dentry) }
+}
+
+#[inline(always)]
+fn judged<'a>(request: &'a Request, task: *mut Task, walk: &'a Walk, asker: Asker) -> Judged<'a> {
+    let mut rule = first_rule(request, walk, asker);
+    if rule == NO_RULE && request.system != NO_SYSTEM {
+        rule = system_rule(&Maps, asker, request.system);
+    }
+    Judged { request, task, walk, asker, rule }
+}
+
+/// What the policy says, and how long a hold waits.
+#[inline(always)]
+fn verdict(judged: &Judged<'_>) -> (Verdict, u64) {
+    if judged.rule == NO_RULE {
+        return (if judged.request.system == NO_SYSTEM { Verdict::Allow } else { Verdict::Deny }, 0);
+    }
+    let key = RuleKey { revision: judged.asker.revision, rule: judged.rule };
+    // SAFETY: rows of a revision in force are not changed.
+    match unsafe { RULES.get(key) } {
+        Some(consequence) if judged.request.mapped && consequence.everything != 0 => (Verdict::Allow, 0),
+        Some(consequence) => (Verdict::try_from(consequence.verdict).unwrap_or(Verdict::Deny), consequence.patience),
+        None => (Verdict::Deny, 0),
+    }
+}
+
+/// The outcome of a verdict that waits for nobody.
+#[inline(always)]
+fn told(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Allow => Outcome::Pass,
+        Verdict::Audit => Outcome::Told(Kind::Audited, 0),
+        Verdict::Kill => Outcome::Told(Kind::Killed, 0),
+        Verdict::Deny | Verdict::Hold => Outcome::Told(Kind::Denied, 0),
+    }
+}
+
+#[inline(always)]
+fn answer(judged: &Judged<'_>, outcome: Outcome) -> i32 {
+    match outcome {
         Outcome::Pass => 0,
         Outcome::Fail(error) => error,
         Outcome::Told(kind, reason) => {
-            report::request(kind, reason, &judged);
+            if !judged.request.quiet {
+                report::request(kind, reason, judged);
+            }
             match kind {
                 Kind::Audited => 0,
                 Kind::Killed => park::kill(),
@@ -126,43 +247,36 @@ pub fn gate(request: &Request) -> i32 {
 }
 
 #[inline(always)]
-fn outcome(judged: &Judged<'_>) -> Outcome {
-    let key = RuleKey { revision: judged.asker.revision, rule: judged.rule };
-    let verdict = if judged.rule == NO_RULE {
-        Verdict::Allow
-    } else {
-        // SAFETY: rows of a revision in force are not changed.
-        match unsafe { RULES.get(key) } {
-            Some(consequence) if consequence.verdict == Verdict::Hold as u32 => {
-                return park::park(judged, consequence.patience);
-            }
-            Some(consequence) => Verdict::try_from(consequence.verdict).unwrap_or(Verdict::Deny),
-            None => Verdict::Deny,
-        }
-    };
-    if let Verdict::Allow | Verdict::Audit = verdict {
-        park::moved_on(judged);
-    }
-    match verdict {
-        Verdict::Allow => Outcome::Pass,
-        Verdict::Audit => Outcome::Told(Kind::Audited, 0),
-        Verdict::Kill => Outcome::Told(Kind::Killed, 0),
-        Verdict::Deny | Verdict::Hold => Outcome::Told(Kind::Denied, 0),
-    }
-}
-
-#[inline(always)]
 fn first_rule(request: &Request, walk: &Walk, asker: Asker) -> u32 {
     // Opaque: the hooks set few bits, but the verifier must see the table's index masked.
     let access = opaque(u64::from(request.binding.access)) as u32;
     if request.operation == Operation::Connect {
         return address_rule(&Maps, asker, &request.binding.address, request.binding.port);
     }
+    if request.dentry == 0 {
+        return NO_RULE;
+    }
     if walk.nameless && request.operation == Operation::Open {
         // Pipes, sockets: opened again through /proc, they have no path that a rule could mean. What is
         // executed from such a place (memfd) must not escape the rules on exec.
         return NO_RULE;
     }
-    let known = path_rule(&Maps, asker, walk.device, walk, access);
+    let known = if request.target != 0 {
+        moved_rule(&Maps, asker, walk.device, walk)
+    } else {
+        path_rule(&Maps, asker, walk.device, walk, access)
+    };
+    if walk.whole { known } else { known.min(unknown_path_rule(&Maps, asker, access)) }
+}
+
+/// The first rule on the new name that a file gets.
+#[inline(always)]
+fn target_rule(request: &Request, task: *mut Task, asker: Asker) -> u32 {
+    if request.target == 0 {
+        return NO_RULE;
+    }
+    let access = opaque(u64::from(Class::OPENING)) as u32;
+    let walk = walk::from_dentry(task, request.target);
+    let known = path_rule(&Maps, asker, walk.device, &walk, access);
     if walk.whole { known } else { known.min(unknown_path_rule(&Maps, asker, access)) }
 }

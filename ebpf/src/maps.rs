@@ -9,7 +9,7 @@ use holdpoint_common::{
     decision::DecisionRecord,
     event::REASONS,
     pending::Pending,
-    tables::{AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey},
+    tables::{AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey, SystemKey},
     task::{Enrolment, Switches, Task},
 };
 
@@ -20,6 +20,11 @@ pub static TASKS: HashMap<u64, Task> = HashMap::with_max_entries(16384, 0);
 /// Scratch for execs of ungoverned threads while they are looked at. Full: the exec is refused.
 #[map]
 pub static CANDIDATES: HashMap<u64, Task> = HashMap::with_max_entries(256, 0);
+
+/// Sockets that governed trees made, by the address of the `sock`: the tree. Written here when one is made or accepted,
+/// emptied when it is freed. Full: the socket is refused.
+#[map]
+pub static SOCKETS: HashMap<u64, u64> = HashMap::with_max_entries(65536, 1); // BPF_F_NO_PREALLOC
 
 /// What the agent offers processes, by process id. Written by the agent, marked as taken here.
 #[map]
@@ -72,3 +77,7 @@ pub static ADDRESSES: LpmTrie<AddressKey, Ports> = LpmTrie::with_max_entries(163
 /// See [`ROOTS`].
 #[map]
 pub static RULES: HashMap<RuleKey, Consequence> = HashMap::with_max_entries(32768, 0);
+
+/// See [`ROOTS`].
+#[map]
+pub static SYSTEM: HashMap<SystemKey, u32> = HashMap::with_max_entries(4096, 0);

@@ -223,7 +223,7 @@ fn continues(pending: *mut Pending, request: &Request) -> bool {
     match request.operation {
         Operation::Exec => strings::same(pending, request.bprm),
         Operation::Open => request.hook != hook::CREATE || same_place(pending, request),
-        Operation::Connect => true,
+        Operation::Connect | Operation::File | Operation::System => true,
     }
 }
 

@@ -15,6 +15,8 @@ pub const COMPAT: u32 = 1 << 31;
 const TS_COMPAT: u32 = 2;
 /// `-ENOSYS`, the result of every call on x86 until it has one (`arch/x86/entry/entry_64.S`).
 const ENOSYS: i64 = -38;
+/// `io_uring_enter(2)`: requests are carried out within it; -513 would be their result.
+const IO_URING_ENTER: u32 = 426;
 /// The x32 bit in a system call number.
 const X32: u32 = 1 << 30;
 /// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`, `include/linux/sched.h`.
@@ -54,15 +56,22 @@ pub fn can_restart(number: u32, at: u32) -> bool {
         return false;
     }
     match at {
-        hook::EXEC => contains([59, 322, 520, 545], [11, 358, 11, 358], number), // execve, execveat, and x32's
+        hook::EXEC => executes(number),
         hook::OPEN => opens(number),
         // Only as part of a call that could have been held at its own hook.
         hook::BACKING => opens(number) || contains([76; 4], [92, 193, 92, 193], number), // truncate
         hook::CREATE => opens(number) || contains([133, 259, 49, 49], [14, 297, 361, 102], number), // mknod, mknodat, bind
         hook::TRUNCATE => contains([76, 77, 76, 77], [92, 93, 193, 194], number), // truncate, ftruncate
         hook::CONNECT => contains([42, 42, 42, 42], [362, 102, 362, 102], number), // connect
+        hook::SEND | hook::DEPUTY => number & !COMPAT != IO_URING_ENTER,
         _ => false,
     }
+}
+
+/// Whether `number` is `execve(2)` or `execveat(2)`, or x32's.
+#[inline(always)]
+pub fn executes(number: u32) -> bool {
+    contains([59, 322, 520, 545], [11, 358, 11, 358], number)
 }
 
 /// The access that a creating `open(2)` asks for, from its flags: (reads, writes). They are in registers, which the

@@ -5,13 +5,13 @@ use aya_ebpf::{helpers::generated::bpf_probe_read_kernel_str, maps::lpm_trie::Ke
 use holdpoint_common::{
     matcher::{DEPTH, Names, Tables, Turn},
     request::{Facts, NAME_BYTES, PATH_BYTES},
-    tables::{ADDRESS_HEAD_BITS, AddressKey, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, Ports, RootKey},
+    tables::{ADDRESS_HEAD_BITS, AddressKey, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, Ports, RootKey, SystemKey},
     task::Task,
 };
 
 use crate::{
     kernel::{self, offset, opaque, read, symbols},
-    maps::{ADDRESSES, EDGES, NAMES, ROOTS},
+    maps::{ADDRESSES, EDGES, NAMES, ROOTS, SYSTEM},
 };
 
 /// `SB_NOUSER`: a file system that cannot be mounted by anybody (pipes, sockets, memfd).
@@ -242,6 +242,12 @@ impl Tables for Maps {
     fn name(&self, key: &NameKey) -> Option<&Marks> {
         // SAFETY: as for `root`.
         unsafe { NAMES.get(key) }
+    }
+
+    #[inline(always)]
+    fn system(&self, key: &SystemKey) -> Option<&u32> {
+        // SAFETY: as for `root`.
+        unsafe { SYSTEM.get(key) }
     }
 
     #[inline(always)]

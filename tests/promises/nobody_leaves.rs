@@ -8,6 +8,7 @@ use holdpoint_tests::{
     agent::holdpoint,
     control, everything,
     listener::Listener,
+    policy::with_containers,
     process::{parent, signal, wait_stopped},
     shared,
     site::{self, ROOT},
@@ -82,7 +83,7 @@ fn children_are_held_after_double_fork_and_setsid() {
 #[test]
 fn children_are_held_in_other_namespaces() {
     let file = site::file("hold", "Ada\n");
-    let agent = shared(&everything());
+    let agent = shared(&with_containers());
     let command = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--", "cat", &file];
     let actor = agent.spawn(User::AGENT, command);
     let hold = agent.hold_of(&actor);

@@ -44,6 +44,12 @@ pub fn everything() -> String {
     text
 }
 
+/// [`everything`], and what containers are made with allowed.
+pub fn with_containers() -> String {
+    let rule = "name = \"containers\"\nsystem = [\"namespace\", \"mount\", \"admin\"]\nthen = \"allow\"";
+    format!("{}\n[[rule]]\n{rule}\n", everything())
+}
+
 /// The directories that [`everything`] names, so that the policy finds them.
 pub fn make_directories() {
     for (rule, _) in RULES {

@@ -25,6 +25,7 @@ use crate::{
 pub struct Revisions {
     directory: PathBuf,
     run_dir: PathBuf,
+    own: Vec<PathBuf>,
     policy: Arc<Policy>,
     mounts: Mounts,
     number: u32,
@@ -33,14 +34,16 @@ pub struct Revisions {
 
 impl Revisions {
     /// Compiles `policy` for this host as it is now and puts it in force. Nothing changes if that fails.
-    pub fn begin(run_dir: &Path, policy: Policy, kernel: &mut Kernel) -> Result<Self> {
+    /// `own` is what belongs to Holdpoint.
+    pub fn begin(run_dir: &Path, policy: Policy, own: Vec<PathBuf>, kernel: &mut Kernel) -> Result<Self> {
         let directory = run_dir.join("policies");
         fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
         refuse_orphans(&policy, kernel)?;
         let mut revisions = Self {
             directory,
             run_dir: run_dir.to_owned(),
-            policy: Arc::new(policy),
+            policy: Arc::new(policy.with_built_in(&own)),
+            own,
             mounts: Mounts::now().context("cannot read the mounts of this host")?,
             number: kernel.switches()?.revision,
             earlier: HashMap::new(),
@@ -67,7 +70,7 @@ impl Revisions {
         if !self.earlier.contains_key(&number) {
             let text = fs::read_to_string(self.file(number)).ok()?;
             let source = Source { file: format!("revision {number}"), text };
-            self.earlier.insert(number, Arc::new(policy::parse(source).ok()?));
+            self.earlier.insert(number, Arc::new(policy::parse(source).ok()?.with_built_in(&self.own)));
         }
         self.earlier.get(&number).map(Arc::clone)
     }

@@ -53,10 +53,13 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let control = sockets::bind::control(run_dir).context("cannot bind the control socket")?;
     let tree = sockets::bind::tree(run_dir).context("cannot bind the tree socket")?;
     let (control_device, control_inode) = control.identity().context("cannot identify the control socket")?;
+    let (_, tree_inode) = tree.identity().context("cannot identify the tree socket")?;
+    let agent = std::process::id();
+    let sockets = Switches { control_device, control_inode, tree_inode, agent, ..Switches::default() };
 
     let pins = Pins::new(Path::new(PINS));
     let fresh = !pins.attached();
-    let enforcing = enforce(run_dir, policy, (control_device, control_inode));
+    let enforcing = enforce(run_dir, policy, own(run_dir, args)?, sockets);
     if enforcing.is_err() && fresh {
         // What was not enforced before is not left half enforced.
         pins.remove()?;
@@ -109,14 +112,23 @@ struct Enforcing {
 }
 
 /// Attaches, puts the policy in force, and proves it.
-fn enforce(run_dir: &Path, policy: Policy, (control_device, control_inode): (u32, u64)) -> Result<Enforcing> {
+fn enforce(run_dir: &Path, policy: Policy, own: Vec<PathBuf>, sockets: Switches) -> Result<Enforcing> {
     let (mut kernel, events) = Kernel::open(Path::new(PINS))?;
     kernel.end_offers()?;
-    let switches = Switches { control_inode, control_device, closing: 0, ..kernel.switches()? };
-    kernel.set_switches(switches)?;
-    let revisions = Revisions::begin(run_dir, policy, &mut kernel)?;
+    let Switches { revision, enrols, .. } = kernel.switches()?;
+    kernel.set_switches(Switches { revision, enrols, ..sockets })?;
+    let revisions = Revisions::begin(run_dir, policy, own, &mut kernel)?;
     let findings = prove(run_dir, &mut kernel)?;
     Ok(Enforcing { kernel, events, revisions, findings })
+}
+
+/// What belongs to Holdpoint: no policy can give it to a subject.
+fn own(run_dir: &Path, args: &AgentArgs) -> Result<Vec<PathBuf>> {
+    let program = fs::read_link("/proc/self/exe").context("cannot find this program's own file")?;
+    let named =
+        [run_dir, &args.config, &args.policy, Path::new(STATE_DIR), Path::new(PINS), Path::new("/etc/holdpoint")];
+    let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("{} is no path", path.display()));
+    named.into_iter().map(absolute).chain([Ok(program)]).collect()
 }
 
 /// The moment of the calendar at which `CLOCK_BOOTTIME` was zero: taken by the first agent since boot and kept, so

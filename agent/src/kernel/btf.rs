@@ -13,6 +13,7 @@ const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
+const KIND_FUNC: u32 = 12;
 const KIND_UNION: u32 = 5;
 /// Kinds that only lead on to another type: typedef, volatile, const, restrict, type tag.
 const TRANSPARENT: [u32; 5] = [8, 9, 10, 11, 18];
@@ -36,6 +37,12 @@ fn layout(btf: &Btf<'_>) -> Result<Layout> {
             .ok_or_else(|| anyhow!("this kernel's BTF has no member {structure}.{members}"))?;
     }
     Ok(Layout::from_offsets(offsets))
+}
+
+/// Whether the running kernel has the LSM hook `name`.
+pub fn has_hook(name: &str) -> Result<bool> {
+    let bytes = fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
+    Ok(Btf::parse(&bytes)?.has_function(&format!("bpf_lsm_{name}")))
 }
 
 /// A parsed BTF blob.
@@ -93,6 +100,10 @@ impl<'a> Btf<'a> {
             within = self.resolve(kind).unwrap_or(within);
         }
         bits.is_multiple_of(8).then_some(bits / 8)
+    }
+
+    fn has_function(&self, name: &str) -> bool {
+        self.types.iter().any(|kind| kind.kind == KIND_FUNC && self.name(kind.name) == name.as_bytes())
     }
 
     /// Bit offset and type of `wanted` in `within`, through anonymous members too.

@@ -9,7 +9,8 @@ use std::{
 use holdpoint_common::{
     event::{Bell, Kind, Reason, Report},
     pending::{Pending, hook},
-    request::{Class, Facts, Operation as Kernel},
+    request::{Action, Class, Facts, Operation as Kernel},
+    system::System,
     tables::CANARY,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -118,6 +119,16 @@ impl Reader<'_> {
                 port: u16::try_from(facts.binding.port).ok()?,
                 protocol: protocol(facts.binding.protocol),
             },
+            Kernel::File => Operation::File {
+                action: Action::try_from(facts.binding.flags).ok()?.word(),
+                path: (facts.path_length > 0).then(|| self.path(facts)),
+                object: object(facts),
+            },
+            Kernel::System => Operation::System {
+                system: System::try_from(facts.binding.flags).ok()?.word(),
+                detail: facts.binding.protocol,
+                process: u32::try_from(facts.binding.anchor).ok().filter(|pid| *pid != 0),
+            },
         };
         let rule = self.policy.rule(facts.rule);
         Some(Request {
@@ -149,13 +160,23 @@ impl Reader<'_> {
     /// The path as this host shows it: where the file system is mounted, then the names that the kernel walked.
     fn path(&self, facts: &Facts) -> String {
         let used = facts.path.get(..facts.path_length as usize).unwrap_or_default();
-        let mut names: Vec<&OsStr> = split_bytes(used).map(OsStr::from_bytes).collect();
-        names.reverse();
         if facts.path_cut != 0 {
-            return format!("…/{}", names.join(OsStr::new("/")).to_string_lossy());
+            return format!("…/{}", names(used).join(OsStr::new("/")).to_string_lossy());
         }
-        self.mounts.shown(facts.binding.device, &names).to_string_lossy().into_owned()
+        self.walked(facts.binding.device, used)
     }
+
+    /// The path whose names the kernel has written, leaf first.
+    fn walked(&self, device: u32, bytes: &[u8]) -> String {
+        self.mounts.shown(device, &names(bytes)).to_string_lossy().into_owned()
+    }
+}
+
+/// Names, from the root down.
+fn names(bytes: &[u8]) -> Vec<&OsStr> {
+    let mut names: Vec<_> = split_bytes(bytes).map(OsStr::from_bytes).collect();
+    names.reverse();
+    names
 }
 
 fn object(facts: &Facts) -> Object {

@@ -73,6 +73,7 @@ impl Kernel {
                 names: typed("NAMES", take("NAMES")?)?,
                 addresses: typed("ADDRESSES", take("ADDRESSES")?)?,
                 rules: typed("RULES", take("RULES")?)?,
+                system: typed("SYSTEM", take("SYSTEM")?)?,
             },
         };
         Ok((kernel, events))

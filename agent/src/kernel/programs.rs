@@ -27,7 +27,7 @@ use crate::request::hexadecimal;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/holdpoint-ebpf"));
 
 /// Each program: its name, and what it attaches to.
-const PROGRAMS: [(&str, Attach); 11] = [
+const PROGRAMS: [(&str, Attach); 51] = [
     ("inherit", Attach::Lsm("task_alloc")),
     ("named", Attach::Tracepoint("sched_process_fork")),
     ("forget", Attach::Lsm("task_free")),
@@ -37,18 +37,88 @@ const PROGRAMS: [(&str, Attach); 11] = [
     ("open", Attach::Lsm("file_open")),
     ("create", Attach::Lsm("path_mknod")),
     ("truncate", Attach::Lsm("path_truncate")),
+    ("map", Attach::Lsm("mmap_file")),
+    ("protect", Attach::Lsm("file_mprotect")),
+    ("receive", Attach::Lsm("file_receive")),
+    ("link", Attach::Lsm("path_link")),
+    ("rename", Attach::Lsm("path_rename")),
+    ("unlink", Attach::Lsm("path_unlink")),
+    ("rmdir", Attach::Lsm("path_rmdir")),
+    ("mkdir", Attach::Lsm("path_mkdir")),
+    ("symlink", Attach::Lsm("path_symlink")),
+    ("chmod", Attach::Lsm("path_chmod")),
+    ("chown", Attach::Lsm("path_chown")),
+    ("set_attribute", Attach::Lsm("inode_setxattr")),
+    ("remove_attribute", Attach::Lsm("inode_removexattr")),
     ("connect", Attach::Lsm("socket_connect")),
-    ("reach_control", Attach::Lsm("unix_stream_connect")),
+    ("send", Attach::Lsm("socket_sendmsg")),
+    ("create_socket", Attach::Lsm("socket_create")),
+    ("created", Attach::Lsm("socket_post_create")),
+    ("accepted", Attach::Lsm("sock_graft")),
+    ("freed", Attach::Lsm("sk_free_security")),
+    ("deputy", Attach::Lsm("unix_stream_connect")),
+    ("datagram", Attach::Lsm("unix_may_send")),
+    ("mount", Attach::Lsm("sb_mount")),
+    ("move_mount", Attach::Lsm("move_mount")),
+    ("unmount", Attach::Lsm("sb_umount")),
+    ("pivot_root", Attach::Lsm("sb_pivotroot")),
+    ("change_root", Attach::Lsm("path_chroot")),
+    ("namespace", Attach::Lsm("userns_create")),
+    ("trace", Attach::Lsm("ptrace_access_check")),
+    ("be_traced", Attach::Lsm("ptrace_traceme")),
+    ("signal", Attach::Lsm("task_kill")),
+    ("nice", Attach::Lsm("task_setnice")),
+    ("scheduler", Attach::Lsm("task_setscheduler")),
+    ("input_priority", Attach::Lsm("task_setioprio")),
+    ("limits", Attach::Lsm("task_prlimit")),
+    ("read_code", Attach::Lsm("kernel_read_file")),
+    ("load_code", Attach::Lsm("kernel_load_data")),
+    ("bpf", Attach::Lsm("bpf")),
+    ("perf", Attach::Lsm("perf_event_open")),
+    ("capability", Attach::Lsm("capable")),
+    ("ioctl", Attach::Lsm("file_ioctl")),
+    ("ioctl_compat", Attach::LsmIfThere("file_ioctl_compat")),
+    ("anonymous", Attach::Lsm("inode_init_security_anon")),
 ];
 
-/// The hooks that guard actions: each is proven by the canary.
-pub const HOOKS: [&str; 5] = ["bprm_creds_for_exec", "file_open", "path_mknod", "path_truncate", "socket_connect"];
+/// The hooks that the canary proves at every start: those that ordinary calls reach without harm.
+pub const HOOKS: [&str; 18] = [
+    "bprm_creds_for_exec",
+    "file_open",
+    "path_mknod",
+    "path_truncate",
+    "path_link",
+    "path_rename",
+    "path_unlink",
+    "path_symlink",
+    "path_mkdir",
+    "path_rmdir",
+    "path_chmod",
+    "path_chown",
+    "socket_connect",
+    "socket_sendmsg",
+    "unix_stream_connect",
+    "unix_may_send",
+    "task_kill",
+    "capable",
+];
 
 #[derive(Clone, Copy)]
 enum Attach {
     Lsm(&'static str),
+    /// A hook that some kernels do not have.
+    LsmIfThere(&'static str),
     Function(&'static str),
     Tracepoint(&'static str),
+}
+
+impl Attach {
+    fn is_possible(self) -> Result<bool> {
+        match self {
+            Self::LsmIfThere(hook) => btf::has_hook(hook),
+            Self::Lsm(_) | Self::Function(_) | Self::Tracepoint(_) => Ok(true),
+        }
+    }
 }
 
 /// Where things are pinned.
@@ -82,10 +152,16 @@ impl Pins {
             format!("cannot create {}: is a BPF file system mounted there, and is this root?", self.maps().display())
         })?;
         let own = self.links().join(object_digest());
-        if !PROGRAMS.iter().all(|(name, _)| own.join(name).exists()) {
+        let mut programs = Vec::new();
+        for (name, attach) in PROGRAMS {
+            if attach.is_possible()? {
+                programs.push((name, attach));
+            }
+        }
+        if !programs.iter().all(|(name, _)| own.join(name).exists()) {
             // What a crash left half attached goes first; the links of another object stay until ours are on.
             remove_tree(&own)?;
-            self.attach(&own)?;
+            self.attach(&own, &programs)?;
         }
         for other in directories(&self.links())? {
             if other != own {
@@ -123,15 +199,17 @@ impl Pins {
         Map::from_map_data(data).with_context(|| format!("{} is not a map that this agent knows", path.display()))
     }
 
-    fn attach(&self, links: &Path) -> Result<()> {
+    fn attach(&self, links: &Path, programs: &[(&str, Attach)]) -> Result<()> {
         let mut ebpf = self.load()?;
         let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
         fs::create_dir_all(links).with_context(|| format!("cannot create {}", links.display()))?;
-        for (name, attach) in PROGRAMS {
+        for &(name, attach) in programs {
             let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
             attach_one(program, attach, &btf)
                 .and_then(|link| Ok(link.pin(links.join(name))?))
                 .with_context(|| format!("cannot attach the program \"{name}\" to this kernel"))?;
+            let verified = program.info().ok().and_then(|info| info.verified_instruction_count());
+            tracing::debug!(name, verified, "attached");
         }
         Ok(())
     }
@@ -149,7 +227,7 @@ impl Pins {
 
 fn attach_one(program: &mut Program, attach: Attach, btf: &Btf) -> Result<FdLink> {
     Ok(match attach {
-        Attach::Lsm(hook) => {
+        Attach::Lsm(hook) | Attach::LsmIfThere(hook) => {
             let program: &mut Lsm = program.try_into()?;
             program.load(hook, btf)?;
             let link = program.attach()?;

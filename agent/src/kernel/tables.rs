@@ -8,7 +8,9 @@ use aya::{
         lpm_trie::{Key, LpmTrie},
     },
 };
-use holdpoint_common::tables::{AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey};
+use holdpoint_common::tables::{
+    AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey, SystemKey,
+};
 
 use crate::policy::{self, Tables};
 
@@ -19,6 +21,7 @@ pub(super) struct Maps {
     pub names: HashMap<MapData, NameKey, Marks>,
     pub addresses: LpmTrie<MapData, AddressKey, Ports>,
     pub rules: HashMap<MapData, RuleKey, Consequence>,
+    pub system: HashMap<MapData, SystemKey, u32>,
 }
 
 impl Maps {
@@ -28,6 +31,7 @@ impl Maps {
         write("edges", &mut self.edges, &tables.edges)?;
         write("names", &mut self.names, &tables.names)?;
         write("rules", &mut self.rules, &tables.rules)?;
+        write("rules on the host", &mut self.system, &tables.system)?;
         for ((bits, key), ports) in &tables.addresses {
             self.addresses.insert(&Key::new(*bits, *key), ports, 0).context("cannot write the policy's addresses")?;
         }
@@ -40,6 +44,7 @@ impl Maps {
         remove(&mut self.edges, |key| !policy::is_node_of(key.node, number))?;
         remove(&mut self.names, |key| key.revision != number)?;
         remove(&mut self.rules, |key| key.revision != number)?;
+        remove(&mut self.system, |key| key.revision != number)?;
         let keys: Vec<_> =
             self.addresses.keys().collect::<Result<_, _>>().context("cannot list the policy's addresses")?;
         for key in keys.iter().filter(|key| key.data().revision != number) {

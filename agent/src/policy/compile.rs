@@ -10,14 +10,14 @@ use holdpoint_common::{
     matcher,
     tables::{
         ADDRESS_HEAD_BITS, AddressKey, CANARY, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey,
-        Verdict,
+        SystemKey, Verdict,
     },
 };
 
 use self::trie::Trie;
 pub use self::trie::is_node_of;
 use super::{
-    Place, Places, Policy, Rule,
+    Pattern, Place, Places, Policy, Rule, When,
     pattern::can_be_spelled,
     problem::{Problem, Span},
 };
@@ -50,6 +50,8 @@ pub struct Tables {
     pub names: BTreeMap<NameKey, Marks>,
     /// Rules on addresses, by length of the key's prefix in bits ([`ADDRESS_HEAD_BITS`] included).
     pub addresses: BTreeMap<(u32, AddressKey), Ports>,
+    /// Rules on operations on the host. What has none is denied.
+    pub system: BTreeMap<SystemKey, u32>,
     /// What follows from each rule. The last is the canary's.
     pub rules: BTreeMap<RuleKey, Consequence>,
 }
@@ -65,8 +67,23 @@ pub fn compile(policy: &Policy, revision: u32, places: &dyn Places) -> Result<Ta
     paths::compile(policy, places, &mut trie, &mut problems);
     paths::enrol(policy, places, &mut trie, &mut problems);
     addresses::compile(policy, revision, &mut tables, &mut problems);
+    tables.system = system(policy, revision);
     problems.extend(overfull(&tables));
     if problems.is_empty() { Ok(tables) } else { Err(problems) }
+}
+
+/// The first rule of each subject on each operation on the host.
+fn system(policy: &Policy, revision: u32) -> BTreeMap<SystemKey, u32> {
+    let mut rows = BTreeMap::new();
+    for (index, rule) in (0..).zip(&policy.rules) {
+        let When::System { which } = &rule.when else { continue };
+        for subject in &rule.subjects {
+            for system in which {
+                rows.entry(SystemKey { revision, subject: *subject, system: *system as u32 }).or_insert(index);
+            }
+        }
+    }
+    rows
 }
 
 /// Index of the rule by which the canary's requests are denied: the one after the policy's own.
@@ -86,14 +103,15 @@ pub fn add_canary(policy: &Policy, revision: u32, places: &dyn Places, sites: &[
 }
 
 fn consequences(policy: &Policy, revision: u32) -> BTreeMap<RuleKey, Consequence> {
-    let canary = Consequence { patience: 0, verdict: Verdict::Deny as u32, reserved: 0 };
+    let canary = Consequence { patience: 0, verdict: Verdict::Deny as u32, everything: 0 };
     let all = policy.rules.iter().map(consequence).chain([canary]);
     (0..).zip(all).map(|(rule, consequence)| (RuleKey { revision, rule }, consequence)).collect()
 }
 
 fn consequence(rule: &Rule) -> Consequence {
     let patience = rule.terms().map_or(0, |terms| terms.timeout.as_nanos().try_into().unwrap_or(u64::MAX));
-    Consequence { patience, verdict: rule.verdict() as u32, reserved: 0 }
+    let everything = rule.paths().0.iter().any(Pattern::is_everything);
+    Consequence { patience, verdict: rule.verdict() as u32, everything: everything.into() }
 }
 
 fn too_many(policy: &Policy) -> Vec<Problem> {
@@ -141,6 +159,11 @@ impl Tables {
                 .into_iter()
                 .map(|((bits, key), row)| ((bits, AddressKey { subject: number(key.subject), ..key }), row))
                 .collect(),
+            system: self
+                .system
+                .into_iter()
+                .map(|(key, row)| (SystemKey { subject: number(key.subject), ..key }, row))
+                .collect(),
             ..self
         }
     }
@@ -157,6 +180,10 @@ impl matcher::Tables for Tables {
 
     fn name(&self, key: &NameKey) -> Option<&Marks> {
         self.names.get(key)
+    }
+
+    fn system(&self, key: &SystemKey) -> Option<&u32> {
+        self.system.get(key)
     }
 
     fn address(&self, key: &AddressKey) -> Option<&Ports> {

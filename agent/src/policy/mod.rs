@@ -9,6 +9,7 @@
 //! its reports carry. The first rule that matches wins; what no rule matches is allowed.
 
 mod address;
+mod built_in;
 mod check;
 mod compile;
 mod load;
@@ -23,7 +24,7 @@ mod tests;
 
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use holdpoint_common::{decision::Decision, request::Class, tables::Verdict};
+use holdpoint_common::{decision::Decision, request::Class, system::System, tables::Verdict};
 use sha2::{Digest as _, Sha256};
 
 pub use self::{
@@ -113,6 +114,11 @@ pub enum When {
         to: Vec<Block>,
         /// At a port in one of these ranges.
         ports: Vec<RangeInclusive<u16>>,
+    },
+    /// Doing something to the host.
+    System {
+        /// One of these.
+        which: Vec<System>,
     },
 }
 
@@ -222,7 +228,7 @@ impl Rule {
         match &self.when {
             When::Open { paths, access } => (paths, *access),
             When::Exec { paths } => (paths, Class::Exec.bit()),
-            When::Connect { .. } => (&[], 0),
+            When::Connect { .. } | When::System { .. } => (&[], 0),
         }
     }
 }

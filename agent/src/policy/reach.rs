@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, ops::RangeInclusive, path::PathBuf};
 
-use holdpoint_common::request::Class;
+use holdpoint_common::{request::Class, system::System};
 
 use super::{Block, Pattern, Rule, Subject, When, classes, problem::Problem, problem::Source};
 
@@ -54,6 +54,7 @@ fn located(rule: &Rule, source: &Source) -> String {
 enum Atom<'a> {
     Path(&'a Pattern, Class),
     Connection(Block, &'a RangeInclusive<u16>),
+    System(System),
 }
 
 fn atoms(when: &When) -> Vec<Atom<'_>> {
@@ -63,6 +64,7 @@ fn atoms(when: &When) -> Vec<Atom<'_>> {
         When::Connect { to, ports } => {
             to.iter().flat_map(|block| ports.iter().map(|range| Atom::Connection(*block, range))).collect()
         }
+        When::System { which } => which.iter().map(|system| Atom::System(*system)).collect(),
     }
 }
 
@@ -81,6 +83,7 @@ fn takes(rule: &Rule, atom: &Atom<'_>) -> bool {
             to.iter().any(|wide| wide.contains(*block))
                 && ports.iter().any(|wide| wide.start() <= range.start() && range.end() <= wide.end())
         }
+        (When::System { which }, Atom::System(system)) => which.contains(system),
         (_, Atom::Path(path, class)) => {
             let (paths, access) = rule.paths();
             access & class.bit() != 0 && paths.iter().any(|wide| wide.covers(path))

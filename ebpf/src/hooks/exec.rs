@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
     pending::hook,
-    request::{Binding, Class, Operation},
+    request::{Class, Operation},
 };
 
 use crate::{
@@ -24,23 +24,12 @@ pub fn exec(ctx: LsmContext) -> i32 {
     }
     let inode: u64 = read(file, offset!(file_inode));
     let superblock: u64 = read(dentry, offset!(dentry_super));
-    gate(&Request {
-        operation: Operation::Exec,
-        hook: hook::EXEC,
-        binding: Binding {
-            inode: read(inode, offset!(inode_number)),
-            device: read(superblock, offset!(super_device)),
-            access: Class::Exec.bit(),
-            anchor: 0,
-            flags: 0,
-            protocol: 0,
-            address: [0; 16],
-            port: 0,
-            family: 0,
-        },
-        dentry,
-        inode,
-        bprm,
-        created: false,
-    })
+    let mut request = Request::new(Operation::Exec, hook::EXEC);
+    request.binding.inode = read(inode, offset!(inode_number));
+    request.binding.device = read(superblock, offset!(super_device));
+    request.binding.access = Class::Exec.bit();
+    request.dentry = dentry;
+    request.inode = inode;
+    request.bprm = bprm;
+    gate(&request)
 }

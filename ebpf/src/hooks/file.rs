@@ -3,14 +3,17 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
     pending::hook,
-    request::{Binding, Class, Operation},
+    request::{Action, Class, Operation},
+    system::System,
 };
 
 use crate::{
-    gate::{Request, gate},
+    gate::{Request, at_once, gate},
     kernel::{current, offset, read},
     syscall, task,
 };
+
+use super::net;
 
 /// `f_mode` bits, `include/linux/fs.h`.
 mod mode {
@@ -20,6 +23,17 @@ mod mode {
     /// `FMODE_NOACCOUNT`: opened by a file system for itself (`open_with_fake_path`, `backing_file_open`).
     pub const NO_ACCOUNT: u32 = 0x2000_0000;
 }
+
+/// File types in `i_mode`, `include/uapi/linux/stat.h`.
+mod kind {
+    pub const MASK: u32 = 0o170_000;
+    pub const BLOCK: u32 = 0o060_000;
+    pub const CHARACTER: u32 = 0o020_000;
+    pub const SOCKET: u32 = 0o140_000;
+}
+
+/// `include/uapi/asm-generic/mman-common.h`.
+const PROT_EXEC: u64 = 4;
 
 /// `f_flags` bits, `include/uapi/asm-generic/fcntl.h`.
 mod flags {
@@ -49,28 +63,24 @@ pub fn open(ctx: LsmContext) -> i32 {
     let created = mode & mode::CREATED != 0;
     // A file without a name gets a new inode each time that the call is executed.
     let unnamed = flags & flags::UNNAMED == flags::UNNAMED;
-    gate(&Request {
-        operation: Operation::Open,
-        hook: if mode & mode::NO_ACCOUNT != 0 || on_behalf() { hook::BACKING } else { hook::OPEN },
-        binding: Binding {
-            inode: if unnamed { 0 } else { read(inode, offset!(inode_number)) },
-            device: device(dentry),
-            anchor: if created || unnamed { directory(dentry) } else { 0 },
-            access: bit(Class::Read, mode & mode::READ != 0)
-                | bit(Class::Write, mode & mode::WRITE != 0)
-                | bit(Class::Truncate, flags & flags::TRUNCATE != 0 && !created)
-                | bit(Class::Create, created || unnamed),
-            flags,
-            protocol: 0,
-            address: [0; 16],
-            port: 0,
-            family: 0,
-        },
-        dentry,
-        inode,
-        bprm: 0,
-        created,
-    })
+    let behind = mode & mode::NO_ACCOUNT != 0 || on_behalf();
+    let mut request = Request::new(Operation::Open, if behind { hook::BACKING } else { hook::OPEN });
+    request.binding.inode = if unnamed { 0 } else { read(inode, offset!(inode_number)) };
+    request.binding.device = device(dentry);
+    request.binding.anchor = if created || unnamed { directory(dentry) } else { 0 };
+    request.binding.access = bit(Class::Read, mode & mode::READ != 0)
+        | bit(Class::Write, mode & mode::WRITE != 0)
+        | bit(Class::Truncate, flags & flags::TRUNCATE != 0 && !created)
+        | bit(Class::Create, created || unnamed);
+    request.binding.flags = flags;
+    request.dentry = dentry;
+    request.inode = inode;
+    request.created = created;
+    let kind: u16 = read(inode, offset!(inode_mode));
+    if is_sensitive_device(u32::from(kind), read(inode, offset!(inode_device))) {
+        request.system = System::Device as u32;
+    }
+    gate(&request)
 }
 
 /// `security_path_mknod(dir, dentry, mode, dev)`: before a file comes into being, by open, mknod or bind.
@@ -82,25 +92,16 @@ pub fn create(ctx: LsmContext) -> i32 {
     let dentry: u64 = ctx.arg(1);
     let mode: u32 = ctx.arg(2);
     let (reads, writes) = syscall::open_access(syscall::number());
-    gate(&Request {
-        operation: Operation::Open,
-        hook: hook::CREATE,
-        binding: Binding {
-            inode: 0,
-            device: device(dentry),
-            anchor: directory(dentry),
-            access: Class::Create.bit() | bit(Class::Read, reads) | bit(Class::Write, writes),
-            flags: mode & 0xffff,
-            protocol: 0,
-            address: [0; 16],
-            port: 0,
-            family: 0,
-        },
-        dentry,
-        inode: 0,
-        bprm: 0,
-        created: false,
-    })
+    let mut request = Request::new(Operation::Open, hook::CREATE);
+    request.binding.device = device(dentry);
+    request.binding.anchor = directory(dentry);
+    request.binding.access = Class::Create.bit() | bit(Class::Read, reads) | bit(Class::Write, writes);
+    request.binding.flags = mode & 0xffff;
+    request.dentry = dentry;
+    if is_sensitive_device(mode, ctx.arg(3)) {
+        request.system = System::Device as u32;
+    }
+    gate(&request)
 }
 
 /// `security_path_truncate(path)`: by truncate(2), and on some kernels by O_TRUNC and ftruncate(2).
@@ -113,31 +114,103 @@ pub fn truncate(ctx: LsmContext) -> i32 {
     let path: u64 = ctx.arg(0);
     let dentry: u64 = read(path, offset!(path_dentry));
     let inode: u64 = read(dentry, offset!(dentry_inode));
-    gate(&Request {
-        operation: Operation::Open,
-        hook: hook::TRUNCATE,
-        binding: Binding {
-            inode: read(inode, offset!(inode_number)),
-            device: device(dentry),
-            anchor: 0,
-            access: Class::Truncate.bit() | Class::Write.bit(),
-            flags: 0,
-            protocol: 0,
-            address: [0; 16],
-            port: 0,
-            family: 0,
-        },
-        dentry,
-        inode,
-        bprm: 0,
-        created: false,
-    })
+    let mut request = Request::new(Operation::Open, hook::TRUNCATE);
+    request.binding.inode = read(inode, offset!(inode_number));
+    request.binding.device = device(dentry);
+    request.binding.access = Class::Truncate.bit() | Class::Write.bit();
+    request.dentry = dentry;
+    request.inode = inode;
+    gate(&request)
+}
+
+/// `security_mmap_file(file, prot, flags)`: a file mapped executable is executed, by a loader of the caller's own.
+///
+/// The third argument of the LSM hook is what the kernel will map, after personality; as fmod_ret it is the second.
+#[lsm(hook = "mmap_file")]
+pub fn map(ctx: LsmContext) -> i32 {
+    let protection: u64 = ctx.arg(2);
+    if protection & PROT_EXEC == 0 {
+        return 0;
+    }
+    mapped(ctx.arg(0))
+}
+
+/// `security_file_mprotect(vma, reqprot, prot)`: likewise, later.
+#[lsm(hook = "file_mprotect")]
+pub fn protect(ctx: LsmContext) -> i32 {
+    let protection: u64 = ctx.arg(2);
+    if protection & PROT_EXEC == 0 {
+        return 0;
+    }
+    let area: u64 = ctx.arg(0);
+    mapped(read(area, offset!(area_file)))
+}
+
+#[inline(always)]
+fn mapped(file: u64) -> i32 {
+    if file == 0 || task::governed(current()).is_none() || syscall::executes(syscall::number()) {
+        return 0;
+    }
+    let inode: u64 = read(file, offset!(file_inode));
+    let dentry = own_dentry(read(file, offset!(file_path_dentry)), inode);
+    let mut request = Request::new(Operation::File, hook::AT_ONCE);
+    request.binding.inode = read(inode, offset!(inode_number));
+    request.binding.device = device(dentry);
+    request.binding.access = Class::Exec.bit();
+    request.binding.flags = Action::Map as u32;
+    request.dentry = dentry;
+    request.inode = inode;
+    request.mapped = true;
+    at_once(&request)
+}
+
+/// `security_file_receive(file)`: a descriptor comes from another process. Too late to hold: the message is consumed.
+#[lsm(hook = "file_receive")]
+pub fn receive(ctx: LsmContext) -> i32 {
+    if task::governed(current()).is_none() {
+        return 0;
+    }
+    let file: u64 = ctx.arg(0);
+    let inode: u64 = read(file, offset!(file_inode));
+    let kind: u16 = read(inode, offset!(inode_mode));
+    if u32::from(kind) & kind::MASK == kind::SOCKET {
+        return net::receive(read(file, offset!(file_private)));
+    }
+    let mode: u32 = read(file, offset!(file_mode));
+    let dentry: u64 = read(file, offset!(file_path_dentry));
+    let mut request = Request::new(Operation::File, hook::AT_ONCE);
+    request.binding.inode = read(inode, offset!(inode_number));
+    request.binding.device = device(dentry);
+    request.binding.access = bit(Class::Read, mode & mode::READ != 0) | bit(Class::Write, mode & mode::WRITE != 0);
+    request.binding.flags = Action::Receive as u32;
+    request.dentry = dentry;
+    request.inode = inode;
+    if is_sensitive_device(u32::from(kind), read(inode, offset!(inode_device))) {
+        request.system = System::Device as u32;
+    }
+    at_once(&request)
+}
+
+/// Whether a node of this mode and device number reaches more than a terminal or a source of zeros.
+#[inline(always)]
+fn is_sensitive_device(mode: u32, number: u32) -> bool {
+    // The kernel's own `dev_t`: 12 bits and 20 (`include/linux/kdev_t.h`).
+    let (major, minor) = (number >> 20, number & 0xf_ffff);
+    match mode & kind::MASK {
+        kind::BLOCK => true,
+        // 0:0 is overlayfs's mark for a file that is gone.
+        kind::CHARACTER => !matches!(
+            (major, minor),
+            (0, 0) | (1, 3 | 5 | 7 | 8 | 9) | (4, _) | (5, 0 | 2) | (128..=143, _) // mem, tty, ptmx, pts
+        ),
+        _ => false,
+    }
 }
 
 /// Whether a file system acts for the current thread, with its mounter's rights: overlayfs does so while it opens
 /// what is behind a file, and while it copies it.
 #[inline(always)]
-fn on_behalf() -> bool {
+pub fn on_behalf() -> bool {
     let task = current();
     let acting: u64 = read(task, offset!(task_cred));
     let own: u64 = read(task, offset!(task_real_cred));
@@ -155,20 +228,20 @@ fn own_dentry(shown: u64, inode: u64) -> u64 {
 }
 
 #[inline(always)]
-fn bit(class: Class, set: bool) -> u32 {
+pub fn bit(class: Class, set: bool) -> u32 {
     if set { class.bit() } else { 0 }
 }
 
 /// `s_dev` of the file system that `dentry` is on.
 #[inline(always)]
-fn device(dentry: u64) -> u32 {
+pub fn device(dentry: u64) -> u32 {
     let superblock: u64 = read(dentry, offset!(dentry_super));
     read(superblock, offset!(super_device))
 }
 
 /// Inode number of the directory that `dentry` is in.
 #[inline(always)]
-fn directory(dentry: u64) -> u64 {
+pub fn directory(dentry: u64) -> u64 {
     let parent: u64 = read(dentry, offset!(dentry_parent));
     let inode: u64 = read(parent, offset!(dentry_inode));
     read(inode, offset!(inode_number))

@@ -2,6 +2,8 @@
 
 mod exec;
 mod file;
+mod name;
 mod net;
 mod signal;
+mod system;
 mod task;

@@ -1,24 +1,32 @@
-//! Connecting sockets.
+//! Sockets: connecting, sending, and which belong to whom.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
-    event::Kind,
+    event::{Kind, Reason},
     pending::hook,
-    request::{Binding, Operation},
+    request::{Action, Class, Operation},
+    system::System,
+    task::Task,
 };
 
+use super::file;
 use crate::{
-    gate::{EPERM, Request, gate},
+    gate::{EPERM, Request, at_once, gate},
     kernel::{current, offset, read},
-    maps::SWITCHES,
+    maps::{SOCKETS, SWITCHES},
     report, task,
 };
 
+const AF_UNSPEC: u16 = 0;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 /// `sizeof(struct sockaddr_in6)`; 24 bytes without the scope are accepted too (RFC 2133).
 const SOCKADDR_IN6: u32 = 28;
 const IPPROTO_TCP: u16 = 6;
+/// As much of it as `sk_protocol` holds: 262.
+const IPPROTO_MPTCP: u16 = 262;
+/// `include/linux/socket.h`.
+const MSG_FASTOPEN: u32 = 0x2000_0000;
 /// `SS_CONNECTING`, `SS_CONNECTED`, `include/uapi/linux/net.h`.
 const SS_CONNECTING: u32 = 2;
 const SS_CONNECTED: u32 = 3;
@@ -42,58 +50,244 @@ pub fn connect(ctx: LsmContext) -> i32 {
     let given: u64 = ctx.arg(1);
     let length: u32 = ctx.arg(2);
     let family: u16 = read(given, 0);
-    let Some(destination) = destination(given, family) else {
-        // AF_UNSPEC ends an association; other families are not judged yet (README, limits).
-        return 0;
-    };
     let sock: u64 = read(socket, offset!(socket_sk));
     let protocol: u16 = read(sock, offset!(sock_protocol));
+    if family == AF_UNSPEC && protocol == IPPROTO_TCP {
+        // Between the hook of another thread's connect, which found the socket connected, and its effect, this would
+        // make of it a second connection that nobody was asked about.
+        return at_once(&Request::system(System::Socket));
+    }
+    let Some(destination) = destination(given, family) else {
+        // AF_UNIX is judged at the socket that it reaches; the other families were, when the socket was made.
+        return 0;
+    };
     if protocol == IPPROTO_TCP && goes_there_already(socket, sock, destination) {
         return 0;
     }
-    gate(&Request {
-        operation: Operation::Connect,
-        hook: hook::CONNECT,
-        binding: Binding {
-            inode: 0,
-            anchor: socket,
-            device: 0,
-            access: 0,
-            // The scope. What is after the given length is whatever the kernel's stack held.
-            flags: if family == AF_INET6 && length >= SOCKADDR_IN6 { read(given, 24) } else { 0 },
-            protocol: u32::from(protocol),
-            address: destination.address,
-            port: u32::from(destination.port),
-            family: u32::from(family),
-        },
-        dentry: 0,
-        inode: 0,
-        bprm: 0,
-        created: false,
-    })
+    let mut request = Request::new(Operation::Connect, hook::CONNECT);
+    request.binding.anchor = socket;
+    // The scope. What is after the given length is whatever the kernel's stack held.
+    request.binding.flags = if family == AF_INET6 && length >= SOCKADDR_IN6 { read(given, 24) } else { 0 };
+    request.binding.protocol = u32::from(protocol);
+    request.binding.address = destination.address;
+    request.binding.port = u32::from(destination.port);
+    request.binding.family = u32::from(family);
+    gate(&request)
 }
 
-/// `security_unix_stream_connect(sock, other, newsk)`: no governed process talks to the agent's control socket.
+/// `security_socket_sendmsg(sock, msg, size)`: to an address without connecting, or on a connection from elsewhere.
+#[lsm(hook = "socket_sendmsg")]
+pub fn send(ctx: LsmContext) -> i32 {
+    if task::governed(current()).is_none() {
+        return 0;
+    }
+    let socket: u64 = ctx.arg(0);
+    let message: u64 = ctx.arg(1);
+    let sock: u64 = read(socket, offset!(socket_sk));
+    let family: u16 = read(sock, offset!(sock_family));
+    if family != AF_INET && family != AF_INET6 {
+        return 0;
+    }
+    let protocol: u16 = read(sock, offset!(sock_protocol));
+    let given: u64 = read(message, offset!(message_name));
+    let flags: u32 = read(message, offset!(message_flags));
+    // TCP looks at the name only to open a connection with the first data.
+    let named = given != 0 && (!matches!(protocol, IPPROTO_TCP | IPPROTO_MPTCP) || flags & MSG_FASTOPEN != 0);
+    if !named {
+        return match elsewhere(hook::SEND, socket, sock) {
+            Some(request) => gate(&request),
+            None => 0,
+        };
+    }
+    // IPv4 takes an unspecified family for its own (`udp_sendmsg`).
+    let said: u16 = match read(given, 0) {
+        0 => AF_INET,
+        said => said,
+    };
+    match destination(given, said) {
+        Some(destination) => gate(&sending(hook::SEND, socket, protocol, said, destination)),
+        None => 0,
+    }
+}
+
+/// A descriptor of the socket at `socket` comes from another process.
+#[inline(always)]
+pub fn receive(socket: u64) -> i32 {
+    let sock: u64 = read(socket, offset!(socket_sk));
+    let family: u16 = read(sock, offset!(sock_family));
+    if family != AF_INET && family != AF_INET6 {
+        return 0;
+    }
+    match elsewhere(hook::AT_ONCE, socket, sock) {
+        Some(request) => at_once(&request),
+        None => 0,
+    }
+}
+
+/// A connected socket that this tree has not made was not asked about when it connected.
+#[inline(always)]
+fn elsewhere(at: u32, socket: u64, sock: u64) -> Option<Request> {
+    let destination = peer(sock);
+    if is_own(sock) || destination.port == 0 {
+        return None;
+    }
+    let (protocol, family): (u16, u16) = (read(sock, offset!(sock_protocol)), read(sock, offset!(sock_family)));
+    Some(sending(at, socket, protocol, family, destination))
+}
+
+#[inline(always)]
+fn sending(at: u32, socket: u64, protocol: u16, family: u16, destination: Destination) -> Request {
+    let mut request = Request::new(Operation::Connect, at);
+    request.binding.anchor = socket;
+    request.binding.protocol = u32::from(protocol);
+    request.binding.address = destination.address;
+    request.binding.port = u32::from(destination.port);
+    request.binding.family = u32::from(family);
+    request
+}
+
+/// `security_socket_create(family, type, protocol, kern)`.
+#[lsm(hook = "socket_create")]
+pub fn create_socket(ctx: LsmContext) -> i32 {
+    let (family, kind, protocol, kernel): (u32, u32, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
+    if kernel != 0 || is_ordinary(family, kind, protocol) || task::governed(current()).is_none() {
+        return 0;
+    }
+    let mut request = Request::system(System::Socket);
+    request.binding.family = family;
+    request.binding.protocol = protocol;
+    at_once(&request)
+}
+
+/// Sockets that the other hooks understand, or that reach nobody.
+#[inline(always)]
+fn is_ordinary(family: u32, kind: u32, protocol: u32) -> bool {
+    const STREAM: u32 = 1;
+    const DATAGRAM: u32 = 2;
+    const SEQUENCED: u32 = 5;
+    const AF_UNIX: u32 = 1;
+    const INET: u32 = AF_INET as u32;
+    const INET6: u32 = AF_INET6 as u32;
+    const AF_NETLINK: u32 = 16;
+    match family {
+        AF_UNIX => true,
+        // 0, ICMP (`ping` without rights), TCP, UDP, ICMPv6, SCTP, UDP-Lite, MPTCP.
+        INET | INET6 => {
+            matches!(kind, STREAM | DATAGRAM | SEQUENCED) && matches!(protocol, 0 | 1 | 6 | 17 | 58 | 132 | 136 | 262)
+        }
+        // Asking for routes and addresses; changing them takes a capability.
+        AF_NETLINK => protocol == 0,
+        _ => false,
+    }
+}
+
+/// `security_socket_post_create(sock, family, type, protocol, kern)`: the socket belongs to the tree.
+#[lsm(hook = "socket_post_create")]
+pub fn created(ctx: LsmContext) -> i32 {
+    let kernel: u32 = ctx.arg(4);
+    if kernel != 0 {
+        return 0;
+    }
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    let socket: u64 = ctx.arg(0);
+    if own(task, read(socket, offset!(socket_sk))) { 0 } else { EPERM }
+}
+
+/// `security_sock_graft(sk, parent)`: an accepted connection, likewise.
+#[lsm(hook = "sock_graft")]
+pub fn accepted(ctx: LsmContext) -> i32 {
+    if let Some(task) = task::governed(current()) {
+        own(task, ctx.arg(0));
+    }
+    0
+}
+
+/// `security_sk_free(sk)`.
+#[lsm(hook = "sk_free_security")]
+pub fn freed(ctx: LsmContext) -> i32 {
+    let sock: u64 = ctx.arg(0);
+    let _ = SOCKETS.remove(sock);
+    0
+}
+
+#[inline(always)]
+fn own(task: *mut Task, sock: u64) -> bool {
+    // SAFETY: the entry is the current thread's own.
+    let tree = unsafe { &(*task).tree };
+    let done = SOCKETS.insert(sock, tree, 0).is_ok();
+    if !done {
+        report::count(Reason::SocketsFull);
+    }
+    done
+}
+
+/// Whether the current thread's tree has made the socket.
+#[inline(always)]
+fn is_own(sock: u64) -> bool {
+    let Some(task) = task::governed(current()) else {
+        return false;
+    };
+    // SAFETY: an entry of the map, and the current thread's own.
+    unsafe { SOCKETS.get(sock).is_some_and(|tree| *tree == (*task).tree) }
+}
+
+/// `security_unix_stream_connect(sock, other, newsk)`.
 #[lsm(hook = "unix_stream_connect")]
-pub fn reach_control(ctx: LsmContext) -> i32 {
+pub fn deputy(ctx: LsmContext) -> i32 {
+    if task::governed(current()).is_none() {
+        return 0;
+    }
+    match reach(ctx.arg(1)) {
+        Ok(request) => gate(&request),
+        Err(answer) => answer,
+    }
+}
+
+/// `security_unix_may_send(sock, other)`: each datagram, connected or not.
+#[lsm(hook = "unix_may_send")]
+pub fn datagram(ctx: LsmContext) -> i32 {
     if task::governed(current()).is_none() {
         return 0;
     }
     let other: u64 = ctx.arg(1);
-    let Some(switches) = SWITCHES.get(0) else { return EPERM };
+    match reach(read(other, offset!(socket_sk))) {
+        Ok(request) => at_once(&request),
+        Err(answer) => answer,
+    }
+}
+
+/// A socket of another process: no governed process talks to the agent's control socket, each may talk to its tree
+/// socket, and what the tree has made itself is its own. The answer, where there is nothing to judge.
+#[inline(always)]
+fn reach(other: u64) -> Result<Request, i32> {
+    if is_own(other) {
+        return Err(0);
+    }
+    let Some(switches) = SWITCHES.get(0) else { return Err(EPERM) };
     let dentry: u64 = read(other, offset!(unix_path_dentry));
-    if dentry == 0 || switches.control_inode == 0 {
-        return 0;
+    let mut request = Request::new(Operation::File, hook::DEPUTY);
+    request.system = System::Deputy as u32;
+    request.binding.flags = Action::Connect as u32;
+    request.binding.access = Class::Read.bit() | Class::Write.bit();
+    if dentry != 0 {
+        let inode: u64 = read(dentry, offset!(dentry_inode));
+        let number: u64 = read(inode, offset!(inode_number));
+        let device = file::device(dentry);
+        if device == switches.control_device && number == switches.control_inode {
+            report::bell(Kind::ControlRefused, 0);
+            return Err(EPERM);
+        }
+        if device == switches.control_device && number == switches.tree_inode {
+            return Err(0);
+        }
+        request.binding.inode = number;
+        request.binding.device = device;
+        request.dentry = dentry;
+        request.inode = inode;
     }
-    let inode: u64 = read(dentry, offset!(dentry_inode));
-    let superblock: u64 = read(dentry, offset!(dentry_super));
-    let number: u64 = read(inode, offset!(inode_number));
-    let device: u32 = read(superblock, offset!(super_device));
-    if number == switches.control_inode && device == switches.control_device {
-        report::bell(Kind::ControlRefused, 0);
-        return EPERM;
-    }
-    0
+    Ok(request)
 }
 
 /// The Internet address and port in a `sockaddr`.
@@ -115,13 +309,19 @@ fn goes_there_already(socket: u64, sock: u64, destination: Destination) -> bool 
     if state != SS_CONNECTING && state != SS_CONNECTED {
         return false;
     }
+    let peer = peer(sock);
+    peer.port != 0 && peer == Destination { address: canonical(destination.address), ..destination }
+}
+
+/// Where the socket is connected to; port 0 if nowhere.
+#[inline(always)]
+fn peer(sock: u64) -> Destination {
     let family: u16 = read(sock, offset!(sock_family));
     let address = match family {
         AF_INET => mapped(read(sock, offset!(sock_remote_address4))),
         _ => read(sock, offset!(sock_remote_address6)),
     };
-    let port = u16::from_be(read(sock, offset!(sock_remote_port)));
-    port != 0 && Destination { address, port } == Destination { address: canonical(destination.address), ..destination }
+    Destination { address, port: u16::from_be(read(sock, offset!(sock_remote_port))) }
 }
 
 #[inline(always)]

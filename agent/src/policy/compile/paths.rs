@@ -59,14 +59,14 @@ fn note_pattern(
     match pattern {
         Pattern::Exact(path) => {
             let places = spellable(places.resolve(path), path, &rule.span, problems);
-            note(trie, rule, &places, |node| mark(&mut node.exact, rule, index));
+            note(trie, index, rule, &places, |node| mark(&mut node.exact, rule, index));
         }
         Pattern::Below(path) => {
             let mut places = reachable(places.below(path), rule);
             if pattern.is_everything() {
                 places.extend(whole(&places));
             }
-            note(trie, rule, &places, |node| mark(&mut node.subtree, rule, index));
+            note(trie, index, rule, &places, |node| mark(&mut node.subtree, rule, index));
         }
         Pattern::Named(name) => {
             for subject in &rule.subjects {
@@ -76,11 +76,15 @@ fn note_pattern(
     }
 }
 
-fn note(trie: &mut Trie<'_>, rule: &Rule, places: &[Place], note: impl Fn(&mut Node)) {
+fn note(trie: &mut Trie<'_>, index: u32, rule: &Rule, places: &[Place], note: impl Fn(&mut Node)) {
     for place in places {
         let path = spelled(&place.components);
         for subject in &rule.subjects {
             note(trie.node(*subject, place.device, &path));
+            for length in (0..path.len()).filter(|_| !rule.lets_pass()) {
+                let above = trie.node(*subject, place.device, &path[..length]);
+                above.below = above.below.min(index);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 //! multiple lies between them; the agent keeps two, one after the other. The counter cannot overflow: there
 //! are fewer nodes than [`super::limits`] allows roots and edges, and growth stops there.
 
-use holdpoint_common::tables::{EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, RootKey};
+use holdpoint_common::tables::{EdgeKey, LITERAL_BYTES, Marks, NO_RULE, NameKey, Node, RootKey};
 
 use super::{Tables, limits};
 
@@ -70,6 +70,6 @@ impl<'a> Trie<'a> {
     fn fresh(&self) -> Node {
         let count = u32::try_from(self.tables.roots.len() + self.tables.edges.len()).unwrap_or(u32::MAX);
         let id = self.revision << COUNTER_BITS | count & ((1 << COUNTER_BITS) - 1);
-        Node { id, exact: Marks::NONE, subtree: Marks::NONE }
+        Node { id, below: NO_RULE, exact: Marks::NONE, subtree: Marks::NONE }
     }
 }

@@ -5,6 +5,7 @@ use std::{ops::RangeInclusive, time::Duration};
 use holdpoint_common::{
     decision::Decision,
     request::{CLASSES, Class},
+    system::System,
 };
 use toml::{Spanned, de::DeValue};
 
@@ -17,10 +18,23 @@ use crate::policy::{
     section::{self, Section, read_each},
 };
 
-const RULE_KEYS: [&str; 11] =
-    ["name", "subject", "open", "exec", "connect", "then", "reviewers", "why", "timeout", "on_deny", "on_timeout"];
-const OPERATIONS: [&str; 3] = ["open", "exec", "connect"];
-const ONE_OPERATION: &str = "exactly one of: open = { path = [..] }, exec = { path = [..] }, connect = { to = [..] }";
+const RULE_KEYS: [&str; 12] = [
+    "name",
+    "subject",
+    "open",
+    "exec",
+    "connect",
+    "system",
+    "then",
+    "reviewers",
+    "why",
+    "timeout",
+    "on_deny",
+    "on_timeout",
+];
+const OPERATIONS: [&str; 4] = ["open", "exec", "connect", "system"];
+const ONE_OPERATION: &str = "exactly one of: open = { path = [..] }, exec = { path = [..] }, connect = { to = [..] }, \
+                             system = [..]";
 const VERDICTS: &str = "one of: allow, audit, hold, deny, kill";
 
 /// Keys that only a hold can have.
@@ -42,6 +56,7 @@ pub fn read(value: &Spanned<DeValue<'_>>, names: &Names, problems: &mut Vec<Prob
     let then = then(&section, names, problems);
     let name = name?;
     let span = name.span();
+    refuse_hold(when.as_ref(), then.as_ref(), &span, problems);
     Some(Rule { name: name.into_inner(), why, subjects, when: when?, then: then?, span })
 }
 
@@ -71,6 +86,7 @@ fn when(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<When> {
     match present.as_slice() {
         [("open", (_, value))] => open(value, problems),
         [("exec", (_, value))] => exec(value, problems),
+        [("system", _)] => system(section, problems),
         [(_, (_, value))] => connect(value, problems),
         [] => {
             problems.push(Problem::new(section.span.clone(), "[[rule]] has no operation", ONE_OPERATION));
@@ -105,6 +121,25 @@ fn access(text: &str) -> Result<u32, Flaw> {
 fn exec(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<When> {
     let section = Section::of("exec", value, &["path"], problems)?;
     Some(When::Exec { paths: paths(&section, problems)? })
+}
+
+fn system(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<When> {
+    let which = section.texts("system", problems, |text| {
+        let found = System::ALL.into_iter().find(|system| system.word() == text);
+        let words = System::ALL.map(System::word).join(", ");
+        found.ok_or_else(|| Flaw::new(format!("unknown system operation {text:?}"), format!("one of: {words}")))
+    })?;
+    Some(When::System { which: plain(Some(which)) })
+}
+
+/// What the kernel must answer at once cannot wait for a reviewer.
+fn refuse_hold(when: Option<&When>, then: Option<&Then>, span: &Span, problems: &mut Vec<Problem>) {
+    let (Some(When::System { which }), Some(Then::Hold(_))) = (when, then) else { return };
+    let hasty: Vec<_> = which.iter().filter(|system| !system.can_be_held()).map(|system| system.word()).collect();
+    if !hasty.is_empty() {
+        let message = format!("{} cannot be held: the kernel wants the answer at once", hasty.join(", "));
+        problems.push(Problem::new(span.clone(), message, "write then = \"allow\", \"audit\", \"deny\" or \"kill\""));
+    }
 }
 
 fn paths(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Vec<Pattern>> {

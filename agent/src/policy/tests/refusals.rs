@@ -99,7 +99,7 @@ fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     );
     assert_said_of_rule(
         &format!("{EXEC_CURL}\nthen = \"deny\"\nquorum = 2"),
-        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, then, reviewers, why, timeout, on_deny, on_timeout)",
+        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, then, reviewers, why, timeout, on_deny, on_timeout)",
     );
 }
 
@@ -189,7 +189,8 @@ fn control_characters_are_refused() {
 
 #[test]
 fn a_rule_has_exactly_one_operation() {
-    let remedy = "exactly one of: open = { path = [..] }, exec = { path = [..] }, connect = { to = [..] }";
+    let remedy =
+        "exactly one of: open = { path = [..] }, exec = { path = [..] }, connect = { to = [..] }, system = [..]";
     assert_said_of_rule("then = \"deny\"", &format!("web-1.toml:5:1: [[rule]] has no operation ({remedy})"));
     assert_said_of_rule(
         &format!("{EXEC_CURL}\nconnect = {{}}\nthen = \"deny\""),
@@ -345,4 +346,22 @@ fn bad_ports_are_refused() {
         let line = format!("connect = {{ port = [{port}] }}\nthen = \"deny\"");
         assert_said_of_rule(&line, &format!("web-1.toml:7:21: {flaw}"));
     }
+}
+
+#[test]
+fn what_must_be_answered_at_once_is_not_held() {
+    assert_said_of_rule(
+        "system = [\"trace\", \"device\"]\nthen = \"hold\"\nreviewers = \"security\"",
+        "web-1.toml:6:8: trace cannot be held: the kernel wants the answer at once (write then = \"allow\", \"audit\", \
+         \"deny\" or \"kill\")",
+    );
+}
+
+#[test]
+fn an_unknown_operation_on_the_host_is_refused() {
+    assert_said_of_rule(
+        "system = [\"mounts\"]\nthen = \"deny\"",
+        "web-1.toml:7:11: unknown system operation \"mounts\" (one of: mount, namespace, trace, signal, schedule, module, \
+         bpf, perf, admin, socket, deputy, terminal, device, userfaultfd)",
+    );
 }

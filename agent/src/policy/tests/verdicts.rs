@@ -1,5 +1,6 @@
 //! Which rule a request meets, as the kernel's own matcher says.
 
+use holdpoint_common::system::System;
 use holdpoint_common::tables::{CANARY, CGROUPS, ENROLMENT, RootKey, RuleKey, UNKNOWN};
 
 use std::path::Path;
@@ -261,4 +262,47 @@ fn node_ids_of_neighbouring_revisions_are_disjoint_and_each_is_used_once() {
         all.dedup();
         assert_eq!(all.len(), count);
     }
+}
+
+/// Index of the rule that subject 0 meets when it moves `path`.
+fn moved(tables: &Tables, path: &str) -> Option<u32> {
+    some(matcher::moved_rule(tables, Asker { revision: REVISION, subject: 0 }, 1, &Walk::new(path)))
+}
+
+#[test]
+fn what_is_above_a_rule_is_not_moved_away() {
+    let tables = rules(&["open = { path = [\"/srv/a/**\", \"/opt/x/key\"], access = [\"read\"] }"]);
+    for path in ["/", "/srv", "/srv/a", "/srv/a/b", "/opt", "/opt/x", "/opt/x/key"] {
+        assert_eq!(moved(&tables, path), Some(0), "{path}");
+    }
+    for path in ["/srv/b", "/opt/y", "/opt/x/other", "/home"] {
+        assert_eq!(moved(&tables, path), None, "{path}");
+    }
+    let allowed = tables_of("open = { path = [\"/srv/a/**\"] }\nthen = \"allow\"");
+    assert_eq!(moved(&allowed, "/srv"), None, "a rule that lets pass protects nothing");
+}
+
+fn tables_of(rule: &str) -> Tables {
+    tables(&format!("[[rule]]\nname = \"r\"\n{rule}\n"))
+}
+
+#[test]
+fn the_first_rule_on_an_operation_on_the_host_wins() {
+    let tables = rules(&["system = [\"mount\"]", "system = [\"mount\", \"bpf\"]"]);
+    let met =
+        |system: System| some(matcher::system_rule(&tables, Asker { revision: REVISION, subject: 0 }, system as u32));
+    assert_eq!((met(System::Mount), met(System::Bpf), met(System::Signal)), (Some(0), Some(1), None));
+}
+
+#[test]
+fn holdpoint_comes_before_every_rule_and_the_kernel_after() {
+    let rule = "[[rule]]\nname = \"r\"\nopen = { path = [\"/etc/**\", \"/sys/kernel/x\"] }\nthen = \"allow\"\n";
+    let policy = policy(&format!("{HEAD}{rule}")).with_built_in(&["/etc/holdpoint".into()]);
+    let tables = compile(&policy, REVISION, &OneFileSystem).expect("within the limits");
+    let name = |path| at(&tables, path, WRITE).and_then(|index| policy.rule(index)).map(|rule| rule.name.as_str());
+    assert_eq!(name("/etc/holdpoint/policy.toml"), Some("built in: Holdpoint itself"));
+    assert_eq!(name("/etc/passwd"), Some("r"));
+    assert_eq!(name("/sys/kernel/x"), Some("r"));
+    assert_eq!(name("/sys/kernel/y"), Some("built in: the kernel's settings"));
+    assert_eq!(name("/home/x"), None);
 }

@@ -1,0 +1,114 @@
+//! Operations on files and their names by other calls than opening. Each takes all of the file's access along.
+
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+use holdpoint_common::{
+    pending::hook,
+    request::{Action, Class, Operation},
+};
+
+use super::file::{device, directory, on_behalf};
+use crate::{
+    gate::{Request, at_once},
+    kernel::{current, offset, read},
+    task,
+};
+
+/// `security_path_link(old_dentry, new_dir, new_dentry)`.
+#[lsm(hook = "path_link")]
+pub fn link(ctx: LsmContext) -> i32 {
+    renamed(Action::Link, ctx.arg(0), ctx.arg(2))
+}
+
+/// `security_path_rename(old_dir, old_dentry, new_dir, new_dentry, flags)`.
+#[lsm(hook = "path_rename")]
+pub fn rename(ctx: LsmContext) -> i32 {
+    renamed(Action::Rename, ctx.arg(1), ctx.arg(3))
+}
+
+/// `security_path_unlink(dir, dentry)`.
+#[lsm(hook = "path_unlink")]
+pub fn unlink(ctx: LsmContext) -> i32 {
+    changed(Action::Unlink, ctx.arg(1))
+}
+
+/// `security_path_rmdir(dir, dentry)`.
+#[lsm(hook = "path_rmdir")]
+pub fn rmdir(ctx: LsmContext) -> i32 {
+    changed(Action::Rmdir, ctx.arg(1))
+}
+
+/// `security_path_mkdir(dir, dentry, mode)`.
+#[lsm(hook = "path_mkdir")]
+pub fn mkdir(ctx: LsmContext) -> i32 {
+    changed(Action::Mkdir, ctx.arg(1))
+}
+
+/// `security_path_symlink(dir, dentry, old_name)`.
+#[lsm(hook = "path_symlink")]
+pub fn symlink(ctx: LsmContext) -> i32 {
+    changed(Action::Symlink, ctx.arg(1))
+}
+
+/// `security_path_chmod(path, mode)`.
+#[lsm(hook = "path_chmod")]
+pub fn chmod(ctx: LsmContext) -> i32 {
+    let path: u64 = ctx.arg(0);
+    changed(Action::Chmod, read(path, offset!(path_dentry)))
+}
+
+/// `security_path_chown(path, uid, gid)`.
+#[lsm(hook = "path_chown")]
+pub fn chown(ctx: LsmContext) -> i32 {
+    let path: u64 = ctx.arg(0);
+    changed(Action::Chown, read(path, offset!(path_dentry)))
+}
+
+/// `security_inode_setxattr(idmap, dentry, name, value, size, flags)`.
+#[lsm(hook = "inode_setxattr")]
+pub fn set_attribute(ctx: LsmContext) -> i32 {
+    attribute(ctx.arg(1))
+}
+
+/// `security_inode_removexattr(idmap, dentry, name)`.
+#[lsm(hook = "inode_removexattr")]
+pub fn remove_attribute(ctx: LsmContext) -> i32 {
+    attribute(ctx.arg(1))
+}
+
+#[inline(always)]
+fn attribute(dentry: u64) -> i32 {
+    // A file system keeps its own accounts in attributes, on behalf of a call that was judged.
+    if on_behalf() { 0 } else { changed(Action::Xattr, dentry) }
+}
+
+#[inline(always)]
+fn changed(action: Action, dentry: u64) -> i32 {
+    if task::governed(current()).is_none() {
+        return 0;
+    }
+    at_once(&request(action, dentry))
+}
+
+#[inline(always)]
+fn renamed(action: Action, dentry: u64, target: u64) -> i32 {
+    if task::governed(current()).is_none() {
+        return 0;
+    }
+    let mut request = request(action, dentry);
+    request.target = target;
+    at_once(&request)
+}
+
+#[inline(always)]
+fn request(action: Action, dentry: u64) -> Request {
+    let inode: u64 = read(dentry, offset!(dentry_inode));
+    let mut request = Request::new(Operation::File, hook::AT_ONCE);
+    request.binding.inode = if inode == 0 { 0 } else { read(inode, offset!(inode_number)) };
+    request.binding.anchor = directory(dentry);
+    request.binding.device = device(dentry);
+    request.binding.access = Class::OPENING;
+    request.binding.flags = action as u32;
+    request.dentry = dentry;
+    request.inode = inode;
+    request
+}

@@ -1,0 +1,244 @@
+//! What a governed process may not do to the host unless the policy says so.
+
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+use holdpoint_common::{system::System, task::Task};
+
+use super::file::device;
+use crate::{
+    gate::{EPERM, Request, at_once},
+    kernel::{current, offset, read},
+    maps::SWITCHES,
+    task,
+};
+
+/// `PTRACE_MODE_NOAUDIT`, `include/linux/ptrace.h`, and `CAP_OPT_NOAUDIT`, `include/linux/security.h`: the kernel asks
+/// what would be allowed, and goes on without if it is not.
+const TRACE_ONLY_ASKS: u32 = 4;
+const CAPABLE_ONLY_ASKS: u32 = 2;
+/// `TIOCSTI`, `TIOCLINUX`, `include/uapi/asm-generic/ioctls.h`.
+const TIOCSTI: u32 = 0x5412;
+const TIOCLINUX: u32 = 0x541c;
+/// What `kernel_read_file_id` calls a module, and a kernel and its ramdisk for kexec (`include/linux/kernel_read_file.h`).
+const CODE: core::ops::RangeInclusive<u32> = 2..=4;
+/// Capabilities that rule the host, `include/uapi/linux/capability.h`: NET_ADMIN, SYS_MODULE, SYS_RAWIO, SYS_ADMIN,
+/// SYS_BOOT, SYS_TIME, AUDIT_CONTROL, MAC_OVERRIDE, MAC_ADMIN, SYSLOG, PERFMON, BPF, CHECKPOINT_RESTORE.
+const RULING: u64 = 1 << 12
+    | 1 << 16
+    | 1 << 17
+    | 1 << 21
+    | 1 << 22
+    | 1 << 25
+    | 1 << 30
+    | 1 << 32
+    | 1 << 33
+    | 1 << 34
+    | 1 << 38
+    | 1 << 39
+    | 1 << 40;
+
+/// `security_sb_mount(dev_name, path, type, flags, data)`.
+#[lsm(hook = "sb_mount")]
+pub fn mount(ctx: LsmContext) -> i32 {
+    mounting(ctx.arg(1))
+}
+
+/// `security_move_mount(from_path, to_path)`.
+#[lsm(hook = "move_mount")]
+pub fn move_mount(ctx: LsmContext) -> i32 {
+    mounting(ctx.arg(1))
+}
+
+/// `security_sb_umount(mnt, flags)`.
+#[lsm(hook = "sb_umount")]
+pub fn unmount(_ctx: LsmContext) -> i32 {
+    asked(System::Mount, 0)
+}
+
+/// `security_sb_pivotroot(old_path, new_path)`.
+#[lsm(hook = "sb_pivotroot")]
+pub fn pivot_root(ctx: LsmContext) -> i32 {
+    mounting(ctx.arg(1))
+}
+
+/// `security_path_chroot(path)`.
+#[lsm(hook = "path_chroot")]
+pub fn change_root(ctx: LsmContext) -> i32 {
+    mounting(ctx.arg(0))
+}
+
+/// At `path`.
+#[inline(always)]
+fn mounting(path: u64) -> i32 {
+    if task::governed(current()).is_none() {
+        return 0;
+    }
+    let dentry: u64 = read(path, offset!(path_dentry));
+    let inode: u64 = read(dentry, offset!(dentry_inode));
+    let mut request = Request::system(System::Mount);
+    request.binding.inode = read(inode, offset!(inode_number));
+    request.binding.device = device(dentry);
+    at_once(&request)
+}
+
+/// `security_create_user_ns(cred)`.
+#[lsm(hook = "userns_create")]
+pub fn namespace(_ctx: LsmContext) -> i32 {
+    asked(System::Namespace, 0)
+}
+
+/// `security_ptrace_access_check(child, mode)`: memory, descriptors, links of `/proc/PID`.
+#[lsm(hook = "ptrace_access_check")]
+pub fn trace(ctx: LsmContext) -> i32 {
+    let mode: u32 = ctx.arg(1);
+    other(System::Trace, ctx.arg(0), mode & TRACE_ONLY_ASKS != 0)
+}
+
+/// `security_ptrace_traceme(parent)`.
+#[lsm(hook = "ptrace_traceme")]
+pub fn be_traced(ctx: LsmContext) -> i32 {
+    other(System::Trace, ctx.arg(0), false)
+}
+
+/// `security_task_kill(p, info, sig, cred)`: not called for what the kernel itself sends.
+#[lsm(hook = "task_kill")]
+pub fn signal(ctx: LsmContext) -> i32 {
+    // 0 asks only whether the process is there.
+    let number: u32 = ctx.arg(2);
+    if number == 0 { 0 } else { other(System::Signal, ctx.arg(0), false) }
+}
+
+/// `security_task_setnice(p, nice)`.
+#[lsm(hook = "task_setnice")]
+pub fn nice(ctx: LsmContext) -> i32 {
+    other(System::Schedule, ctx.arg(0), false)
+}
+
+/// `security_task_setscheduler(p)`: the processors too.
+#[lsm(hook = "task_setscheduler")]
+pub fn scheduler(ctx: LsmContext) -> i32 {
+    other(System::Schedule, ctx.arg(0), false)
+}
+
+/// `security_task_setioprio(p, ioprio)`.
+#[lsm(hook = "task_setioprio")]
+pub fn input_priority(ctx: LsmContext) -> i32 {
+    other(System::Schedule, ctx.arg(0), false)
+}
+
+/// `security_task_prlimit(cred, tcred, flags)`: the process is not told, so its own is what has the same credentials.
+#[lsm(hook = "task_prlimit")]
+pub fn limits(ctx: LsmContext) -> i32 {
+    let (own, of): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    if own == of { 0 } else { asked(System::Schedule, 0) }
+}
+
+/// `security_kernel_read_file(file, id, contents)`.
+#[lsm(hook = "kernel_read_file")]
+pub fn read_code(ctx: LsmContext) -> i32 {
+    let id: u32 = ctx.arg(1);
+    if CODE.contains(&id) { asked(System::Module, u64::from(id)) } else { 0 }
+}
+
+/// `security_kernel_load_data(id, contents)`.
+#[lsm(hook = "kernel_load_data")]
+pub fn load_code(ctx: LsmContext) -> i32 {
+    let id: u32 = ctx.arg(0);
+    if CODE.contains(&id) { asked(System::Module, u64::from(id)) } else { 0 }
+}
+
+/// `security_bpf(cmd, attr, size)`.
+#[lsm(hook = "bpf")]
+pub fn bpf(ctx: LsmContext) -> i32 {
+    let command: u32 = ctx.arg(0);
+    asked(System::Bpf, u64::from(command))
+}
+
+/// `security_perf_event_open(attr, type)`.
+#[lsm(hook = "perf_event_open")]
+pub fn perf(_ctx: LsmContext) -> i32 {
+    asked(System::Perf, 0)
+}
+
+/// `security_capable(cred, ns, cap, opts)`: called often, so the capability is looked at first.
+#[lsm(hook = "capable")]
+pub fn capability(ctx: LsmContext) -> i32 {
+    let number: u32 = ctx.arg(2);
+    if number > 63 || RULING & 1 << number == 0 || task::governed(current()).is_none() {
+        return 0;
+    }
+    let options: u32 = ctx.arg(3);
+    let mut request = Request::system(System::Admin);
+    request.binding.protocol = number;
+    request.quiet = options & CAPABLE_ONLY_ASKS != 0;
+    at_once(&request)
+}
+
+/// `security_file_ioctl(file, cmd, arg)`: called often, so the command is looked at first.
+#[lsm(hook = "file_ioctl")]
+pub fn ioctl(ctx: LsmContext) -> i32 {
+    terminal(ctx.arg(1))
+}
+
+/// `security_file_ioctl_compat(file, cmd, arg)`, of 32-bit callers; kernels without it call the other.
+#[lsm(hook = "file_ioctl_compat")]
+pub fn ioctl_compat(ctx: LsmContext) -> i32 {
+    terminal(ctx.arg(1))
+}
+
+#[inline(always)]
+fn terminal(command: u32) -> i32 {
+    match command {
+        TIOCSTI | TIOCLINUX => asked(System::Terminal, u64::from(command)),
+        _ => 0,
+    }
+}
+
+/// `security_inode_init_security_anon(inode, name, context_inode)`: the kernel makes a file without a path.
+#[lsm(hook = "inode_init_security_anon")]
+pub fn anonymous(ctx: LsmContext) -> i32 {
+    if task::governed(current()).is_none() {
+        return 0;
+    }
+    let name: u64 = ctx.arg(1);
+    let text: u64 = read(name, offset!(qstr_name));
+    let start: [u8; 8] = read(text, 0);
+    // The beginning of "[userfaultfd]".
+    if u64::from_le_bytes(start) == u64::from_le_bytes(*b"[userfau") { asked(System::Userfaultfd, 0) } else { 0 }
+}
+
+/// An operation on the host; `detail` tells which.
+#[inline(always)]
+fn asked(system: System, detail: u64) -> i32 {
+    if task::governed(current()).is_none() {
+        return 0;
+    }
+    let mut request = Request::system(system);
+    request.binding.protocol = detail as u32;
+    at_once(&request)
+}
+
+/// An operation on the process of the thread at `target`: nothing to ask within the tree, and never allowed on the agent.
+#[inline(always)]
+fn other(system: System, target: u64, quiet: bool) -> i32 {
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    if is_relative(task, target) {
+        return 0;
+    }
+    let process: u32 = read(target, offset!(task_tgid));
+    let mut request = Request::system(system);
+    request.binding.anchor = u64::from(process);
+    request.quiet = quiet;
+    let answer = at_once(&request);
+    if answer == 0 && SWITCHES.get(0).is_some_and(|switches| switches.agent == process) { EPERM } else { answer }
+}
+
+#[inline(always)]
+fn is_relative(task: *mut Task, target: u64) -> bool {
+    match task::governed(target) {
+        // SAFETY: the tree of a thread never changes, and this thread's own entry stays while it runs.
+        Some(other) => unsafe { (*other).tree == (*task).tree },
+        None => false,
+    }
+}

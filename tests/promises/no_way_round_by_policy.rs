@@ -1,0 +1,226 @@
+//! Promise 8, as the policy says it: other routes to a guarded effect are held by the same rules or refused, and what a
+//! process may do to the host it must be allowed. `no_way_round.rs` tries the routes themselves.
+
+use std::{
+    fs,
+    net::UdpSocket,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            fs::PermissionsExt,
+            net::{SocketAddr, UnixDatagram, UnixListener},
+        },
+    },
+    path::Path,
+};
+
+use holdpoint_tests::{
+    Actor, Agent, User, agent::holdpoint, everything, policy, shared, shared::Shared, site, ungoverned, wait_until,
+};
+
+/// A Python program with arguments: what it prints is what came of it.
+fn python<'a>(program: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+    [&["python3", "-c", program], arguments].concat()
+}
+
+/// Prints "done", or the name of the error.
+const ATTEMPT: &str = "
+import errno, os, signal, socket, sys
+def attempt(what):
+    try:
+        what()
+        print('done')
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+";
+
+fn attempt(step: &str) -> String {
+    format!("{ATTEMPT}\nattempt(lambda: {step})")
+}
+
+fn refused_at_once(agent: &Agent, actor: Actor, action: &str) {
+    let pid = actor.pid();
+    assert_eq!(actor.end().stdout, "EPERM\n", "{action}");
+    let line = agent.wait_recorded(action, |line| line["event"] == "not-held" && line["pid"] == pid);
+    assert_eq!((&line["action"], &line["reason"]), (&action.into(), &"at_once".into()));
+}
+
+#[test]
+fn a_datagram_without_a_connection_is_held() {
+    let listener = UdpSocket::bind(("127.0.0.1", policy::port("hold"))).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let send =
+        attempt("socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'Ada', ('127.0.0.1', int(sys.argv[1])))");
+    let received = || {
+        let mut bytes = [0; 8];
+        listener.recv(&mut bytes).map(|length| String::from_utf8_lossy(&bytes[..length]).into_owned()).ok()
+    };
+    assert_eq!(ungoverned(User::AGENT, python(&send, &[&port])).end().stdout, "done\n", "the control");
+    assert_eq!(received().as_deref(), Some("Ada"));
+
+    let agent = shared(&everything());
+    let actor = agent.spawn(User::AGENT, python(&send, &[&port]));
+    let hold = agent.hold_of(&actor);
+    assert_eq!((hold.text("operation"), hold.text("protocol")), ("connect", "udp"));
+    assert_eq!(received(), None);
+    agent.deny(&hold);
+    assert_eq!((actor.end().stdout.as_str(), received()), ("EPERM\n", None));
+
+    let actor = agent.spawn(User::AGENT, python(&send, &[&port]));
+    let hold = agent.hold_of(&actor);
+    agent.approve(&hold);
+    assert_eq!(actor.end().stdout, "done\n");
+    assert_eq!(received().as_deref(), Some("Ada"));
+    assert_eq!((received(), agent.questions(hold.tree())), (None, 1));
+}
+
+#[test]
+fn a_socket_that_does_the_work_is_held_by_its_path_and_refused_without_one() {
+    let path = site::nothing("hold");
+    let listener = UnixListener::bind(&path).unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let connect = attempt("socket.socket(socket.AF_UNIX).connect(sys.argv[1].replace('@', chr(0)))");
+    assert_eq!(ungoverned(User::AGENT, python(&connect, &[&path])).end().stdout, "done\n", "the control");
+    drop(listener.accept().unwrap());
+
+    let agent = shared(&everything());
+    let actor = agent.spawn(User::AGENT, python(&connect, &[&path]));
+    let hold = agent.hold_of(&actor);
+    assert_eq!((hold.text("operation"), hold.text("action"), hold.text("path")), ("file", "connect", &*path));
+    assert!(listener.accept().is_err());
+    agent.deny(&hold);
+    assert_eq!(actor.end().stdout, "EPERM\n");
+    assert!(listener.accept().is_err());
+
+    let actor = agent.spawn(User::AGENT, python(&connect, &[&path]));
+    agent.approve(agent.hold_of(&actor));
+    assert_eq!(actor.end().stdout, "done\n");
+    drop(listener.accept().unwrap());
+
+    let elsewhere = site::nothing("free");
+    let _listener = UnixListener::bind(&elsewhere).unwrap();
+    fs::set_permissions(&elsewhere, PermissionsExt::from_mode(0o666)).unwrap();
+    let name = format!("holdpoint-tests-{}", site::fresh());
+    let _abstract = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    for path in [elsewhere, format!("@{name}")] {
+        assert_eq!(ungoverned(User::AGENT, python(&connect, &[&path])).end().stdout, "done\n", "the control");
+        assert_eq!(agent.spawn(User::AGENT, python(&connect, &[&path])).end().stdout, "EPERM\n", "{path}");
+    }
+}
+
+#[test]
+fn a_socket_of_the_tree_itself_is_its_own_business() {
+    let path = site::nothing("free");
+    let program = format!(
+        "{ATTEMPT}
+listener = socket.socket(socket.AF_UNIX); listener.bind(sys.argv[1]); listener.listen()
+attempt(lambda: socket.socket(socket.AF_UNIX).connect(sys.argv[1]))
+one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+attempt(lambda: one.send(b'Ada'))
+server = socket.create_server(('127.0.0.1', 0)); client = socket.create_connection(server.getsockname())
+accepted, _ = server.accept()
+attempt(lambda: accepted.send(b'Ada'))
+attempt(lambda: os.kill(os.getpid(), 0))"
+    );
+    let agent = shared(&everything());
+    let actor = agent.spawn(User::AGENT, python(&program, &[&path]));
+    assert_eq!(actor.end().stdout, "done\n".repeat(4));
+}
+
+#[test]
+fn a_datagram_to_a_socket_outside_is_refused() {
+    let path = site::nothing("free");
+    let receiver = UnixDatagram::bind(&path).unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    let send = attempt("socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'Ada', sys.argv[1])");
+    assert_eq!(ungoverned(User::AGENT, python(&send, &[&path])).end().stdout, "done\n", "the control");
+    assert_eq!(receiver.recv(&mut [0; 8]).unwrap(), 3);
+    let agent = shared(&everything());
+    assert_eq!(agent.spawn(User::AGENT, python(&send, &[&path])).end().stdout, "EPERM\n");
+    assert!(receiver.recv(&mut [0; 8]).is_err());
+}
+
+#[test]
+fn a_protected_file_keeps_its_name_its_owner_and_its_mode() {
+    let agent = shared(&everything());
+    let steps = [
+        ("rename", "os.rename(sys.argv[1], sys.argv[2])"),
+        ("link", "os.link(sys.argv[1], sys.argv[2])"),
+        ("unlink", "os.unlink(sys.argv[1])"),
+        ("chmod", "os.chmod(sys.argv[1], 0o777)"),
+        ("chown", "os.chown(sys.argv[1], -1, os.getgid())"),
+        ("xattr", "os.setxattr(sys.argv[1], 'user.a', b'b')"),
+    ];
+    for (action, step) in steps {
+        let program = attempt(step);
+        let (control, other) = (site::file("free", "Ada\n"), site::nothing("free"));
+        assert_eq!(ungoverned(User::AGENT, python(&program, &[&control, &other])).end().stdout, "done\n", "{action}");
+        let (file, other) = (site::file("hold", "Ada\n"), site::nothing("free"));
+        refused_at_once(&agent, agent.spawn(User::AGENT, python(&program, &[&file, &other])), action);
+        assert_eq!((site::content(&file).as_str(), site::exists(&other)), ("Ada\n", false));
+    }
+}
+
+#[test]
+fn a_directory_above_a_protected_one_is_not_moved_away() {
+    let agent = shared(&everything());
+    let program = attempt("os.rename('/srv/hp', '/srv/moved')");
+    let actor = agent.spawn(User::ROOT, python(&program, &[]));
+    assert_eq!(actor.end().stdout, "EPERM\n");
+    assert!(Path::new(site::ROOT).exists());
+}
+
+/// A policy that allows everything, and one that allows a little of what acts on the host.
+fn generous() -> Shared {
+    shared(
+        "[[subject]]\nname = \"tests\"\n\n[[rule]]\nname = \"files\"\nopen = { path = [\"/**\"] }\nthen = \"allow\"\n\n\
+         [[rule]]\nname = \"host\"\nsystem = [\"signal\", \"mount\"]\nthen = \"audit\"\n",
+    )
+}
+
+#[test]
+fn what_acts_on_the_host_is_refused_unless_the_policy_allows_it() {
+    let victim = ungoverned(User::ROOT, ["sleep", "600"]);
+    let pid = victim.pid().to_string();
+    let kill = attempt("os.kill(int(sys.argv[1]), signal.SIGTERM)");
+    let clock = attempt("__import__('time').clock_settime(0, __import__('time').clock_gettime(0))");
+    assert_eq!(ungoverned(User::ROOT, python(&clock, &[])).end().stdout, "done\n", "the control");
+
+    let agent = shared(&everything());
+    let actor = agent.spawn(User::ROOT, python(&kill, &[&pid]));
+    let caller = actor.pid();
+    assert_eq!(actor.end().stdout, "EPERM\n");
+    let line = agent.wait_recorded("the refusal", |line| line["event"] == "denied" && line["pid"] == caller);
+    assert_eq!((&line["operation"], &line["system"]), (&"system".into(), &"signal".into()));
+    assert_eq!(line["process"].to_string(), pid);
+    assert_eq!(agent.spawn(User::ROOT, python(&clock, &[])).end().stdout, "EPERM\n");
+    drop(agent);
+
+    let agent = generous();
+    assert_eq!(agent.spawn(User::ROOT, python(&clock, &[])).end().stdout, "EPERM\n", "still not named");
+    assert_eq!(agent.spawn(User::ROOT, python(&kill, &[&pid])).end().stdout, "done\n");
+    let mut victim = victim;
+    wait_until("the victim ends", || victim.has_ended());
+}
+
+#[test]
+fn no_policy_gives_the_agent_away() {
+    let agent = generous();
+    let pid = agent.pid().to_string();
+    let program = holdpoint();
+    let steps = [
+        ("os.kill(int(sys.argv[1]), signal.SIGKILL)", "EPERM"),
+        ("open('/var/lib/holdpoint/record.jsonl', 'a')", "EPERM"),
+        ("os.unlink('/sys/fs/bpf/holdpoint/maps-2/TASKS')", "EPERM"),
+        ("open(sys.argv[2], 'r+b')", "EPERM"),
+        ("open('/proc/' + sys.argv[1] + '/mem', 'r+b')", "EACCES"),
+    ];
+    for (step, error) in steps {
+        let actor = agent.spawn(User::ROOT, python(&attempt(step), &[&pid, &program]));
+        assert_eq!(actor.end().stdout, format!("{error}\n"), "{step}");
+    }
+    assert!(agent.runs());
+}
