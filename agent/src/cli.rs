@@ -16,7 +16,7 @@ use crate::{
     sockets::{CONTROL, RUN_DIR, client::Failure},
 };
 
-mod commands;
+pub(crate) mod commands;
 mod holds;
 mod status;
 
@@ -48,6 +48,23 @@ pub enum Verb {
     /// Starting a governed tree.
     #[command(flatten)]
     Run(RunVerb),
+    /// Try every known way round, against a scratch object and under the running agent (root only)
+    ///
+    /// Each route is first shown to work ungoverned, then tried by a governed process. Exits 1 if any got through.
+    Attack {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Try this route only; can be given more than once
+        #[arg(long = "route", value_name = "NAME")]
+        routes: Vec<String>,
+    },
+    /// An attacker before it is governed, if it is to be.
+    #[command(hide = true)]
+    AttackStep { orders: String },
+    /// An attacker at its one attempt.
+    #[command(hide = true)]
+    AttackGoverned { orders: String },
     /// The agent's own step: the canary before it is governed.
     #[command(hide = true)]
     Canary,
@@ -224,7 +241,7 @@ fn status_code(enforcing: Result<bool, Failure>) -> ExitCode {
 }
 
 /// Prints cause and remedy.
-fn failed(failure: &Failure) -> ExitCode {
+pub fn failed(failure: &Failure) -> ExitCode {
     eprintln!("holdpoint: {failure}");
     if let Some(remedy) = failure.remedy() {
         eprintln!("  help: {remedy}");

@@ -1,6 +1,7 @@
 //! Holdpoint: action-level approvals for AI agents, in the operating system.
 
 mod approval;
+mod attack;
 mod canary;
 mod cli;
 mod config;
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
         Verb::Run(verb) => run::main(&cli.run_dir, verb),
         Verb::Canary => canary::main(&cli.run_dir),
         Verb::CanaryGoverned => canary::governed(&cli.run_dir),
+        Verb::Attack { json, routes } => attack::main(&cli.run_dir, json, &routes),
+        Verb::AttackStep { orders } => attack::step(&cli.run_dir, &orders),
+        Verb::AttackGoverned { orders } => attack::attempt(&orders),
     }
 }
 

@@ -173,6 +173,11 @@ pub fn context(pid: u32) -> Context {
     Context { cwd: shown(&cwd), ancestry }
 }
 
+/// The parent of process `pid`, if there is such a process.
+pub fn parent(pid: u32) -> Option<u32> {
+    Proc::new(pid.cast_signed()).ok()?.stat().ok().map(|stat| stat.ppid.cast_unsigned())
+}
+
 /// A process and its parent's id.
 fn ancestor(pid: u32) -> Option<(Process, u32)> {
     let proc = Proc::new(pid.cast_signed()).ok()?;

@@ -98,7 +98,7 @@ fn one(client: &mut Client, text: &str) -> Result<Value, Failure> {
     }
 }
 
-fn unexpected(reply: ControlReply) -> Failure {
+pub(crate) fn unexpected(reply: ControlReply) -> Failure {
     match reply {
         ControlReply::Refused(refusal) => refusal.into(),
         _ => Declined::new("the agent replied to something else").into(),
@@ -107,7 +107,7 @@ fn unexpected(reply: ControlReply) -> Failure {
 
 /// JSON in ASCII: outside ASCII are the characters that command a terminal or reorder text, and only strings
 /// have any.
-fn pretty(value: &Value) -> String {
+pub(crate) fn pretty(value: &Value) -> String {
     let mut text = String::new();
     for c in format!("{value:#}\n").chars() {
         if c.is_ascii() && c != '\u{7f}' {
@@ -120,7 +120,7 @@ fn pretty(value: &Value) -> String {
 }
 
 /// Not `print!`, which panics when the reader has gone (`holdpoint holds | head`).
-fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Declined::new(format!("cannot write the result: {error}")).into())

@@ -3,14 +3,16 @@
 use holdpoint_common::{
     decision::Decision,
     event::Reason,
+    tables::CANARY,
     task::{Enrolment, Switches},
 };
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{Daemon, FAREWELL, SETTLED, Waiting};
+use super::{CANARY_TREE, Daemon, FAREWELL, SETTLED, Waiting};
 use crate::{
     holds::Input,
     kernel::{HOOKS, Pins},
+    process,
     request::{Hold, HoldId, Refusal, hexadecimal},
     sockets::{Command, Declined, Enrolled, Hook, Mine, Peer, Reply, Status, Watching},
 };
@@ -36,6 +38,8 @@ impl Daemon {
             },
             Command::Status { from, reply } => drop(reply.send(self.admit(from).and_then(|()| self.status()))),
             Command::Detach { from, reply } => self.detach(from, reply),
+            Command::Canary { from, pid, reply } => drop(reply.send(self.offer_canary(from, pid))),
+            Command::EndCanary { pid, reply } => self.end_canary(pid, reply),
             Command::Enrol { from, subject, reply } => drop(reply.send(self.enrol(from, subject.as_deref()))),
             Command::Abandon { from } => self.abandon(from),
             Command::Confirm { from, reply } => drop(reply.send(Ok(self.confirm(from)))),
@@ -183,6 +187,29 @@ impl Daemon {
         self.kernel.offer(from.pid, offer).map_err(|error| Declined::new(format!("{error:#}")))?;
         self.offers.insert(from.pid, offer.tree);
         Ok(Enrolled::Offered { tree: offer.tree })
+    }
+
+    /// A child of root's `holdpoint attack` is governed by the rule that denies the agent's own canary everything.
+    fn offer_canary(&mut self, from: Peer, pid: u32) -> Result<(), Declined> {
+        self.admit(from)?;
+        if from.uid != 0 {
+            return Err(Declined::new("only root may do this").remedy("sudo"));
+        }
+        if process::parent(pid) != Some(from.pid) {
+            return Err(Declined::new(format!("process {pid} is not a child of the process that asks")));
+        }
+        let canary = Enrolment { tree: CANARY_TREE, subject: CANARY, launcher: 0, taken: 0, reserved: 0 };
+        self.kernel.offer(pid, canary).map_err(|error| Declined::new(format!("{error:#}")))?;
+        self.canaries.insert(pid);
+        Ok(())
+    }
+
+    fn end_canary(&mut self, pid: u32, reply: Option<Reply<bool>>) {
+        // Only what was offered so: the offers of `holdpoint run` are nobody else's to end.
+        let taken = self.canaries.remove(&pid) && self.kernel.end_offer(pid);
+        if let Some(reply) = reply {
+            drop(reply.send(Ok(taken)));
+        }
     }
 
     fn abandon(&mut self, from: Peer) {

@@ -12,7 +12,7 @@ mod revisions;
 mod start;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -37,6 +37,7 @@ use tokio::{
 };
 
 use self::revisions::Revisions;
+pub use self::start::{PINS, STATE_DIR};
 use crate::{
     approval::{Approval, Submission},
     canary::Finding,
@@ -58,6 +59,8 @@ const BATCH: usize = 32;
 const RECONCILE: Duration = Duration::from_secs(2);
 /// How long after new holds are refused one may still appear: far longer than a hook runs.
 const SETTLED: Duration = Duration::from_millis(500);
+/// The tree of every canary; those of subjects are random.
+const CANARY_TREE: u64 = 1;
 /// How long `detach` waits for the last held call to be seen off.
 const FAREWELL: Duration = Duration::from_secs(30);
 
@@ -97,6 +100,8 @@ struct Daemon {
     watchers: HashMap<String, Vec<mpsc::Sender<Notice>>>,
     /// Trees offered to processes that have not taken them.
     offers: BTreeMap<u32, u64>,
+    /// Processes of `holdpoint attack` that were offered to be governed as the canary is.
+    canaries: BTreeSet<u32>,
     findings: Vec<Finding>,
     detaching: Option<(Reply<()>, Instant)>,
 }

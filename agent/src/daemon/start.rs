@@ -15,7 +15,7 @@ use holdpoint_common::{
 use jiff::Timestamp;
 use tokio::{net::TcpListener, sync::mpsc};
 
-use super::{Daemon, revisions::Revisions, since_boot};
+use super::{CANARY_TREE, Daemon, revisions::Revisions, since_boot};
 use crate::{
     approval::{Approval, Submission, callback::Callbacks},
     canary::{Canary, Finding},
@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// Where programs and maps are pinned.
-const PINS: &str = "/sys/fs/bpf/holdpoint";
+pub const PINS: &str = "/sys/fs/bpf/holdpoint";
 /// Where the record is.
-const STATE_DIR: &str = "/var/lib/holdpoint";
+pub const STATE_DIR: &str = "/var/lib/holdpoint";
 /// Messages that wait for the loop.
 const QUEUE: usize = 256;
 
@@ -90,6 +90,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
         words: Default::default(),
         watchers: Default::default(),
         offers: Default::default(),
+        canaries: Default::default(),
         findings,
         detaching: None,
     };
@@ -170,7 +171,7 @@ async fn bind_listener(config: &Config) -> Result<Option<TcpListener>> {
 fn prove(run_dir: &Path, kernel: &mut Kernel) -> Result<Vec<Finding>> {
     let canary = Canary::start(run_dir)?;
     let pid = canary.pid();
-    kernel.offer(pid, Enrolment { tree: 1, subject: CANARY, launcher: 0, taken: 0, reserved: 0 })?;
+    kernel.offer(pid, Enrolment { tree: CANARY_TREE, subject: CANARY, launcher: 0, taken: 0, reserved: 0 })?;
     let findings = canary.release();
     kernel.end_offer(pid);
     let findings = findings?;

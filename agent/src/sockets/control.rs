@@ -14,6 +14,8 @@ use crate::request::{Answer, Hold, Proof};
 
 /// Connections per user. Each command is one, and short.
 const CONNECTIONS: usize = 32;
+/// Processes offered on one connection.
+const OFFERS: usize = 32;
 /// How long a client may think between two lines; commands do not think.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -23,6 +25,16 @@ pub async fn serve(listener: UnixListener, daemon: mpsc::Sender<Command>) {
 }
 
 async fn attend(mut connection: Connection, daemon: mpsc::Sender<Command>) {
+    let mut offered = Vec::new();
+    converse(&mut connection, &daemon, &mut offered).await;
+    // The number of a process that has died untaken may be somebody else's tomorrow.
+    for pid in offered {
+        let _ = daemon.send(Command::EndCanary { pid, reply: None }).await;
+    }
+}
+
+/// Until the client closes or breaks the rules. `offered` is filled with the processes offered on the way.
+async fn converse(connection: &mut Connection, daemon: &mpsc::Sender<Command>, offered: &mut Vec<u32>) {
     loop {
         let request = match connection.line(IDLE).await {
             Ok(Some(line)) => decode(&line),
@@ -31,7 +43,12 @@ async fn attend(mut connection: Connection, daemon: mpsc::Sender<Command>) {
         };
         let broken = request.is_err();
         let reply = match request {
-            Ok(request) => answered(request, connection.who, &daemon).await,
+            Ok(ControlRequest::Canary { pid }) if offered.len() < OFFERS => {
+                offered.push(pid);
+                answered(ControlRequest::Canary { pid }, connection.who, daemon).await
+            }
+            Ok(ControlRequest::Canary { .. }) => Err(Declined::new("too many offers on one connection")),
+            Ok(request) => answered(request, connection.who, daemon).await,
             Err(refusal) => Err(refusal),
         };
         let said = connection.say(&reply.unwrap_or_else(ControlReply::Refused)).await;
@@ -64,6 +81,14 @@ async fn answered(
         ControlRequest::Detach => {
             ask(daemon, |reply| Command::Detach { from, reply }).await?;
             ControlReply::Detached
+        }
+        ControlRequest::Canary { pid } => {
+            ask(daemon, |reply| Command::Canary { from, pid, reply }).await?;
+            ControlReply::Offered
+        }
+        ControlRequest::CanaryTaken { pid } => {
+            let taken = ask(daemon, |reply| Command::EndCanary { pid, reply: Some(reply) }).await?;
+            ControlReply::Taken { taken }
         }
     })
 }
@@ -148,6 +173,18 @@ mod tests {
         let lines = spawn_blocking(move || BufReader::new(stream).lines().map(Result::unwrap).collect::<Vec<_>>());
         let lines = lines.await.unwrap();
         assert!(lines.len() == 1 && lines[0].contains("malformed line"), "{lines:?}");
+    }
+
+    #[tokio::test]
+    async fn an_offer_to_a_child_ends_with_the_connection() {
+        let (directory, mut commands) = served("offer");
+        let mut stream = UnixStream::connect(directory.0.join(CONTROL)).unwrap();
+        stream.write_all(&encode(&ControlRequest::Canary { pid: 7 })).unwrap();
+        let Some(Command::Canary { from, pid: 7, reply }) = commands.recv().await else { panic!("an offer") };
+        assert_eq!(from.pid, process::id());
+        reply.send(Ok(())).unwrap();
+        drop(stream);
+        assert!(matches!(commands.recv().await, Some(Command::EndCanary { pid: 7, reply: None })));
     }
 
     #[tokio::test]

@@ -40,6 +40,17 @@ pub enum ControlRequest {
     Status,
     /// Deny everything, detach, stop.
     Detach,
+    /// Govern a child of the sender as the canary is governed, from its next `execve(2)` on: `holdpoint attack`.
+    /// The offer ends with the connection.
+    Canary {
+        /// The child.
+        pid: u32,
+    },
+    /// Was it done? Ends the offer.
+    CanaryTaken {
+        /// The child.
+        pid: u32,
+    },
 }
 
 /// What `control` replies: always one line.
@@ -69,6 +80,13 @@ pub enum ControlReply {
     Status(Status),
     /// It is done.
     Detached,
+    /// The child may become governed.
+    Offered,
+    /// The answer to [`ControlRequest::CanaryTaken`].
+    Taken {
+        /// Whether the child has become governed.
+        taken: bool,
+    },
     /// It is not done.
     Refused(Declined),
 }
@@ -287,6 +305,7 @@ mod tests {
         let digest = Digest("ab".into());
         comes_back(&ControlRequest::Answer { id, digest, word: Word::Kill, why: Some("line\nbreak".into()) });
         comes_back(&ControlRequest::Detach);
+        comes_back(&ControlRequest::Canary { pid: 7 });
         comes_back(&TreeRequest::Enrol { subject: None });
         comes_back(&TreeRequest::Watch { tree: tree_text(7) });
     }

@@ -91,7 +91,7 @@ fn stands(standing: &Standing) -> String {
 /// Where the daemon puts its answer. Dropped unanswered, it tells the client that the agent is stopping.
 pub type Reply<T> = oneshot::Sender<Result<T, Declined>>;
 
-/// What the daemon is asked to do. The first five come from `control`, the others from `tree`.
+/// What the daemon is asked to do. Those up to [`Command::EndCanary`] come from `control`, the others from `tree`.
 #[derive(Debug)]
 pub enum Command {
     /// All pending holds.
@@ -104,6 +104,10 @@ pub enum Command {
     Status { from: Peer, reply: Reply<Status> },
     /// Deny everything, detach, stop. Answered when it is done.
     Detach { from: Peer, reply: Reply<()> },
+    /// Process `pid`, a child of `from`, is to become governed as the canary at its next `execve(2)`.
+    Canary { from: Peer, pid: u32, reply: Reply<()> },
+    /// That offer is over. Whether it was taken is told to who wants to know.
+    EndCanary { pid: u32, reply: Option<Reply<bool>> },
     /// `from` asks to be governed from its next `execve(2)` on.
     Enrol { from: Peer, subject: Option<String>, reply: Reply<Enrolled> },
     /// `from` went away after [`Command::Enrol`] without a confirmation: an offer not taken is void.
