@@ -9,6 +9,7 @@ mod exactly_this_operation;
 mod holds_outlive_the_agent;
 mod honest_about_the_kernel;
 mod no_way_round_by_policy;
+mod no_way_round;
 mod nobody_leaves;
 mod nothing_before_the_answer;
 mod on_overlayfs;

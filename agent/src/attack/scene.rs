@@ -50,6 +50,7 @@ impl Ground {
             run_dir: run_dir.to_owned(),
         };
         for directory in ground.all() {
+            remove_leftovers(directory);
             fs::create_dir_all(directory)?;
         }
         Ok(ground)
@@ -64,6 +65,20 @@ impl Drop for Ground {
     fn drop(&mut self) {
         for directory in self.all() {
             let _ = fs::remove_dir_all(directory);
+        }
+    }
+}
+
+/// Removes what attacks before this one, killed, have left beside `directory`: its name, with the number of a process
+/// that is no more.
+fn remove_leftovers(directory: &Path) {
+    let own = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some((stem, _)) = own.rsplit_once('-') else { return };
+    for entry in directory.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let number = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-'));
+        if number.is_some_and(|number| number.parse::<u32>().is_ok() && !Path::new("/proc").join(number).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
@@ -174,10 +189,14 @@ impl Scene {
     pub fn victim(&mut self) -> io::Result<()> {
         let mut sleep = Command::new("sleep");
         sleep.arg("600").env("HOLDPOINT_ATTACK", &self.secret);
-        sleep.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let victim = Victim(sleep.spawn()?);
-        self.orders.pid = victim.0.id().cast_signed();
-        self.keep(victim);
+        self.outsider(&mut sleep)
+    }
+
+    /// An ungoverned process of somebody else's, until the attempt is over.
+    pub fn outsider(&mut self, command: &mut Command) -> io::Result<()> {
+        let outsider = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        self.orders.pid = outsider.id().cast_signed();
+        self.keep(Outsider(outsider));
         Ok(())
     }
 
@@ -217,9 +236,9 @@ impl Drop for Scene {
 }
 
 /// Ended when dropped.
-struct Victim(Child);
+struct Outsider(Child);
 
-impl Drop for Victim {
+impl Drop for Outsider {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

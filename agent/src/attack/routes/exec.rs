@@ -44,7 +44,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("mprotect-exec", "mprotect(2) PROT_EXEC of a mapped protected file", mprotect).on(mapped).after(opened),
     Route::new("set-uid", "execve(2) of a set-uid program", set_uid).on(set_uid_program),
     Route::new("file-capability", "execve(2) of a program with file capabilities", set_uid).on(capable_program),
-    Route::new("execve-new-mount", "execve(2) after a bind mount from before", bound).on(program).after(bind_before),
+    Route::new("execve-bind", "execve(2) below a bind mount from before", bound).on(program).after(bind_before),
 ];
 
 /// A protected program.

@@ -74,8 +74,8 @@ pub const ROUTES: &[Route] = &[
     Route::new("rename-exchange", "renameat2(2) with RENAME_EXCHANGE", rename_exchange).on(content_changes),
     Route::new("rename-parent", "rename(2) of the protected directory", rename_parent).on(outside_changes),
     // Watching it, and whoever uses it.
-    Route::new("fanotify", "fanotify_mark(2) of a protected file", fanotify).on(bare),
-    Route::new("inotify", "inotify_add_watch(2) of a protected file", inotify).on(bare),
+    Route::new("fanotify", "a descriptor from fanotify(7), of a file that an outside process opens", fanotify)
+        .on(in_use),
 ];
 
 // --- Scenes -------------------------------------------------------------------------------------------------------
@@ -351,13 +351,21 @@ fn rename_parent(orders: &Orders) -> io::Result<String> {
 
 // --- Watching it --------------------------------------------------------------------------------------------------
 
+/// Somebody outside opens the file again and again.
+fn in_use(ground: &Ground, route: &Route) -> io::Result<Scene> {
+    let mut scene = Scene::new(ground, route)?;
+    let mut user = Command::new("sh");
+    user.args(["-c", "while sleep 0.1; do : <\"$0\"; done"]).arg(scene.orders.file());
+    scene.outsider(&mut user)?;
+    Ok(scene)
+}
+
+/// The descriptor is the fifth word of an event (`struct fanotify_event_metadata`).
 fn fanotify(orders: &Orders) -> io::Result<String> {
     let group = owned(sys!(libc::SYS_fanotify_init, libc::FAN_CLASS_NOTIF, libc::O_RDONLY)?)?;
     let (path, here) = (c(orders.file())?, AT_FDCWD.as_raw_fd());
-    done(sys!(libc::SYS_fanotify_mark, &group, libc::FAN_MARK_ADD, libc::FAN_OPEN, here, &path)?)
-}
-
-fn inotify(orders: &Orders) -> io::Result<String> {
-    let (group, path) = (owned(sys!(libc::SYS_inotify_init1, 0)?)?, c(orders.file())?);
-    done(sys!(libc::SYS_inotify_add_watch, &group, &path, libc::IN_OPEN)?)
+    sys!(libc::SYS_fanotify_mark, &group, libc::FAN_MARK_ADD, libc::FAN_OPEN, here, &path)?;
+    let mut event = vec![0; 24];
+    sys!(libc::SYS_read, &group, &mut event, 24)?;
+    content(owned(i32::from_ne_bytes([event[16], event[17], event[18], event[19]]))?)
 }

@@ -58,7 +58,8 @@ pub const ROUTES: &[Route] = &[
         .on(mounts_change)
         .after(hidden_before),
     Route::new("pivot-root", "pivot_root(2)", change_root).on(root_changes).after(new_root_before),
-    Route::new("chroot", "chroot(2) to the protected directory, then open(2)", open_in_chroot),
+    Route::new("chroot", "chroot(2)", change_root_directory).on(root_moves),
+    Route::new("open-chroot", "chroot(2) to the protected directory, then open(2)", open_in_chroot),
     Route::new("unshare-user", "unshare(2) of user and mount namespaces", unshare_user).on(user_namespace_changes),
     Route::new("setns-mount", "setns(2) into an outside process's mount namespace", enter).on(returns).after(separate),
     Route::new("setns-pidfd", "setns(2) by a pidfd of an outside process", enter_by_pidfd).on(returns).after(separate),
@@ -80,6 +81,13 @@ fn mounts_change(ground: &Ground, route: &Route) -> io::Result<Scene> {
 fn root_changes(ground: &Ground, route: &Route) -> io::Result<Scene> {
     let scene = Scene::new(ground, route)?;
     Ok(scene.seen(|pid| Path::new(&format!("/proc/{pid}/root/new-root")).exists()))
+}
+
+/// Likewise a root below the present one.
+fn root_moves(ground: &Ground, route: &Route) -> io::Result<Scene> {
+    let scene = Scene::new(ground, route)?;
+    let place = scene.orders.outside.clone();
+    Ok(scene.seen(move |pid| fs::read_link(format!("/proc/{pid}/root")).is_ok_and(|root| root == place)))
 }
 
 /// Likewise another user namespace than this process's.
@@ -243,6 +251,10 @@ fn mount_move(orders: &Orders) -> io::Result<String> {
 fn change_root(orders: &Orders) -> io::Result<String> {
     let root = view(orders)?;
     done(pivot_root(&root, &root.join("old"))?)
+}
+
+fn change_root_directory(orders: &Orders) -> io::Result<String> {
+    done(chroot(&orders.outside)?)
 }
 
 fn open_in_chroot(orders: &Orders) -> io::Result<String> {

@@ -10,9 +10,13 @@ use std::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener, UnixStream},
     },
+    path::Path,
 };
 
-use nix::libc;
+use nix::{
+    libc,
+    sys::stat::{Mode, SFlag, makedev, mknod},
+};
 
 use super::{Route, bare, done, own_network};
 use crate::attack::{
@@ -30,6 +34,9 @@ const EXPERIMENT: u16 = 0x88b5;
 const EXAMPLE: [u8; 4] = [192, 0, 2, 1];
 const LOCAL: [u8; 4] = [127, 0, 0, 1];
 const LOOPBACK_INDEX: u32 = 1;
+const TUN: &str = "/dev/net/tun";
+/// The name of an interface of the attacker's own.
+const INTERFACE: &str = "attack0";
 
 pub const ROUTES: &[Route] = &[
     // TCP.
@@ -183,10 +190,15 @@ fn address_is_there(ground: &Ground, route: &Route) -> io::Result<Scene> {
 /// The effect is that the attacker's network has the interface.
 fn interface_is_there(ground: &Ground, route: &Route) -> io::Result<Scene> {
     let mut scene = Scene::new(ground, route)?;
-    scene.orders.name = "attack0".to_owned();
-    let name = scene.orders.name.clone();
+    scene.orders.name = TUN.to_owned();
+    if !Path::new(TUN).exists() {
+        // Its opening has the kernel look for the module.
+        let node = scene.orders.disk.join("tun");
+        mknod(&node, SFlag::S_IFCHR, Mode::S_IRUSR, makedev(10, 200))?;
+        scene.orders.name = node.to_string_lossy().into_owned();
+    }
     let table = move |pid| fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
-    Ok(scene.seen(move |pid| table(pid).contains(&name)))
+    Ok(scene.seen(move |pid| table(pid).contains(INTERFACE)))
 }
 
 /// The effect is that an outside process's socket gets a connection.
@@ -515,8 +527,8 @@ fn ioctl_address(_: &Orders) -> io::Result<String> {
 
 fn tun(orders: &Orders) -> io::Result<String> {
     const TUN_WITHOUT_HEADER: u16 = 0x1001;
-    let device: OwnedFd = fs::File::options().read(true).write(true).open("/dev/net/tun")?.into();
-    let mut request = interface(&orders.name, &TUN_WITHOUT_HEADER.to_ne_bytes());
+    let device: OwnedFd = fs::File::options().read(true).write(true).open(&orders.name)?.into();
+    let mut request = interface(INTERFACE, &TUN_WITHOUT_HEADER.to_ne_bytes());
     sys!(libc::SYS_ioctl, &device, TUNSETIFF, &mut request)?;
     // The interface goes with its descriptor.
     std::mem::forget(device);

@@ -200,24 +200,25 @@ fn trace_me(_: &Orders) -> io::Result<String> {
     done(ptrace::traceme()?)
 }
 
+/// SIGUSR1 ends who does not expect it. (SIGTERM is blocked in what this command starts, since it takes it itself.)
 fn kill(orders: &Orders) -> io::Result<String> {
-    done(send(pid(orders), Signal::SIGTERM)?)
+    done(send(pid(orders), Signal::SIGUSR1)?)
 }
 
 fn tgkill(orders: &Orders) -> io::Result<String> {
-    done(sys!(libc::SYS_tgkill, orders.pid, orders.pid, libc::SIGTERM)?)
+    done(sys!(libc::SYS_tgkill, orders.pid, orders.pid, libc::SIGUSR1)?)
 }
 
 fn pidfd_signal(orders: &Orders) -> io::Result<String> {
     let pidfd = owned(sys!(libc::SYS_pidfd_open, orders.pid, 0)?)?;
-    done(sys!(libc::SYS_pidfd_send_signal, &pidfd, libc::SIGTERM, 0, 0)?)
+    done(sys!(libc::SYS_pidfd_send_signal, &pidfd, libc::SIGUSR1, 0, 0)?)
 }
 
 /// `siginfo_t` of SI_QUEUE, 128 bytes.
 fn sigqueue(orders: &Orders) -> io::Result<String> {
-    let mut info = [libc::SIGTERM, 0, -1].map(i32::to_ne_bytes).concat();
+    let mut info = [libc::SIGUSR1, 0, -1].map(i32::to_ne_bytes).concat();
     info.resize(128, 0);
-    done(sys!(libc::SYS_rt_sigqueueinfo, orders.pid, libc::SIGTERM, &info)?)
+    done(sys!(libc::SYS_rt_sigqueueinfo, orders.pid, libc::SIGUSR1, &info)?)
 }
 
 /// The owner of a pipe that can be read is sent SIGIO, whose default ends it.
