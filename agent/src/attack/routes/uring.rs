@@ -1,6 +1,10 @@
 //! io_uring: operations that are no system calls of their own.
 
-use std::{fs, io, os::fd::AsRawFd as _, path::{Path, PathBuf};
+use std::{
+    fs, io,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+};
 
 use nix::libc;
 
