@@ -119,7 +119,7 @@ fn run(run_dir: &Path, json: bool, names: &[String]) -> Result<ExitCode, Failure
     if !Uid::effective().is_root() {
         return Err(Declined::new("only root can stage the attacks").remedy("sudo holdpoint attack").into());
     }
-    let agent = Agent::that_enforces(run_dir)?;
+    let agent = Agent::that_runs(run_dir)?;
     let interrupts = Interrupts::take()?;
     let ground = Ground::new(run_dir, &agent)?;
     let mut findings = Findings { routes: Vec::new() };

@@ -26,6 +26,8 @@ use serde::{Deserialize, Serialize};
 /// The file that exists and the one that must not come to.
 const FILE: &str = "file";
 const NEW: &str = "new";
+/// The name of a file that a canary may read and not execute, wherever it is.
+pub const PROGRAM: &str = "holdpoint-canary-program";
 /// What names are changed of, and to what.
 const NAMED: &str = "named";
 const GONE: &str = "gone";

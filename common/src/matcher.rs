@@ -4,8 +4,8 @@
 use crate::{
     request::Class,
     tables::{
-        AddressKey, EdgeKey, LITERAL_BYTES, Marks, NO_RULE, NameKey, Node, PORT_INTERVALS, Ports, RootKey, SystemKey,
-        UNKNOWN,
+        AddressKey, EdgeKey, LITERAL_BYTES, Marks, NO_RULE, NameKey, Node, ObjectKey, PORT_INTERVALS, Ports, RootKey,
+        SystemKey, UNKNOWN,
     },
 };
 
@@ -38,6 +38,8 @@ pub trait Tables {
     fn name(&self, key: &NameKey) -> Option<&Marks>;
     /// The first rule on an operation on the host.
     fn system(&self, key: &SystemKey) -> Option<&u32>;
+    /// Rules on a file with several names, by any of them.
+    fn object(&self, key: &ObjectKey) -> Option<&Marks>;
     /// Rules on the narrowest address block that holds the address.
     fn address(&self, key: &AddressKey) -> Option<&Ports>;
 }
@@ -46,6 +48,8 @@ pub trait Tables {
 pub trait Names {
     /// Number of components, at most [`DEPTH`]; 0 is the root itself.
     fn depth(&self) -> usize;
+    /// The file system's [`crate::tables::kind`].
+    fn kind(&self) -> u32;
     /// Writes component `level` (0 is the one below the root) into `name`, padded with NULs. False if it is
     /// longer than [`LITERAL_BYTES`] - 1 or cannot be read.
     fn component(&self, level: usize, name: &mut [u8; LITERAL_BYTES]) -> bool;
@@ -73,6 +77,13 @@ pub fn path_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl N
 pub fn moved_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names) -> u32 {
     let (trie, below) = trie_rules(tables, asker, device, names, Class::OPENING);
     trie.min(below).min(name_rule(tables, asker, names, Class::OPENING))
+}
+
+/// The first rule that stands in the way of `access` to a file by another of its names than the one that was given.
+#[inline(always)]
+pub fn object_rule(tables: &impl Tables, asker: Asker, device: u32, inode: u64, access: u32) -> u32 {
+    let key = ObjectKey { inode, device, revision: asker.revision, subject: asker.subject, reserved: 0 };
+    tables.object(&key).map_or(NO_RULE, |marks| marks.first(access))
 }
 
 /// The first rule on an operation on the host.
@@ -125,7 +136,7 @@ impl Turn for Scan<'_> {
 #[inline(always)]
 fn trie_rules(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names, access: u32) -> (u32, u32) {
     let key = RootKey { revision: asker.revision, subject: asker.subject, device };
-    let Some(root) = tables.root(&key) else {
+    let Some(root) = tables.root(&key).or_else(|| tables.root(&RootKey { device: names.kind(), ..key })) else {
         // A file system that no policy path leads to: only patterns that accept every path can apply.
         let key = RootKey { device: UNKNOWN, ..key };
         return (tables.root(&key).map_or(NO_RULE, |root| root.exact.first(access)), NO_RULE);

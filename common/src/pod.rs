@@ -11,8 +11,8 @@ use crate::{
     pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Strings},
     request::{Binding, Facts, PATH_BYTES},
     tables::{
-        AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, PORT_INTERVALS, Ports, RootKey, RuleKey,
-        SystemKey,
+        AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, ObjectKey, PORT_INTERVALS, Ports,
+        RootKey, RuleKey, SystemKey,
     },
     task::{Enrolment, Switches, Task},
 };
@@ -58,12 +58,13 @@ record! {
     AddressKey = 2 * 4 + 16;
     Ports = 4 + 8 * PORT_INTERVALS;
     SystemKey = 3 * 4;
+    ObjectKey = 8 + 4 * 4;
     RuleKey = 2 * 4;
     Consequence = 8 + 2 * 4;
 }
 
 /// The maps that the agent opens, by the names of the statics in `ebpf/src/maps.rs`.
-pub const MAPS: [&str; 13] = [
+pub const MAPS: [&str; 14] = [
     "TASKS",
     "ENROLMENTS",
     "PENDING",
@@ -77,4 +78,5 @@ pub const MAPS: [&str; 13] = [
     "ADDRESSES",
     "RULES",
     "SYSTEM",
+    "OBJECTS",
 ];

@@ -56,15 +56,17 @@ pub enum Action {
     Xattr = 8,
     /// Connecting to the socket that is bound there, or sending to it.
     Connect = 9,
-    /// Receiving a descriptor of it from another process.
+    /// Receiving a descriptor of it from another process, or keeping one from before.
     Receive = 10,
     /// Mapping it executable.
     Map = 11,
+    /// Other times of access and modification.
+    Times = 12,
 }
 
 impl Action {
     /// All actions, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Link,
         Self::Rename,
         Self::Unlink,
@@ -77,6 +79,7 @@ impl Action {
         Self::Connect,
         Self::Receive,
         Self::Map,
+        Self::Times,
     ];
 
     /// The word for it in messages and records.
@@ -95,6 +98,7 @@ impl Action {
             Self::Connect => "connect",
             Self::Receive => "receive",
             Self::Map => "map",
+            Self::Times => "times",
         }
     }
 }

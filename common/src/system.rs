@@ -27,16 +27,25 @@ pub enum System {
     Socket = 9,
     /// An AF_UNIX socket of a process outside the tree, where no rule on its path accepts it: it works for others.
     Deputy = 10,
-    /// Input pushed into a terminal (`TIOCSTI`, `TIOCLINUX`).
+    /// Input pushed into a terminal (`TIOCSTI`, `TIOCLINUX`), and opening a terminal that somebody outside works at.
     Terminal = 11,
     /// Devices other than terminals and the harmless memory ones (null, zero, full, random).
     Device = 12,
     /// `userfaultfd(2)`: stops the kernel in the middle of a call.
     Userfaultfd = 13,
+    /// Waiting for connections at another address than the loopback device's: who comes from outside was asked about by
+    /// nobody.
+    Listen = 14,
+    /// Keys that the kernel keeps.
+    Keys = 15,
+    /// `io_uring`: operations that are no system calls of their own.
+    IoUring = 16,
+    /// Rights that an `execve(2)` gives: set-uid, set-gid, file capabilities. An approval of the program covers them.
+    Privilege = 17,
 }
 
 /// Number of [`System`]s.
-pub const SYSTEMS: usize = 14;
+pub const SYSTEMS: usize = 18;
 
 /// Not a system operation.
 pub const NO_SYSTEM: u32 = u32::MAX;
@@ -58,6 +67,10 @@ impl System {
         Self::Terminal,
         Self::Device,
         Self::Userfaultfd,
+        Self::Listen,
+        Self::Keys,
+        Self::IoUring,
+        Self::Privilege,
     ];
 
     /// The word for it in a policy, in messages and in records.
@@ -78,6 +91,10 @@ impl System {
             Self::Terminal => "terminal",
             Self::Device => "device",
             Self::Userfaultfd => "userfaultfd",
+            Self::Listen => "listen",
+            Self::Keys => "keys",
+            Self::IoUring => "io_uring",
+            Self::Privilege => "privilege",
         }
     }
 

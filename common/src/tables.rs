@@ -19,6 +19,13 @@ pub const ENROLMENT: u32 = u32::MAX;
 /// The subject of the start-up canary: each of its requests is denied. Its rules are compiled like any other's.
 pub const CANARY: u32 = u32::MAX - 1;
 
+/// Likewise, but it may rule the host ([`crate::system::System::Admin`]): the kernel asks that first about many
+/// operations, and what comes after it would never be met.
+pub const TRUSTED_CANARY: u32 = u32::MAX - 2;
+
+/// Both.
+pub const CANARIES: [u32; 2] = [CANARY, TRUSTED_CANARY];
+
 /// Pseudo device of the unified control group hierarchy: the trie of control group names.
 pub const CGROUPS: u32 = u32::MAX;
 
@@ -26,6 +33,14 @@ pub const CGROUPS: u32 = u32::MAX;
 /// rule on any path that does not allow, for paths that could not be walked to their root. Its `exact` marks:
 /// the rules that accept every path (`/**`), for paths on file systems that the policy does not name.
 pub const UNKNOWN: u32 = u32::MAX - 1;
+
+/// Pseudo device of whichever file system of a kind that the kernel makes itself (proc, sysfs, cgroup, ...), by its magic
+/// number: what the policy says of this host's holds for every other instance. (Major numbers end at 511.)
+#[inline(always)]
+#[must_use]
+pub const fn kind(magic: u32) -> u32 {
+    0xfff0_0000 | magic & 0xf_ffff
+}
 
 /// Longest file name that a policy can spell out, with its NUL padding. A longer name equals none of these.
 pub const LITERAL_BYTES: usize = 64;
@@ -194,6 +209,22 @@ pub struct SystemKey {
     pub subject: u32,
     /// A [`crate::system::System`].
     pub system: u32,
+}
+
+/// A file that rules mean by one of its names, and that has others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct ObjectKey {
+    /// Inode number.
+    pub inode: u64,
+    /// `s_dev` of its file system.
+    pub device: u32,
+    /// Policy revision.
+    pub revision: u32,
+    /// Subject index.
+    pub subject: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
 
 /// Key of a rule's consequence.

@@ -17,8 +17,8 @@ pub struct Task {
     pub launcher: u32,
     /// Process id, as the initial PID namespace counts.
     pub tgid: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// 1 while the exec that made the thread governed is under way: what it brings along is still to be judged.
+    pub entering: u32,
     /// Scratch of the thread: the directory entries from leaf to root of the path being judged. Here, since
     /// the stack is too small and a per-CPU buffer is not safe from preemption (programs may be preempted).
     pub chain: [u64; DEPTH],

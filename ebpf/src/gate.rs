@@ -25,7 +25,7 @@
 
 use holdpoint_common::{
     event::{Kind, Reason},
-    matcher::{Asker, address_rule, moved_rule, path_rule, system_rule, unknown_path_rule},
+    matcher::{Asker, address_rule, moved_rule, object_rule, path_rule, system_rule, unknown_path_rule},
     pending::hook,
     request::{Binding, Class, Operation},
     system::{NO_SYSTEM, System},
@@ -34,7 +34,7 @@ use holdpoint_common::{
 };
 
 use crate::{
-    kernel::{current, opaque},
+    kernel::{current, offset, opaque, read},
     maps::{RULES, SWITCHES},
     park, report, task,
     walk::{self, Maps, Walk},
@@ -61,8 +61,9 @@ pub struct Request {
     pub created: bool,
     /// The directory entry of a new name for the file, 0 if it gets none.
     pub target: u64,
-    /// Whether the file is mapped, not executed: rules that accept every program do not mean each library.
-    pub mapped: bool,
+    /// Whether rules that accept every path do not mean this: each library that a program maps, or what it was started
+    /// with.
+    pub implied: bool,
     /// The [`System`] that the request counts as where no rule accepts it, else [`NO_SYSTEM`].
     pub system: u32,
     /// Whether a denial is not told: the kernel only asks what would be allowed.
@@ -91,7 +92,7 @@ impl Request {
             bprm: 0,
             created: false,
             target: 0,
-            mapped: false,
+            implied: false,
             system: NO_SYSTEM,
             quiet: false,
         }
@@ -211,7 +212,7 @@ fn verdict(judged: &Judged<'_>) -> (Verdict, u64) {
     let key = RuleKey { revision: judged.asker.revision, rule: judged.rule };
     // SAFETY: rows of a revision in force are not changed.
     match unsafe { RULES.get(key) } {
-        Some(consequence) if judged.request.mapped && consequence.everything != 0 => (Verdict::Allow, 0),
+        Some(consequence) if judged.request.implied && consequence.everything != 0 => (Verdict::Allow, 0),
         Some(consequence) => (Verdict::try_from(consequence.verdict).unwrap_or(Verdict::Deny), consequence.patience),
         None => (Verdict::Deny, 0),
     }
@@ -265,6 +266,12 @@ fn first_rule(request: &Request, walk: &Walk, asker: Asker) -> u32 {
         moved_rule(&Maps, asker, walk.device, walk)
     } else {
         path_rule(&Maps, asker, walk.device, walk, access)
+    };
+    let links: u32 = read(request.inode, offset!(inode_links));
+    let known = if links > 1 {
+        known.min(object_rule(&Maps, asker, walk.device, request.binding.inode, access))
+    } else {
+        known
     };
     if walk.whole { known } else { known.min(unknown_path_rule(&Maps, asker, access)) }
 }

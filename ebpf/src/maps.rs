@@ -9,7 +9,7 @@ use holdpoint_common::{
     decision::DecisionRecord,
     event::REASONS,
     pending::Pending,
-    tables::{AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey, SystemKey},
+    tables::{AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, ObjectKey, Ports, RootKey, RuleKey, SystemKey},
     task::{Enrolment, Switches, Task},
 };
 
@@ -81,3 +81,7 @@ pub static RULES: HashMap<RuleKey, Consequence> = HashMap::with_max_entries(3276
 /// See [`ROOTS`].
 #[map]
 pub static SYSTEM: HashMap<SystemKey, u32> = HashMap::with_max_entries(4096, 0);
+
+/// Rules on files with several names. Written by the agent.
+#[map]
+pub static OBJECTS: HashMap<ObjectKey, Marks> = HashMap::with_max_entries(8192, 0);

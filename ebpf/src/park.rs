@@ -97,6 +97,16 @@ pub fn creates_nothing(task: *mut Task, request: &Request) {
     }
 }
 
+/// Whether the current call was approved at its hook `at`, and goes on from there.
+#[inline(always)]
+pub fn is_granted(task: *mut Task, at: u32) -> bool {
+    // SAFETY: the entries are the current thread's own.
+    unsafe {
+        let Some(pending) = standing((*task).hold) else { return false };
+        (*pending).hook == at && (*pending).passed & at != 0 && (*pending).facts.syscall == syscall::number()
+    }
+}
+
 /// Kills the current process.
 #[inline(always)]
 pub fn kill() -> i32 {

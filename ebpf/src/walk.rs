@@ -5,13 +5,16 @@ use aya_ebpf::{helpers::generated::bpf_probe_read_kernel_str, maps::lpm_trie::Ke
 use holdpoint_common::{
     matcher::{DEPTH, Names, Tables, Turn},
     request::{Facts, NAME_BYTES, PATH_BYTES},
-    tables::{ADDRESS_HEAD_BITS, AddressKey, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, Ports, RootKey, SystemKey},
+    tables::{
+        ADDRESS_HEAD_BITS, AddressKey, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, ObjectKey, Ports, RootKey,
+        SystemKey, kind,
+    },
     task::Task,
 };
 
 use crate::{
     kernel::{self, offset, opaque, read, symbols},
-    maps::{ADDRESSES, EDGES, NAMES, ROOTS, SYSTEM},
+    maps::{ADDRESSES, EDGES, NAMES, OBJECTS, ROOTS, SYSTEM},
 };
 
 /// `SB_NOUSER`: a file system that cannot be mounted by anybody (pipes, sockets, memfd).
@@ -25,6 +28,8 @@ pub struct Walk {
     pub depth: u64,
     /// `s_dev` of the file system.
     pub device: u32,
+    /// What kind of file system it is, as [`kind`] has it.
+    pub kind: u32,
     /// Whether the walk arrived at the root of the file system.
     pub whole: bool,
     /// Whether the file system is one that nobody can mount, so that its files have no path.
@@ -36,7 +41,7 @@ pub struct Walk {
 /// No path at all.
 #[inline(always)]
 pub fn nowhere(task: *mut Task) -> Walk {
-    Walk { task, depth: 0, device: 0, whole: true, nameless: false, name: 0 }
+    Walk { task, depth: 0, device: 0, kind: 0, whole: true, nameless: false, name: 0 }
 }
 
 /// Walks up from `dentry`.
@@ -50,6 +55,7 @@ pub fn from_dentry(task: *mut Task, dentry: u64) -> Walk {
         task,
         depth,
         device: read(superblock, offset!(super_device)),
+        kind: kind(read(superblock, offset!(super_magic))),
         whole,
         nameless: flags & NO_USER != 0,
         name: offset!(dentry_name),
@@ -62,7 +68,7 @@ pub fn from_kernfs(task: *mut Task, node: u64, device: u32) -> Walk {
     let (depth, end) = climb(task, node, 0, offset!(kernfs_parent));
     // The topmost node is the root: it has no parent and no name of its own.
     let depth = if depth > 0 { depth - 1 } else { 0 };
-    Walk { task, depth, device, whole: end == 0, nameless: false, name: offset!(kernfs_name) }
+    Walk { task, depth, device, kind: device, whole: end == 0, nameless: false, name: offset!(kernfs_name) }
 }
 
 /// Climbs again when a rename came between: names and parents of two moments make a path that never was.
@@ -194,6 +200,11 @@ impl Names for Walk {
     }
 
     #[inline(always)]
+    fn kind(&self) -> u32 {
+        self.kind
+    }
+
+    #[inline(always)]
     fn component(&self, level: usize, name: &mut [u8; LITERAL_BYTES]) -> bool {
         let entry = self.entry(self.depth - 1 - level as u64);
         let pointer: u64 = read(entry, self.name);
@@ -248,6 +259,12 @@ impl Tables for Maps {
     fn system(&self, key: &SystemKey) -> Option<&u32> {
         // SAFETY: as for `root`.
         unsafe { SYSTEM.get(key) }
+    }
+
+    #[inline(always)]
+    fn object(&self, key: &ObjectKey) -> Option<&Marks> {
+        // SAFETY: as for `root`.
+        unsafe { OBJECTS.get(key) }
     }
 
     #[inline(always)]

@@ -24,7 +24,7 @@ pub const PINS: &str = "/sys/fs/bpf/holdpoint";
 /// Where decisions are recorded.
 pub const RECORD: &str = "/var/lib/holdpoint/record.jsonl";
 /// Within this time a started agent enforces.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(180);
 /// Lines of the agent's log that a failed test shows.
 const LOG_LINES: usize = 40;
 

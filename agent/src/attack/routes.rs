@@ -39,12 +39,14 @@ pub struct Route {
     pub prepare: fn(&mut Orders) -> io::Result<()>,
     /// What it tries. What it can tell then is its result.
     pub attempt: fn(&Orders) -> io::Result<String>,
+    /// Whether the attacker may rule the host, since the kernel asks that before it comes to what is tried.
+    pub trusted: bool,
 }
 
 impl Route {
     /// A route to the secret in the protected file.
     const fn new(name: &'static str, mechanism: &'static str, attempt: fn(&Orders) -> io::Result<String>) -> Self {
-        Self { name, mechanism, stage: Scene::new, prepare: |_| Ok(()), attempt }
+        Self { name, mechanism, stage: Scene::new, prepare: |_| Ok(()), attempt, trusted: false }
     }
 
     /// The same in another scene.
@@ -55,6 +57,11 @@ impl Route {
     /// The same with something done before the attacker is governed.
     const fn after(self, prepare: fn(&mut Orders) -> io::Result<()>) -> Self {
         Self { prepare, ..self }
+    }
+
+    /// The same by an attacker who may rule the host.
+    const fn trusted(self) -> Self {
+        Self { trusted: true, ..self }
     }
 }
 

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     cli::commands::unexpected,
+    request::shown,
     sockets::{
         CONTROL, Declined,
         client::{Client, Failure},
@@ -47,25 +48,24 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// The one that runs. Fails if it does not enforce: its result would say nothing.
-    pub fn that_enforces(run_dir: &Path) -> Result<Self, Failure> {
+    /// The one that runs. What stands against its enforcing is told: that is what gets through then.
+    pub fn that_runs(run_dir: &Path) -> Result<Self, Failure> {
         let socket = run_dir.join(CONTROL);
         let mut client = Client::connect(&socket)?;
         let ControlReply::Status(status) = said(client.ask(&ControlRequest::Status)?)? else {
             return Err(Declined::new("the agent replied to something else").into());
         };
-        if !status.enforcing {
-            let remedy = "`holdpoint status` says what stands against it";
-            return Err(Declined::new("the agent does not enforce").remedy(remedy).into());
+        for problem in &status.problems {
+            eprintln!("warning: {}", shown(problem));
         }
         let peer = getsockopt(&client.into_stream(), PeerCredentials).map_err(io::Error::from)?;
         Ok(Self { socket, pid: peer.pid(), policy: status.policy_file.into() })
     }
 
     /// Offers process `pid` to become governed at its next `execve(2)`, until the offer is dropped.
-    fn offer(&self, pid: u32) -> Result<Offer, Failure> {
+    fn offer(&self, pid: u32, trusted: bool) -> Result<Offer, Failure> {
         let mut client = Client::connect(&self.socket)?;
-        match said(client.ask(&ControlRequest::Canary { pid })?)? {
+        match said(client.ask(&ControlRequest::Canary { pid, trusted })?)? {
             ControlReply::Offered => Ok(Offer { client, pid }),
             other => Err(unexpected(other)),
         }
@@ -189,7 +189,7 @@ pub fn try_out(agent: Option<&Agent>, ground: &Ground, route: &Route) -> Result<
     };
     let mut attacker = Attacker::start(&ground.run_dir, &scene.orders)?;
     let pid = attacker.child.id();
-    let offer = agent.map(|agent| agent.offer(pid)).transpose()?;
+    let offer = agent.map(|agent| agent.offer(pid, route.trusted)).transpose()?;
     drop(attacker.child.stdin.take());
     let report = attacker.report();
     if let (Some(offer), false) = (offer, matches!(report, Report::Unready(_))) {
@@ -294,11 +294,12 @@ pub fn step(run_dir: &Path, orders: &str) -> ExitCode {
     let parent = getppid();
     let mut end = Vec::new();
     let waited = std::io::stdin().read_to_end(&mut end);
-    let ready = waited.and_then(|_| get_ready(orders, parent)).map(|orders| {
-        let error = own_step(run_dir, "attack-governed", &orders).exec();
-        format!("cannot execute itself: {error}")
-    });
-    say(&Report::Unready(ready.unwrap_or_else(|error| format!("it could not get ready: {error}"))));
+    let report = match waited.and_then(|_| get_ready(orders, parent)) {
+        // This fails if it may not keep what it has.
+        Ok(orders) => Report::from_result(Err(own_step(run_dir, "attack-governed", &orders).exec())),
+        Err(error) => Report::Unready(format!("it could not get ready: {error}")),
+    };
+    say(&report);
     ExitCode::FAILURE
 }
 

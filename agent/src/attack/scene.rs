@@ -109,6 +109,11 @@ pub struct Orders {
 }
 
 impl Orders {
+    /// A program that may be read and not executed.
+    pub fn program(&self) -> PathBuf {
+        self.outside.join(canary::PROGRAM)
+    }
+
     /// The protected file.
     pub fn file(&self) -> PathBuf {
         self.inside.join("file")
@@ -189,12 +194,12 @@ impl Scene {
     pub fn victim(&mut self) -> io::Result<()> {
         let mut sleep = Command::new("sleep");
         sleep.arg("600").env("HOLDPOINT_ATTACK", &self.secret);
-        self.outsider(&mut sleep)
+        self.outsider(&mut sleep, Stdio::null())
     }
 
     /// An ungoverned process of somebody else's, until the attempt is over.
-    pub fn outsider(&mut self, command: &mut Command) -> io::Result<()> {
-        let outsider = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    pub fn outsider(&mut self, command: &mut Command, input: Stdio) -> io::Result<()> {
+        let outsider = command.stdin(input).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         self.orders.pid = outsider.id().cast_signed();
         self.keep(Outsider(outsider));
         Ok(())

@@ -13,6 +13,7 @@ pub(super) fn lines(status: &Status) -> String {
     text += &format!("  hooks      {}\n", hooks(status));
     text += &format!("  governed   {} threads\n", status.governed_threads);
     text += &format!("  pending    {} holds\n", status.pending_holds);
+    text += &format!("  hard links {} files that rules are about have further names\n", status.hard_links);
     text += &format!("  lost       {} events\n", status.lost_events);
     text + &format!("  not held   {}\n", not_held(status))
 }
@@ -64,6 +65,7 @@ mod tests {
             policy_revision: "ab".into(),
             governed_threads: 3,
             pending_holds: 1,
+            hard_links: 0,
             lost_events: 0,
             not_held: [("no_restart".to_owned(), 2), ("no_signal".to_owned(), 0)].into(),
         }

@@ -3,7 +3,7 @@
 use holdpoint_common::{
     decision::Decision,
     event::Reason,
-    tables::CANARY,
+    tables::{CANARY, TRUSTED_CANARY},
     task::{Enrolment, Switches},
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -38,7 +38,7 @@ impl Daemon {
             },
             Command::Status { from, reply } => drop(reply.send(self.admit(from).and_then(|()| self.status()))),
             Command::Detach { from, reply } => self.detach(from, reply),
-            Command::Canary { from, pid, reply } => drop(reply.send(self.offer_canary(from, pid))),
+            Command::Canary { from, pid, trusted, reply } => drop(reply.send(self.offer_canary(from, pid, trusted))),
             Command::EndCanary { pid, reply } => self.end_canary(pid, reply),
             Command::Enrol { from, subject, reply } => drop(reply.send(self.enrol(from, subject.as_deref()))),
             Command::Abandon { from } => self.abandon(from),
@@ -69,7 +69,8 @@ impl Daemon {
         let counters = self.kernel.counters().map_err(failed)?;
         let proven = |hook: &str| self.findings.iter().any(|finding| finding.hook == hook && finding.refused);
         let hooks: Vec<_> = HOOKS.iter().map(|name| Hook { name: (*name).to_owned(), proven: proven(name) }).collect();
-        let attached = Pins::new(&self.pins).attached();
+        let pins = Pins::new(&self.pins);
+        let (attached, missing) = (pins.attached(), pins.missing().map_err(failed)?);
         let mut problems: Vec<_> = hooks
             .iter()
             .filter(|hook| !hook.proven)
@@ -77,6 +78,8 @@ impl Daemon {
             .collect();
         if !attached {
             problems.push("the programs are not attached: somebody removed their pins".to_owned());
+        } else if !missing.is_empty() {
+            problems.push(format!("not attached, since somebody removed their pins: {}", missing.join(", ")));
         }
         if self.holds.unrecorded() > 0 {
             problems.push(format!("{} denials could not be recorded", self.holds.unrecorded()));
@@ -94,6 +97,7 @@ impl Daemon {
             policy_revision: policy.revision().to_owned(),
             governed_threads: self.kernel.governed().len() as u64,
             pending_holds: self.holds.pending().count() as u64,
+            hard_links: self.revisions.linked().files.len() as u64,
             lost_events: counters.iter().find(|(reason, _)| *reason == lost).map_or(0, |(_, count)| *count),
             not_held: counters
                 .into_iter()
@@ -190,7 +194,7 @@ impl Daemon {
     }
 
     /// A child of root's `holdpoint attack` is governed by the rule that denies the agent's own canary everything.
-    fn offer_canary(&mut self, from: Peer, pid: u32) -> Result<(), Declined> {
+    fn offer_canary(&mut self, from: Peer, pid: u32, trusted: bool) -> Result<(), Declined> {
         self.admit(from)?;
         if from.uid != 0 {
             return Err(Declined::new("only root may do this").remedy("sudo"));
@@ -198,8 +202,11 @@ impl Daemon {
         if process::parent(pid) != Some(from.pid) {
             return Err(Declined::new(format!("process {pid} is not a child of the process that asks")));
         }
-        let canary = Enrolment { tree: CANARY_TREE, subject: CANARY, launcher: 0, taken: 0, reserved: 0 };
-        self.kernel.offer(pid, canary).map_err(|error| Declined::new(format!("{error:#}")))?;
+        let failed = |error: anyhow::Error| Declined::new(format!("{error:#}"));
+        self.revisions.link_canaries(&mut self.kernel).map_err(failed)?;
+        let subject = if trusted { TRUSTED_CANARY } else { CANARY };
+        let canary = Enrolment { tree: CANARY_TREE, subject, launcher: 0, taken: 0, reserved: 0 };
+        self.kernel.offer(pid, canary).map_err(failed)?;
         self.canaries.insert(pid);
         Ok(())
     }

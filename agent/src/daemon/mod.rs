@@ -25,7 +25,7 @@ use holdpoint_common::{
     event::{Kind, Reason},
     pending::Pending,
     request::Facts,
-    tables::CANARY,
+    tables::CANARIES,
 };
 use jiff::{SignedDuration, Timestamp};
 use nix::time::{ClockId, clock_gettime};
@@ -251,7 +251,7 @@ impl Daemon {
 
     fn enrolled(&mut self, tree: u64, pid: u32) {
         let Some(governed) = self.kernel.governed().into_iter().find(|governed| governed.tree == tree) else { return };
-        if governed.subject == CANARY {
+        if CANARIES.contains(&governed.subject) {
             return;
         }
         let subject = self.reader_subject(governed.subject);
@@ -265,7 +265,7 @@ impl Daemon {
     }
 
     fn report(&mut self, kind: Kind, reason: Option<Reason>, facts: &Facts) {
-        if facts.subject == CANARY {
+        if CANARIES.contains(&facts.subject) {
             return;
         }
         let Some(policy) = self.revisions.of(facts.revision) else { return };

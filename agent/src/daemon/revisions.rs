@@ -18,7 +18,7 @@ use holdpoint_common::task::Switches;
 use crate::{
     canary,
     kernel::Kernel,
-    policy::{self, Mounts, Policy, Source, Tables},
+    policy::{self, Mounts, Objects, Policy, Source, Tables},
 };
 
 /// The policy in force and those before it.
@@ -28,6 +28,7 @@ pub struct Revisions {
     own: Vec<PathBuf>,
     policy: Arc<Policy>,
     mounts: Mounts,
+    linked: Objects,
     number: u32,
     earlier: HashMap<u32, Arc<Policy>>,
 }
@@ -45,6 +46,7 @@ impl Revisions {
             policy: Arc::new(policy.with_built_in(&own)),
             own,
             mounts: Mounts::now().context("cannot read the mounts of this host")?,
+            linked: Objects::default(),
             number: kernel.switches()?.revision,
             earlier: HashMap::new(),
         };
@@ -95,6 +97,7 @@ impl Revisions {
     fn switch(&mut self, kernel: &mut Kernel) -> Result<()> {
         let number = self.number.wrapping_add(1).max(1);
         let tables = self.compile(number)?;
+        tell_of(&tables.objects);
         self.keep(number)?;
         // A program may still be at work under the revision in force until now: without its rows it would find no
         // rule. They stay until the switch after this one.
@@ -104,7 +107,20 @@ impl Revisions {
         let switches = Switches { revision: number, enrols: enrols.into(), ..kernel.switches()? };
         kernel.set_switches(switches)?;
         self.number = number;
+        self.linked = tables.objects;
         Ok(())
+    }
+
+    /// Looks again for files of the canaries' that have other names.
+    pub fn link_canaries(&self, kernel: &mut Kernel) -> Result<()> {
+        let site = canary::directory(&self.run_dir);
+        let objects = policy::links_of_canaries(&self.policy, self.number, &self.mounts, &site);
+        kernel.write_objects(&objects)
+    }
+
+    /// Files that rules mean by one name and that have others.
+    pub fn linked(&self) -> &Objects {
+        &self.linked
     }
 
     fn compile(&self, number: u32) -> Result<Tables> {
@@ -113,7 +129,7 @@ impl Revisions {
         let program = fs::read_link("/proc/self/exe").context("cannot find this program's own file")?;
         let sites = [canary::directory(&self.run_dir), program];
         let sites: Vec<&Path> = sites.iter().map(PathBuf::as_path).collect();
-        policy::add_canary(&self.policy, number, &self.mounts, &sites, &mut tables);
+        policy::add_canaries(&self.policy, number, &self.mounts, &sites, canary::PROGRAM, &mut tables);
         Ok(tables)
     }
 
@@ -130,9 +146,22 @@ impl Revisions {
     }
 }
 
+/// A hard link from before anybody was governed may be known to somebody who should not.
+fn tell_of(linked: &Objects) {
+    const SHOWN: usize = 8;
+    if !linked.files.is_empty() {
+        let files: Vec<_> = linked.files.iter().take(SHOWN).map(|file| file.display().to_string()).collect();
+        let count = linked.files.len();
+        tracing::warn!(count, files = files.join(", "), "files that rules are about have further names (hard links)");
+    }
+    if linked.incomplete {
+        tracing::warn!("not all files that rules are about were looked at for further names (hard links): too many");
+    }
+}
+
 /// A tree that is governed stays governed: a policy that no longer knows its subject would let it go.
 fn refuse_orphans(policy: &Policy, kernel: &Kernel) -> Result<()> {
-    let known = |number| policy.subject(number).is_some() || number == holdpoint_common::tables::CANARY;
+    let known = |number| policy.subject(number).is_some() || holdpoint_common::tables::CANARIES.contains(&number);
     let orphans: Vec<_> = kernel.governed().into_iter().filter(|thread| !known(thread.subject)).collect();
     match orphans.first() {
         None => Ok(()),

@@ -45,6 +45,13 @@ pub fn has_hook(name: &str) -> Result<bool> {
     Ok(Btf::parse(&bytes)?.has_function(&format!("bpf_lsm_{name}")))
 }
 
+/// Number of parameters of the LSM hook `name`.
+pub fn parameters(name: &str) -> Result<u32> {
+    let bytes = fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
+    let parameters = Btf::parse(&bytes)?.parameters(&format!("bpf_lsm_{name}"));
+    parameters.with_context(|| format!("this kernel's BTF has no hook {name}"))
+}
+
 /// A parsed BTF blob.
 struct Btf<'a> {
     strings: &'a [u8],
@@ -56,8 +63,10 @@ struct Btf<'a> {
 struct Type {
     name: u32,
     kind: u32,
-    /// The type it leads to, for the kinds in [`TRANSPARENT`].
+    /// The type it leads to, for the kinds in [`TRANSPARENT`] and functions.
     target: u32,
+    /// Members, or parameters.
+    count: u32,
     members: Vec<Member>,
 }
 
@@ -103,7 +112,16 @@ impl<'a> Btf<'a> {
     }
 
     fn has_function(&self, name: &str) -> bool {
-        self.types.iter().any(|kind| kind.kind == KIND_FUNC && self.name(kind.name) == name.as_bytes())
+        self.function(name).is_some()
+    }
+
+    fn function(&self, name: &str) -> Option<&Type> {
+        self.types.iter().find(|kind| kind.kind == KIND_FUNC && self.name(kind.name) == name.as_bytes())
+    }
+
+    fn parameters(&self, name: &str) -> Option<u32> {
+        let prototype = (self.function(name)?.target as usize).checked_sub(1)?;
+        self.types.get(prototype).map(|prototype| prototype.count)
     }
 
     /// Bit offset and type of `wanted` in `within`, through anonymous members too.
@@ -170,7 +188,7 @@ impl Reader<'_> {
         } else {
             self.at += 4 * trailing_words(kind, count)?;
         }
-        Ok(Type { name, kind, target, members })
+        Ok(Type { name, kind, target, count: u32::try_from(count)?, members })
     }
 }
 

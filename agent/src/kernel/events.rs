@@ -11,7 +11,7 @@ use holdpoint_common::{
     pending::{Pending, hook},
     request::{Action, Class, Facts, Operation as Kernel},
     system::System,
-    tables::CANARY,
+    tables::CANARIES,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -152,7 +152,7 @@ impl Reader<'_> {
     pub fn subject(&self, number: u32) -> String {
         match self.policy.subject(number) {
             Some(subject) => subject.name.clone(),
-            None if number == CANARY => "(canary)".to_owned(),
+            None if CANARIES.contains(&number) => "(canary)".to_owned(),
             None => format!("(unknown subject {number})"),
         }
     }

@@ -74,6 +74,7 @@ impl Kernel {
                 addresses: typed("ADDRESSES", take("ADDRESSES")?)?,
                 rules: typed("RULES", take("RULES")?)?,
                 system: typed("SYSTEM", take("SYSTEM")?)?,
+                objects: typed("OBJECTS", take("OBJECTS")?)?,
             },
         };
         Ok((kernel, events))
@@ -164,6 +165,11 @@ impl Kernel {
     /// Writes the tables of a policy beside those in force: nothing changes until the switches name their revision.
     pub fn write_tables(&mut self, tables: &crate::policy::Tables) -> Result<()> {
         self.tables.write(tables)
+    }
+
+    /// Writes rows on files with several names, beside those that there are.
+    pub fn write_objects(&mut self, objects: &crate::policy::Objects) -> Result<()> {
+        self.tables.write_objects(&objects.rows)
     }
 
     /// Removes the tables of every revision but `number`.

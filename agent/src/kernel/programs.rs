@@ -27,13 +27,15 @@ use crate::request::hexadecimal;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/holdpoint-ebpf"));
 
 /// Each program: its name, and what it attaches to.
-const PROGRAMS: [(&str, Attach); 51] = [
+const PROGRAMS: [(&str, Attach); 62] = [
     ("inherit", Attach::Lsm("task_alloc")),
     ("named", Attach::Tracepoint("sched_process_fork")),
     ("forget", Attach::Lsm("task_free")),
     ("interrupted", Attach::Function("arch_do_signal_or_restart")),
     ("delivered", Attach::Tracepoint("signal_deliver")),
     ("exec", Attach::Lsm("bprm_creds_for_exec")),
+    ("interpreter", Attach::Lsm("bprm_check_security")),
+    ("credentials", Attach::Lsm("bprm_creds_from_file")),
     ("open", Attach::Lsm("file_open")),
     ("create", Attach::Lsm("path_mknod")),
     ("truncate", Attach::Lsm("path_truncate")),
@@ -50,8 +52,14 @@ const PROGRAMS: [(&str, Attach); 51] = [
     ("chown", Attach::Lsm("path_chown")),
     ("set_attribute", Attach::Lsm("inode_setxattr")),
     ("remove_attribute", Attach::Lsm("inode_removexattr")),
+    ("set_list", Attach::LsmIfThere("inode_set_acl")),
+    ("remove_list", Attach::LsmIfThere("inode_remove_acl")),
+    ("touch", Attach::LsmTaking("inode_setattr", 2)),
+    ("touch_mapped", Attach::LsmTaking("inode_setattr", 3)),
     ("connect", Attach::Lsm("socket_connect")),
     ("send", Attach::Lsm("socket_sendmsg")),
+    ("listen", Attach::Lsm("socket_listen")),
+    ("connect_to_all", Attach::Lsm("sctp_bind_connect")),
     ("create_socket", Attach::Lsm("socket_create")),
     ("created", Attach::Lsm("socket_post_create")),
     ("accepted", Attach::Lsm("sock_graft")),
@@ -79,6 +87,9 @@ const PROGRAMS: [(&str, Attach); 51] = [
     ("ioctl", Attach::Lsm("file_ioctl")),
     ("ioctl_compat", Attach::LsmIfThere("file_ioctl_compat")),
     ("anonymous", Attach::Lsm("inode_init_security_anon")),
+    ("uring", Attach::LsmIfThere("uring_allowed")),
+    ("owner", Attach::Lsm("file_fcntl")),
+    ("key", Attach::Lsm("key_permission")),
 ];
 
 /// The hooks that the canary proves at every start: those that ordinary calls reach without harm.
@@ -108,6 +119,8 @@ enum Attach {
     Lsm(&'static str),
     /// A hook that some kernels do not have.
     LsmIfThere(&'static str),
+    /// A hook that has so many parameters on some kernels.
+    LsmTaking(&'static str, u32),
     Function(&'static str),
     Tracepoint(&'static str),
 }
@@ -116,6 +129,7 @@ impl Attach {
     fn is_possible(self) -> Result<bool> {
         match self {
             Self::LsmIfThere(hook) => btf::has_hook(hook),
+            Self::LsmTaking(hook, parameters) => Ok(btf::parameters(hook)? == parameters),
             Self::Lsm(_) | Self::Function(_) | Self::Tracepoint(_) => Ok(true),
         }
     }
@@ -145,6 +159,22 @@ impl Pins {
         directories(&self.links()).is_ok_and(|objects| !objects.is_empty())
     }
 
+    /// Programs of this agent's that are not attached.
+    pub fn missing(&self) -> Result<Vec<&'static str>> {
+        Ok(self.missing_links()?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    fn missing_links(&self) -> Result<Vec<(&'static str, Attach)>> {
+        let own = self.links().join(object_digest());
+        let mut missing = Vec::new();
+        for (name, attach) in PROGRAMS {
+            if !own.join(name).exists() && attach.is_possible()? {
+                missing.push((name, attach));
+            }
+        }
+        Ok(missing)
+    }
+
     /// Makes sure that this agent's programs are attached, and gives the maps that they work on.
     pub fn ensure(&self) -> Result<Vec<(&'static str, Map)>> {
         self.refuse_other_contracts()?;
@@ -152,16 +182,10 @@ impl Pins {
             format!("cannot create {}: is a BPF file system mounted there, and is this root?", self.maps().display())
         })?;
         let own = self.links().join(object_digest());
-        let mut programs = Vec::new();
-        for (name, attach) in PROGRAMS {
-            if attach.is_possible()? {
-                programs.push((name, attach));
-            }
-        }
-        if !programs.iter().all(|(name, _)| own.join(name).exists()) {
-            // What a crash left half attached goes first; the links of another object stay until ours are on.
-            remove_tree(&own)?;
-            self.attach(&own, &programs)?;
+        let missing = self.missing_links()?;
+        if !missing.is_empty() {
+            // The links of another object stay until ours are on.
+            self.attach(&own, &missing)?;
         }
         for other in directories(&self.links())? {
             if other != own {
@@ -227,7 +251,7 @@ impl Pins {
 
 fn attach_one(program: &mut Program, attach: Attach, btf: &Btf) -> Result<FdLink> {
     Ok(match attach {
-        Attach::Lsm(hook) | Attach::LsmIfThere(hook) => {
+        Attach::Lsm(hook) | Attach::LsmIfThere(hook) | Attach::LsmTaking(hook, _) => {
             let program: &mut Lsm = program.try_into()?;
             program.load(hook, btf)?;
             let link = program.attach()?;

@@ -1,5 +1,7 @@
 //! Writing a compiled policy to the kernel's maps, beside the one in force.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use aya::{
     Pod,
@@ -9,7 +11,7 @@ use aya::{
     },
 };
 use holdpoint_common::tables::{
-    AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey, SystemKey,
+    AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, ObjectKey, Ports, RootKey, RuleKey, SystemKey,
 };
 
 use crate::policy::{self, Tables};
@@ -22,6 +24,7 @@ pub(super) struct Maps {
     pub addresses: LpmTrie<MapData, AddressKey, Ports>,
     pub rules: HashMap<MapData, RuleKey, Consequence>,
     pub system: HashMap<MapData, SystemKey, u32>,
+    pub objects: HashMap<MapData, ObjectKey, Marks>,
 }
 
 impl Maps {
@@ -32,10 +35,16 @@ impl Maps {
         write("names", &mut self.names, &tables.names)?;
         write("rules", &mut self.rules, &tables.rules)?;
         write("rules on the host", &mut self.system, &tables.system)?;
+        self.write_objects(&tables.objects.rows)?;
         for ((bits, key), ports) in &tables.addresses {
             self.addresses.insert(&Key::new(*bits, *key), ports, 0).context("cannot write the policy's addresses")?;
         }
         Ok(())
+    }
+
+    /// Writes rows on files with several names.
+    pub fn write_objects(&mut self, rows: &BTreeMap<ObjectKey, Marks>) -> Result<()> {
+        write("rules on files with several names", &mut self.objects, rows)
     }
 
     /// Removes every row of another revision than `number`.
@@ -45,6 +54,7 @@ impl Maps {
         remove(&mut self.names, |key| key.revision != number)?;
         remove(&mut self.rules, |key| key.revision != number)?;
         remove(&mut self.system, |key| key.revision != number)?;
+        remove(&mut self.objects, |key| key.revision != number)?;
         let keys: Vec<_> =
             self.addresses.keys().collect::<Result<_, _>>().context("cannot list the policy's addresses")?;
         for key in keys.iter().filter(|key| key.data().revision != number) {
@@ -54,11 +64,7 @@ impl Maps {
     }
 }
 
-fn write<K: Pod, V: Pod>(
-    what: &str,
-    map: &mut HashMap<MapData, K, V>,
-    rows: &std::collections::BTreeMap<K, V>,
-) -> Result<()> {
+fn write<K: Pod, V: Pod>(what: &str, map: &mut HashMap<MapData, K, V>, rows: &BTreeMap<K, V>) -> Result<()> {
     for (key, value) in rows {
         map.insert(key, value, 0).with_context(|| format!("cannot write the policy's {what}"))?;
     }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use holdpoint_common::request::Class;
+use holdpoint_common::{request::Class, tables::CANARIES};
 
 use super::{Pattern, Policy, Rule, Then, When};
 
@@ -19,7 +19,8 @@ impl Policy {
     /// This policy with the rules that every policy has. `own` are the files and directories of Holdpoint.
     #[must_use]
     pub fn with_built_in(mut self, own: &[PathBuf]) -> Self {
-        let subjects: Vec<u32> = (0..).zip(&self.subjects).map(|(index, _)| index).collect();
+        let own_subjects = (0..).zip(&self.subjects).map(|(index, _)| index);
+        let subjects: Vec<u32> = own_subjects.chain(CANARIES).collect();
         let deny = |name: &str, why: &str, paths: Vec<Pattern>, access: u32| Rule {
             name: name.to_owned(),
             why: Some(why.to_owned()),

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{LoadError, Place, Places, Policy, compile, load};
+use super::{Linked, LoadError, Place, Places, Policy, compile, load};
 
 /// Exit code if a policy is refused.
 const REFUSED: u8 = 1;
@@ -97,5 +97,9 @@ impl Places for OneFileSystem {
 
     fn below(&self, path: &Path) -> Vec<Place> {
         self.resolve(path)
+    }
+
+    fn linked(&self, _: &Path, _: bool) -> Linked {
+        Linked::default()
     }
 }

@@ -1,6 +1,7 @@
 //! From a policy to the tables that the kernel looks up. Pure: it asks [`Places`] where paths live.
 
 mod addresses;
+mod objects;
 mod paths;
 mod trie;
 
@@ -8,14 +9,16 @@ use std::{collections::BTreeMap, path::Path};
 
 use holdpoint_common::{
     matcher,
+    request::Class,
+    system::System,
     tables::{
-        ADDRESS_HEAD_BITS, AddressKey, CANARY, Consequence, EdgeKey, Marks, NameKey, Node, Ports, RootKey, RuleKey,
-        SystemKey, Verdict,
+        ADDRESS_HEAD_BITS, AddressKey, CANARIES, Consequence, EdgeKey, Marks, NameKey, Node, ObjectKey, Ports, RootKey,
+        RuleKey, SystemKey, TRUSTED_CANARY, UNKNOWN, Verdict,
     },
 };
 
 use self::trie::Trie;
-pub use self::trie::is_node_of;
+pub use self::{objects::Objects, trie::is_node_of};
 use super::{
     Pattern, Place, Places, Policy, Rule, When,
     pattern::can_be_spelled,
@@ -27,7 +30,7 @@ use super::{
 pub mod limits {
     /// Subjects.
     pub const SUBJECTS: usize = 64;
-    /// Rules; the canary's is one more.
+    /// Rules; the canaries' are two more.
     pub const RULES: usize = 1024;
     /// Starts of tries: one for each subject and each file system that its rules name.
     pub const ROOTS: usize = 8192;
@@ -35,6 +38,8 @@ pub mod limits {
     pub const EDGES: usize = 32_768;
     /// `**/name` patterns, for each subject.
     pub const NAMES: usize = 4096;
+    /// Files that rules mean by one name and that have others: rows, one for each subject. What is more is left out.
+    pub const OBJECTS: usize = 4096;
     /// Address blocks, for each subject.
     pub const ADDRESSES: usize = 4096;
 }
@@ -52,7 +57,9 @@ pub struct Tables {
     pub addresses: BTreeMap<(u32, AddressKey), Ports>,
     /// Rules on operations on the host. What has none is denied.
     pub system: BTreeMap<SystemKey, u32>,
-    /// What follows from each rule. The last is the canary's.
+    /// Rules on files with several names.
+    pub objects: Objects,
+    /// What follows from each rule. The last two are the canaries'.
     pub rules: BTreeMap<RuleKey, Consequence>,
 }
 
@@ -68,6 +75,7 @@ pub fn compile(policy: &Policy, revision: u32, places: &dyn Places) -> Result<Ta
     paths::enrol(policy, places, &mut trie, &mut problems);
     addresses::compile(policy, revision, &mut tables, &mut problems);
     tables.system = system(policy, revision);
+    tables.objects = objects::compile(policy, revision, places);
     problems.extend(overfull(&tables));
     if problems.is_empty() { Ok(tables) } else { Err(problems) }
 }
@@ -86,25 +94,52 @@ fn system(policy: &Policy, revision: u32) -> BTreeMap<SystemKey, u32> {
     rows
 }
 
-/// Index of the rule by which the canary's requests are denied: the one after the policy's own.
+/// Index of the rule by which the canaries' requests are denied: the one after the policy's own. The next one allows.
 fn canary_rule(policy: &Policy) -> u32 {
     policy.rules.len().try_into().expect("fewer rules than limits::RULES")
 }
 
-/// Denies the start-up canary every access to `sites` and all that is in them, and every connection.
-pub fn add_canary(policy: &Policy, revision: u32, places: &dyn Places, sites: &[&Path], tables: &mut Tables) {
-    let mut trie = Trie::new(revision, tables);
-    for place in sites.iter().flat_map(|site| places.resolve(site)).filter(|place| can_be_spelled(&place.components)) {
-        let node = trie.node(CANARY, place.device, &paths::spelled(&place.components));
-        node.subtree = Marks { rule: [canary_rule(policy); Marks::SLOTS] };
+/// Denies the canaries every access to `sites` and all that is in them, programs without a path and those of the name
+/// `program`, and every connection. One of them may rule the host, for what the kernel asks that about before anything else.
+pub fn add_canaries(
+    policy: &Policy,
+    revision: u32,
+    places: &dyn Places,
+    sites: &[&Path],
+    program: &str,
+    tables: &mut Tables,
+) {
+    let denied = canary_rule(policy);
+    let system = SystemKey { revision, subject: TRUSTED_CANARY, system: System::Admin as u32 };
+    tables.system.insert(system, denied + 1);
+    for subject in CANARIES {
+        let mut trie = Trie::new(revision, tables);
+        let places = sites.iter().flat_map(|site| places.resolve(site));
+        for place in places.filter(|place| can_be_spelled(&place.components)) {
+            let node = trie.node(subject, place.device, &paths::spelled(&place.components));
+            node.subtree = Marks { rule: [denied; Marks::SLOTS] };
+        }
+        trie.root(subject, UNKNOWN).exact.note(Class::Exec, denied);
+        trie.name(subject, paths::padded(program.as_ref())).note(Class::Exec, denied);
+        let key = AddressKey { revision, subject, address: [0; 16] };
+        tables.addresses.insert((ADDRESS_HEAD_BITS, key), addresses::all_ports(denied));
     }
-    let key = AddressKey { revision, subject: CANARY, address: [0; 16] };
-    tables.addresses.insert((ADDRESS_HEAD_BITS, key), addresses::all_ports(canary_rule(policy)));
+}
+
+/// The rows of the canaries for files in `site` that have other names.
+pub fn links_of_canaries(policy: &Policy, revision: u32, places: &dyn Places, site: &Path) -> Objects {
+    let mut objects = Objects::default();
+    let linked = places.linked(site, true);
+    for subject in CANARIES {
+        objects.add(&linked, revision, subject, |marks| marks.rule = [canary_rule(policy); Marks::SLOTS]);
+    }
+    objects
 }
 
 fn consequences(policy: &Policy, revision: u32) -> BTreeMap<RuleKey, Consequence> {
-    let canary = Consequence { patience: 0, verdict: Verdict::Deny as u32, everything: 0 };
-    let all = policy.rules.iter().map(consequence).chain([canary]);
+    let canaries = [Verdict::Deny, Verdict::Allow];
+    let canaries = canaries.map(|verdict| Consequence { patience: 0, verdict: verdict as u32, everything: 0 });
+    let all = policy.rules.iter().map(consequence).chain(canaries);
     (0..).zip(all).map(|(rule, consequence)| (RuleKey { revision, rule }, consequence)).collect()
 }
 
@@ -164,6 +199,15 @@ impl Tables {
                 .into_iter()
                 .map(|(key, row)| (SystemKey { subject: number(key.subject), ..key }, row))
                 .collect(),
+            objects: Objects {
+                rows: self
+                    .objects
+                    .rows
+                    .into_iter()
+                    .map(|(key, row)| (ObjectKey { subject: number(key.subject), ..key }, row))
+                    .collect(),
+                ..self.objects
+            },
             ..self
         }
     }
@@ -184,6 +228,10 @@ impl matcher::Tables for Tables {
 
     fn system(&self, key: &SystemKey) -> Option<&u32> {
         self.system.get(key)
+    }
+
+    fn object(&self, key: &ObjectKey) -> Option<&Marks> {
+        self.objects.rows.get(key)
     }
 
     fn address(&self, key: &AddressKey) -> Option<&Ports> {

@@ -30,11 +30,11 @@ use sha2::{Digest as _, Sha256};
 pub use self::{
     address::Block,
     check::check,
-    compile::{Tables, add_canary, compile, is_node_of},
+    compile::{Objects, Tables, add_canaries, compile, is_node_of, links_of_canaries},
     load::{LoadError, load},
     parse::parse,
     pattern::Pattern,
-    places::{Mounts, Place, Places},
+    places::{Linked, Mounts, Place, Places},
     problem::{Problem, Refusal, Source, Span},
 };
 

@@ -4,6 +4,9 @@
 //! The device is the one in `/proc/self/mountinfo`: `s_dev` of the superblock, which is what the kernel side
 //! reads. (`stat` shows others on btrfs and overlayfs.)
 
+mod kinds;
+mod linked;
+
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
@@ -11,6 +14,8 @@ use std::{
     os::unix::ffi::OsStringExt,
     path::{Component, Path, PathBuf},
 };
+
+pub use self::linked::Linked;
 
 /// Most symbolic links that are followed for one path, as in the kernel (`MAXSYMLINKS`).
 const LINKS: usize = 40;
@@ -30,6 +35,8 @@ pub trait Places {
     fn resolve(&self, path: &Path) -> Vec<Place>;
     /// The same, and the root of every file system that is mounted below it.
     fn below(&self, path: &Path) -> Vec<Place>;
+    /// The files at `path`, and below it if `below`, that have further names.
+    fn linked(&self, path: &Path, below: bool) -> Linked;
 }
 
 /// A mountinfo line that cannot be read.
@@ -55,6 +62,8 @@ struct Mount {
     root: PathBuf,
     /// Where.
     point: PathBuf,
+    /// Kind of file system.
+    kind: String,
 }
 
 impl Mounts {
@@ -115,13 +124,18 @@ impl Mounts {
 
 impl Places for Mounts {
     fn resolve(&self, path: &Path) -> Vec<Place> {
-        let places: BTreeSet<_> = spellings(path).iter().filter_map(|path| self.place(path)).collect();
+        let spellings = spellings(path);
+        let of_kinds = spellings.iter().flat_map(|path| kinds::place(path));
+        let places: BTreeSet<_> = spellings.iter().filter_map(|path| self.place(path)).chain(of_kinds).collect();
         places.into_iter().collect()
     }
 
     fn below(&self, path: &Path) -> Vec<Place> {
         let spellings = spellings(path);
-        let below = spellings.iter().flat_map(|path| self.place(path).into_iter().chain(self.mounted_below(path)));
+        let below = spellings.iter().flat_map(|path| {
+            let mounted = self.place(path).into_iter().chain(self.mounted_below(path));
+            mounted.chain(kinds::place(path)).chain(kinds::below(path))
+        });
         let mut places: Vec<Place> = Vec::new();
         for place in below.collect::<BTreeSet<_>>() {
             // Sorted: a directory comes before all that is in it.
@@ -131,6 +145,24 @@ impl Places for Mounts {
             }
         }
         places
+    }
+
+    fn linked(&self, path: &Path, below: bool) -> Linked {
+        let mut linked = Linked::default();
+        let spellings = spellings(path);
+        let is_pseudo = |device| self.0.iter().any(|mount| mount.device == device && linked::is_pseudo(&mount.kind));
+        let inside = self
+            .0
+            .iter()
+            .map(|mount| &mount.point)
+            .filter(|point| below && spellings.iter().any(|path| point.starts_with(path) && *point != path));
+        for path in spellings.iter().chain(inside) {
+            let Some(place) = self.place(path).filter(|place| !is_pseudo(place.device)) else { continue };
+            let found = linked::find(path, place.device, below);
+            linked.files.extend(found.files);
+            linked.incomplete |= found.incomplete;
+        }
+        linked
     }
 }
 
@@ -144,7 +176,10 @@ impl Mount {
         let device = device(next()?)?;
         let root = PathBuf::from(OsString::from_vec(unescaped(next()?)));
         let point = PathBuf::from(OsString::from_vec(unescaped(next()?)));
-        point.is_absolute().then_some(Self { id, parent, device, root, point })
+        // Options, and as many fields as there are up to a dash.
+        let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
+        let kind = String::from_utf8_lossy(rest.next()?).into_owned();
+        point.is_absolute().then_some(Self { id, parent, device, root, point, kind })
     }
 
     /// Where `path` lives if it is in this mount. A root that is no path (`net:[4026531840]`) is taken for

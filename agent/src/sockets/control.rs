@@ -43,9 +43,9 @@ async fn converse(connection: &mut Connection, daemon: &mpsc::Sender<Command>, o
         };
         let broken = request.is_err();
         let reply = match request {
-            Ok(ControlRequest::Canary { pid }) if offered.len() < OFFERS => {
+            Ok(ControlRequest::Canary { pid, trusted }) if offered.len() < OFFERS => {
                 offered.push(pid);
-                answered(ControlRequest::Canary { pid }, connection.who, daemon).await
+                answered(ControlRequest::Canary { pid, trusted }, connection.who, daemon).await
             }
             Ok(ControlRequest::Canary { .. }) => Err(Declined::new("too many offers on one connection")),
             Ok(request) => answered(request, connection.who, daemon).await,
@@ -82,8 +82,8 @@ async fn answered(
             ask(daemon, |reply| Command::Detach { from, reply }).await?;
             ControlReply::Detached
         }
-        ControlRequest::Canary { pid } => {
-            ask(daemon, |reply| Command::Canary { from, pid, reply }).await?;
+        ControlRequest::Canary { pid, trusted } => {
+            ask(daemon, |reply| Command::Canary { from, pid, trusted, reply }).await?;
             ControlReply::Offered
         }
         ControlRequest::CanaryTaken { pid } => {
@@ -179,8 +179,10 @@ mod tests {
     async fn an_offer_to_a_child_ends_with_the_connection() {
         let (directory, mut commands) = served("offer");
         let mut stream = UnixStream::connect(directory.0.join(CONTROL)).unwrap();
-        stream.write_all(&encode(&ControlRequest::Canary { pid: 7 })).unwrap();
-        let Some(Command::Canary { from, pid: 7, reply }) = commands.recv().await else { panic!("an offer") };
+        stream.write_all(&encode(&ControlRequest::Canary { pid: 7, trusted: false })).unwrap();
+        let Some(Command::Canary { from, pid: 7, trusted: false, reply }) = commands.recv().await else {
+            panic!("an offer")
+        };
         assert_eq!(from.pid, process::id());
         reply.send(Ok(())).unwrap();
         drop(stream);

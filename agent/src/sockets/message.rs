@@ -45,6 +45,8 @@ pub enum ControlRequest {
     Canary {
         /// The child.
         pid: u32,
+        /// Whether it may rule the host: for what is refused by that alone otherwise.
+        trusted: bool,
     },
     /// Was it done? Ends the offer.
     CanaryTaken {
@@ -305,7 +307,7 @@ mod tests {
         let digest = Digest("ab".into());
         comes_back(&ControlRequest::Answer { id, digest, word: Word::Kill, why: Some("line\nbreak".into()) });
         comes_back(&ControlRequest::Detach);
-        comes_back(&ControlRequest::Canary { pid: 7 });
+        comes_back(&ControlRequest::Canary { pid: 7, trusted: true });
         comes_back(&TreeRequest::Enrol { subject: None });
         comes_back(&TreeRequest::Watch { tree: tree_text(7) });
     }

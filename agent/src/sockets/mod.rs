@@ -105,7 +105,7 @@ pub enum Command {
     /// Deny everything, detach, stop. Answered when it is done.
     Detach { from: Peer, reply: Reply<()> },
     /// Process `pid`, a child of `from`, is to become governed as the canary at its next `execve(2)`.
-    Canary { from: Peer, pid: u32, reply: Reply<()> },
+    Canary { from: Peer, pid: u32, trusted: bool, reply: Reply<()> },
     /// That offer is over. Whether it was taken is told to who wants to know.
     EndCanary { pid: u32, reply: Option<Reply<bool>> },
     /// `from` asks to be governed from its next `execve(2)` on.
@@ -177,6 +177,8 @@ pub struct Status {
     pub governed_threads: u64,
     /// Pending holds.
     pub pending_holds: u64,
+    /// Files that rules are about and that have further names (hard links).
+    pub hard_links: u64,
     /// Events that did not reach the agent.
     pub lost_events: u64,
     /// Requests refused that would have been held, by the kernel's reason

@@ -4,12 +4,14 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
     pending::hook,
     request::{Class, Operation},
+    system::System,
 };
 
+use super::{descriptor, file};
 use crate::{
-    gate::{Request, gate},
+    gate::{EPERM, Request, at_once, gate},
     kernel::{current, offset, read},
-    task,
+    park, task,
 };
 
 /// `security_bprm_creds_for_exec(bprm)`: once per exec, with the file given to it (a script, not its interpreter),
@@ -17,19 +19,76 @@ use crate::{
 #[lsm(hook = "bprm_creds_for_exec")]
 pub fn exec(ctx: LsmContext) -> i32 {
     let bprm: u64 = ctx.arg(0);
+    if task::governed(current()).is_none() {
+        let file: u64 = read(bprm, offset!(bprm_file));
+        return enter(read(file, offset!(file_path_dentry)));
+    }
+    gate(&request(hook::EXEC, bprm))
+}
+
+/// To execute the file that `bprm` is about.
+#[inline(always)]
+fn request(at: u32, bprm: u64) -> Request {
     let file: u64 = read(bprm, offset!(bprm_file));
     let dentry: u64 = read(file, offset!(file_path_dentry));
-    if task::governed(current()).is_none() {
-        return task::enrol(dentry);
-    }
     let inode: u64 = read(file, offset!(file_inode));
-    let superblock: u64 = read(dentry, offset!(dentry_super));
-    let mut request = Request::new(Operation::Exec, hook::EXEC);
+    let mut request = Request::new(Operation::Exec, at);
     request.binding.inode = read(inode, offset!(inode_number));
-    request.binding.device = read(superblock, offset!(super_device));
+    request.binding.device = file::device(dentry);
     request.binding.access = Class::Exec.bit();
     request.dentry = dentry;
     request.inode = inode;
     request.bprm = bprm;
-    gate(&request)
+    request
+}
+
+/// An exec of an ungoverned thread. If it becomes governed by it, what it brings along is judged by [`credentials`], which
+/// comes later in the same exec.
+#[inline(always)]
+fn enter(dentry: u64) -> i32 {
+    let answer = task::enrol(dentry);
+    if let Some(task) = task::governed(current()) {
+        // SAFETY: the entry is the current thread's own.
+        unsafe { (*task).entering = 1 };
+    }
+    answer
+}
+
+/// `security_bprm_check(bprm)`: once for the file given to the exec, which was judged, and once for each interpreter.
+#[lsm(hook = "bprm_check_security")]
+pub fn interpreter(ctx: LsmContext) -> i32 {
+    let bprm: u64 = ctx.arg(0);
+    let (given, interpreter): (u64, u64) = (read(bprm, offset!(bprm_filename)), read(bprm, offset!(bprm_interpreter)));
+    if given == interpreter || task::governed(current()).is_none() {
+        return 0;
+    }
+    gate(&request(hook::BACKING, bprm))
+}
+
+/// `security_bprm_creds_from_file(bprm, file)`: the rights of the new program are known, and nothing has been given up yet.
+#[lsm(hook = "bprm_creds_from_file")]
+pub fn credentials(ctx: LsmContext) -> i32 {
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    // SAFETY: the entry is the current thread's own.
+    if unsafe { core::mem::take(&mut (*task).entering) } != 0 && descriptor::inherited() != 0 {
+        task::forget(current());
+        return EPERM;
+    }
+    if !gains(ctx.arg(0)) || park::is_granted(task, hook::EXEC) {
+        return 0;
+    }
+    at_once(&Request::system(System::Privilege))
+}
+
+/// Whether the exec gives another user or group, or capabilities that the thread does not have.
+#[inline(always)]
+fn gains(bprm: u64) -> bool {
+    let new: u64 = read(bprm, offset!(bprm_cred));
+    let old: u64 = read(current(), offset!(task_cred));
+    let (user, group, permitted) = (offset!(cred_user), offset!(cred_group), offset!(cred_permitted));
+    read::<u32>(new, user) != read::<u32>(old, user)
+        || read::<u32>(new, group) != read::<u32>(old, group)
+        || read::<u64>(new, permitted) & !read::<u64>(old, permitted) != 0
 }

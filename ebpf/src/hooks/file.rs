@@ -13,7 +13,7 @@ use crate::{
     syscall, task,
 };
 
-use super::net;
+use super::terminal;
 
 /// `f_mode` bits, `include/linux/fs.h`.
 mod mode {
@@ -48,9 +48,9 @@ mod flags {
 #[lsm(hook = "file_open")]
 pub fn open(ctx: LsmContext) -> i32 {
     // The cheap test first: most calls are of processes that are not governed.
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         return 0;
-    }
+    };
     let file: u64 = ctx.arg(0);
     let flags: u32 = read(file, offset!(file_flags));
     if flags & flags::EXEC != 0 {
@@ -68,8 +68,7 @@ pub fn open(ctx: LsmContext) -> i32 {
     request.binding.inode = if unnamed { 0 } else { read(inode, offset!(inode_number)) };
     request.binding.device = device(dentry);
     request.binding.anchor = if created || unnamed { directory(dentry) } else { 0 };
-    request.binding.access = bit(Class::Read, mode & mode::READ != 0)
-        | bit(Class::Write, mode & mode::WRITE != 0)
+    request.binding.access = access(file)
         | bit(Class::Truncate, flags & flags::TRUNCATE != 0 && !created)
         | bit(Class::Create, created || unnamed);
     request.binding.flags = flags;
@@ -77,8 +76,11 @@ pub fn open(ctx: LsmContext) -> i32 {
     request.inode = inode;
     request.created = created;
     let kind: u16 = read(inode, offset!(inode_mode));
-    if is_sensitive_device(u32::from(kind), read(inode, offset!(inode_device))) {
+    let number: u32 = read(inode, offset!(inode_device));
+    if is_sensitive_device(u32::from(kind), number) {
         request.system = System::Device as u32;
+    } else if is_pseudo_terminal(u32::from(kind), number) && terminal::is_somebody_elses(task, dentry) {
+        request.system = System::Terminal as u32;
     }
     gate(&request)
 }
@@ -160,40 +162,13 @@ fn mapped(file: u64) -> i32 {
     request.binding.flags = Action::Map as u32;
     request.dentry = dentry;
     request.inode = inode;
-    request.mapped = true;
+    request.implied = true;
     at_once(&request)
 }
 
-/// `security_file_receive(file)`: a descriptor comes from another process. Too late to hold: the message is consumed.
-#[lsm(hook = "file_receive")]
-pub fn receive(ctx: LsmContext) -> i32 {
-    if task::governed(current()).is_none() {
-        return 0;
-    }
-    let file: u64 = ctx.arg(0);
-    let inode: u64 = read(file, offset!(file_inode));
-    let kind: u16 = read(inode, offset!(inode_mode));
-    if u32::from(kind) & kind::MASK == kind::SOCKET {
-        return net::receive(read(file, offset!(file_private)));
-    }
-    let mode: u32 = read(file, offset!(file_mode));
-    let dentry: u64 = read(file, offset!(file_path_dentry));
-    let mut request = Request::new(Operation::File, hook::AT_ONCE);
-    request.binding.inode = read(inode, offset!(inode_number));
-    request.binding.device = device(dentry);
-    request.binding.access = bit(Class::Read, mode & mode::READ != 0) | bit(Class::Write, mode & mode::WRITE != 0);
-    request.binding.flags = Action::Receive as u32;
-    request.dentry = dentry;
-    request.inode = inode;
-    if is_sensitive_device(u32::from(kind), read(inode, offset!(inode_device))) {
-        request.system = System::Device as u32;
-    }
-    at_once(&request)
-}
-
-/// Whether a node of this mode and device number reaches more than a terminal or a source of zeros.
+/// Whether a node of this mode and device number reaches more than a pseudo terminal or a source of zeros.
 #[inline(always)]
-fn is_sensitive_device(mode: u32, number: u32) -> bool {
+pub fn is_sensitive_device(mode: u32, number: u32) -> bool {
     // The kernel's own `dev_t`: 12 bits and 20 (`include/linux/kdev_t.h`).
     let (major, minor) = (number >> 20, number & 0xf_ffff);
     match mode & kind::MASK {
@@ -201,10 +176,35 @@ fn is_sensitive_device(mode: u32, number: u32) -> bool {
         // 0:0 is overlayfs's mark for a file that is gone.
         kind::CHARACTER => !matches!(
             (major, minor),
-            (0, 0) | (1, 3 | 5 | 7 | 8 | 9) | (4, _) | (5, 0 | 2) | (128..=143, _) // mem, tty, ptmx, pts
+            (0, 0) | (1, 3 | 5 | 7 | 8 | 9) | (5, 0 | 2) | (128..=143, _) // mem, tty, ptmx, pts
         ),
         _ => false,
     }
+}
+
+/// Whether it is a virtual console, a serial line or the console.
+#[inline(always)]
+pub fn is_terminal(mode: u32, number: u32) -> bool {
+    mode & kind::MASK == kind::CHARACTER && matches!(number >> 20, 4 | 5 | 204 | 229)
+}
+
+/// Whether it is the side of a pseudo terminal at which programs work (`Documentation/admin-guide/devices.txt`).
+#[inline(always)]
+fn is_pseudo_terminal(mode: u32, number: u32) -> bool {
+    mode & kind::MASK == kind::CHARACTER && matches!(number >> 20, 136..=143)
+}
+
+/// Whether it is a socket.
+#[inline(always)]
+pub fn is_socket(mode: u32) -> bool {
+    mode & kind::MASK == kind::SOCKET
+}
+
+/// What an open file is open for.
+#[inline(always)]
+pub fn access(file: u64) -> u32 {
+    let mode: u32 = read(file, offset!(file_mode));
+    bit(Class::Read, mode & mode::READ != 0) | bit(Class::Write, mode & mode::WRITE != 0)
 }
 
 /// Whether a file system acts for the current thread, with its mounter's rights: overlayfs does so while it opens

@@ -1,5 +1,6 @@
 //! The programs. Each reads the arguments of one guarded action and makes no choice.
 
+mod descriptor;
 mod exec;
 mod file;
 mod name;
@@ -7,3 +8,4 @@ mod net;
 mod signal;
 mod system;
 mod task;
+mod terminal;

@@ -13,6 +13,11 @@ use crate::{
     task,
 };
 
+/// `ATTR_*`, `include/linux/fs.h`: mode, uid, gid, size; the times of access and modification, as told by the caller or
+/// set to now.
+const OTHERS: u32 = 0xf;
+const TIMES: u32 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8;
+
 /// `security_path_link(old_dentry, new_dir, new_dentry)`.
 #[lsm(hook = "path_link")]
 pub fn link(ctx: LsmContext) -> i32 {
@@ -73,6 +78,37 @@ pub fn set_attribute(ctx: LsmContext) -> i32 {
 #[lsm(hook = "inode_removexattr")]
 pub fn remove_attribute(ctx: LsmContext) -> i32 {
     attribute(ctx.arg(1))
+}
+
+/// `security_inode_set_acl(idmap, dentry, acl_name, kacl)`, 6.2 and later: until then an attribute.
+#[lsm(hook = "inode_set_acl")]
+pub fn set_list(ctx: LsmContext) -> i32 {
+    attribute(ctx.arg(1))
+}
+
+/// `security_inode_remove_acl(idmap, dentry, acl_name)`, likewise.
+#[lsm(hook = "inode_remove_acl")]
+pub fn remove_list(ctx: LsmContext) -> i32 {
+    attribute(ctx.arg(1))
+}
+
+/// `security_inode_setattr(dentry, attr)`, before 6.9.
+#[lsm(hook = "inode_setattr")]
+pub fn touch(ctx: LsmContext) -> i32 {
+    touched(ctx.arg(0), ctx.arg(1))
+}
+
+/// `security_inode_setattr(idmap, dentry, attr)`, 6.9 and later.
+#[lsm(hook = "inode_setattr")]
+pub fn touch_mapped(ctx: LsmContext) -> i32 {
+    touched(ctx.arg(1), ctx.arg(2))
+}
+
+/// Times alone: mode, owner and size have hooks of their own, with the path.
+#[inline(always)]
+fn touched(dentry: u64, attributes: u64) -> i32 {
+    let valid: u32 = read(attributes, offset!(attributes_valid));
+    if valid & OTHERS != 0 || valid & TIMES == 0 || on_behalf() { 0 } else { changed(Action::Times, dentry) }
 }
 
 #[inline(always)]

@@ -18,6 +18,7 @@ use crate::{
 };
 
 const AF_UNSPEC: u16 = 0;
+const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 /// `sizeof(struct sockaddr_in6)`; 24 bytes without the scope are accepted too (RFC 2133).
@@ -110,7 +111,7 @@ pub fn send(ctx: LsmContext) -> i32 {
     }
 }
 
-/// A descriptor of the socket at `socket` comes from another process.
+/// A descriptor of the socket at `socket` that this process has not made.
 #[inline(always)]
 pub fn receive(socket: u64) -> i32 {
     let sock: u64 = read(socket, offset!(socket_sk));
@@ -165,12 +166,12 @@ fn is_ordinary(family: u32, kind: u32, protocol: u32) -> bool {
     const STREAM: u32 = 1;
     const DATAGRAM: u32 = 2;
     const SEQUENCED: u32 = 5;
-    const AF_UNIX: u32 = 1;
+    const UNIX: u32 = AF_UNIX as u32;
     const INET: u32 = AF_INET as u32;
     const INET6: u32 = AF_INET6 as u32;
     const AF_NETLINK: u32 = 16;
     match family {
-        AF_UNIX => true,
+        UNIX => true,
         // 0, ICMP (`ping` without rights), TCP, UDP, ICMPv6, SCTP, UDP-Lite, MPTCP.
         INET | INET6 => {
             matches!(kind, STREAM | DATAGRAM | SEQUENCED) && matches!(protocol, 0 | 1 | 6 | 17 | 58 | 132 | 136 | 262)
@@ -179,6 +180,45 @@ fn is_ordinary(family: u32, kind: u32, protocol: u32) -> bool {
         AF_NETLINK => protocol == 0,
         _ => false,
     }
+}
+
+/// `security_socket_listen(sock, backlog)`.
+#[lsm(hook = "socket_listen")]
+pub fn listen(ctx: LsmContext) -> i32 {
+    if task::governed(current()).is_none() {
+        return 0;
+    }
+    let socket: u64 = ctx.arg(0);
+    let sock: u64 = read(socket, offset!(socket_sk));
+    let family: u16 = read(sock, offset!(sock_family));
+    let (address4, address6): (u32, [u8; 16]) =
+        (read(sock, offset!(sock_local_address4)), read(sock, offset!(sock_local_address6)));
+    let is_local = match family {
+        AF_INET => u32::from_be(address4) >> 24 == 127,
+        AF_INET6 => u128::from_be_bytes(address6) == 1,
+        // Of the others only UNIX sockets listen on this host alone.
+        AF_UNIX => true,
+        _ => false,
+    };
+    if is_local {
+        return 0;
+    }
+    let mut request = Request::system(System::Listen);
+    request.binding.family = u32::from(family);
+    at_once(&request)
+}
+
+/// `security_sctp_bind_connect(sk, optname, address, addrlen)`: several addresses at once, by a socket option.
+#[lsm(hook = "sctp_bind_connect")]
+pub fn connect_to_all(ctx: LsmContext) -> i32 {
+    const CONNECTX_OLD: u32 = 107;
+    const CONNECTX: u32 = 110;
+    const CONNECTX3: u32 = 111;
+    let option: u32 = ctx.arg(1);
+    if !matches!(option, CONNECTX_OLD | CONNECTX | CONNECTX3) || task::governed(current()).is_none() {
+        return 0;
+    }
+    at_once(&Request::system(System::Socket))
 }
 
 /// `security_socket_post_create(sock, family, type, protocol, kern)`: the socket belongs to the tree.

@@ -15,9 +15,11 @@ use crate::{
 /// what would be allowed, and goes on without if it is not.
 const TRACE_ONLY_ASKS: u32 = 4;
 const CAPABLE_ONLY_ASKS: u32 = 2;
-/// `TIOCSTI`, `TIOCLINUX`, `include/uapi/asm-generic/ioctls.h`.
-const TIOCSTI: u32 = 0x5412;
-const TIOCLINUX: u32 = 0x541c;
+/// `F_SETOWN`, `F_SETOWN_EX`, `include/uapi/asm-generic/fcntl.h`.
+const F_SETOWN: u32 = 8;
+const F_SETOWN_EX: u32 = 15;
+/// `sizeof(struct upid)`: a process's number in one namespace.
+const UPID: u64 = 16;
 /// What `kernel_read_file_id` calls a module, and a kernel and its ramdisk for kexec (`include/linux/kernel_read_file.h`).
 const CODE: core::ops::RangeInclusive<u32> = 2..=4;
 /// Capabilities that rule the host, `include/uapi/linux/capability.h`: NET_ADMIN, SYS_MODULE, SYS_RAWIO, SYS_ADMIN,
@@ -173,26 +175,6 @@ pub fn capability(ctx: LsmContext) -> i32 {
     at_once(&request)
 }
 
-/// `security_file_ioctl(file, cmd, arg)`: called often, so the command is looked at first.
-#[lsm(hook = "file_ioctl")]
-pub fn ioctl(ctx: LsmContext) -> i32 {
-    terminal(ctx.arg(1))
-}
-
-/// `security_file_ioctl_compat(file, cmd, arg)`, of 32-bit callers; kernels without it call the other.
-#[lsm(hook = "file_ioctl_compat")]
-pub fn ioctl_compat(ctx: LsmContext) -> i32 {
-    terminal(ctx.arg(1))
-}
-
-#[inline(always)]
-fn terminal(command: u32) -> i32 {
-    match command {
-        TIOCSTI | TIOCLINUX => asked(System::Terminal, u64::from(command)),
-        _ => 0,
-    }
-}
-
 /// `security_inode_init_security_anon(inode, name, context_inode)`: the kernel makes a file without a path.
 #[lsm(hook = "inode_init_security_anon")]
 pub fn anonymous(ctx: LsmContext) -> i32 {
@@ -202,13 +184,51 @@ pub fn anonymous(ctx: LsmContext) -> i32 {
     let name: u64 = ctx.arg(1);
     let text: u64 = read(name, offset!(qstr_name));
     let start: [u8; 8] = read(text, 0);
-    // The beginning of "[userfaultfd]".
-    if u64::from_le_bytes(start) == u64::from_le_bytes(*b"[userfau") { asked(System::Userfaultfd, 0) } else { 0 }
+    // The beginnings of "[userfaultfd]" and "[io_uring]".
+    match &start {
+        b"[userfau" => asked(System::Userfaultfd, 0),
+        b"[io_urin" => asked(System::IoUring, 0),
+        _ => 0,
+    }
+}
+
+/// `security_uring_allowed()`, 6.17 and later.
+#[lsm(hook = "uring_allowed")]
+pub fn uring(_ctx: LsmContext) -> i32 {
+    asked(System::IoUring, 0)
+}
+
+/// `security_file_fcntl(file, cmd, arg)`: who is sent SIGIO when there is something to read. The kernel sends it on its
+/// own account, and asks nobody then. Called often, so the command is looked at first.
+#[lsm(hook = "file_fcntl")]
+pub fn owner(ctx: LsmContext) -> i32 {
+    let command: u32 = ctx.arg(1);
+    if command != F_SETOWN && command != F_SETOWN_EX || task::governed(current()).is_none() {
+        return 0;
+    }
+    let whom: u64 = ctx.arg(2);
+    if command == F_SETOWN && (whom == 0 || whom == own_number()) { 0 } else { asked(System::Signal, whom) }
+}
+
+/// The current process's id in its own PID namespace.
+#[inline(always)]
+fn own_number() -> u64 {
+    let leader: u64 = read(current(), offset!(task_leader));
+    let pid: u64 = read(leader, offset!(task_pid));
+    let level: u32 = read(pid, offset!(pid_level));
+    let number: u32 = read(pid, offset!(pid_numbers) + u64::from(level) * UPID);
+    u64::from(number)
+}
+
+/// `security_key_permission(key_ref, cred, need_perm)`.
+#[lsm(hook = "key_permission")]
+pub fn key(_ctx: LsmContext) -> i32 {
+    asked(System::Keys, 0)
 }
 
 /// An operation on the host; `detail` tells which.
 #[inline(always)]
-fn asked(system: System, detail: u64) -> i32 {
+pub fn asked(system: System, detail: u64) -> i32 {
     if task::governed(current()).is_none() {
         return 0;
     }
@@ -234,8 +254,9 @@ fn other(system: System, target: u64, quiet: bool) -> i32 {
     if answer == 0 && SWITCHES.get(0).is_some_and(|switches| switches.agent == process) { EPERM } else { answer }
 }
 
+/// Whether the thread at `target` is in the same tree as the current one.
 #[inline(always)]
-fn is_relative(task: *mut Task, target: u64) -> bool {
+pub fn is_relative(task: *mut Task, target: u64) -> bool {
     match task::governed(target) {
         // SAFETY: the tree of a thread never changes, and this thread's own entry stays while it runs.
         Some(other) => unsafe { (*other).tree == (*task).tree },

@@ -17,7 +17,7 @@ pub const LOG: &str = "/var/log/holdpoint-agent.log";
 const NOTIFY_SOCKET: &str = "/run/holdpoint-notify";
 
 /// Loading and attaching takes seconds under emulation; a minute means that it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// As `RestartSec=` in the unit file.
 const PAUSE: Duration = Duration::from_secs(1);

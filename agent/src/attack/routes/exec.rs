@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::{
-        fd::{AsFd as _, AsRawFd as _},
+        fd::AsFd as _,
         unix::{
             fs::{OpenOptionsExt as _, PermissionsExt as _},
             process::CommandExt as _,
@@ -21,8 +21,8 @@ use nix::{
 
 use super::{Route, own_mounts, spoken};
 use crate::attack::{
-    raw::{Low, Mapping, address, c, owned, sys, words},
-    scene::{Ground, Orders, Scene, inherit},
+    raw::{Low, Mapping, address, c, sys, words},
+    scene::{Ground, Orders, Scene},
 };
 
 /// A program that prints its arguments.
@@ -40,8 +40,8 @@ pub const ROUTES: &[Route] = &[
     Route::new("execve-interpreter", "protected program as the interpreter of another script", script).on(interpreter),
     Route::new("execve-hard-link", "execve(2) by a hard link from before", hard_link).on(linked_program),
     Route::new("loader", "protected program as the operand of ld.so", loader).on(program),
-    Route::new("mmap-exec", "mmap(2) PROT_EXEC of a protected file, opened before", mmap).on(mapped).after(opened),
-    Route::new("mprotect-exec", "mprotect(2) PROT_EXEC of a mapped protected file", mprotect).on(mapped).after(opened),
+    Route::new("mmap-exec", "mmap(2) PROT_EXEC of a program that may be read", mmap).on(mapped),
+    Route::new("mprotect-exec", "mprotect(2) PROT_EXEC of a mapped program that may be read", mprotect).on(mapped),
     Route::new("set-uid", "execve(2) of a set-uid program", set_uid).on(set_uid_program),
     Route::new("file-capability", "execve(2) of a program with file capabilities", set_uid).on(capable_program),
     Route::new("execve-bind", "execve(2) below a bind mount from before", bound).on(program).after(bind_before),
@@ -83,22 +83,15 @@ fn linked_program(ground: &Ground, route: &Route) -> io::Result<Scene> {
     Ok(scene)
 }
 
-/// The effect is an executable mapping of the protected file.
+/// The effect is an executable mapping of the program.
 fn mapped(ground: &Ground, route: &Route) -> io::Result<Scene> {
-    let scene = program(ground, route)?;
-    let path = scene.orders.inside.join("program").to_string_lossy().into_owned();
+    let scene = Scene::new(ground, route)?;
+    fs::copy(ECHO, scene.orders.program())?;
+    let path = scene.orders.program().to_string_lossy().into_owned();
     Ok(scene.seen(move |pid| {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
         maps.lines().any(|line| line.ends_with(&path) && line.contains("r-xp"))
     }))
-}
-
-fn opened(orders: &mut Orders) -> io::Result<()> {
-    let fd = fs::File::open(orders.inside.join("program"))?.into();
-    inherit(&fd)?;
-    orders.fd = fd.as_raw_fd();
-    std::mem::forget(fd);
-    Ok(())
 }
 
 /// A program of root's that anybody can run as root; it tells whose rights it has.
@@ -178,7 +171,7 @@ fn loader(orders: &Orders) -> io::Result<String> {
 }
 
 fn map(orders: &Orders, how: i32) -> io::Result<Mapping> {
-    let file = owned(orders.fd)?;
+    let file = fs::File::open(orders.program())?;
     Mapping::new(Some(file.as_fd()), 4096, 0, how, libc::MAP_PRIVATE)
 }
 

@@ -8,7 +8,7 @@ use std::{
         unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink},
     },
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     thread,
 };
 
@@ -26,6 +26,8 @@ use crate::attack::{
 
 /// Bit of the x32 ABI in a system call's number.
 const X32: i64 = 0x4000_0000;
+/// The attribute that is a file's access control list.
+const LIST: &str = "system.posix_acl_access";
 /// `RENAME_EXCHANGE`.
 const EXCHANGE: u32 = 2;
 
@@ -55,6 +57,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("setxattr", "setxattr(2)", setxattr).on(attribute_changes),
     Route::new("removexattr", "removexattr(2)", removexattr).on(attribute_changes),
     Route::new("set-acl", "setxattr(2) of an access control list", set_acl).on(metadata_changes),
+    Route::new("remove-acl", "removexattr(2) of an access control list", remove_acl).on(with_list),
     // Bringing something into its directory.
     Route::new("creat", "creat(2) in a protected directory", creat).on(entries_change),
     Route::new("mknod", "mknod(2) in a protected directory", make_fifo).on(entries_change),
@@ -91,6 +94,14 @@ fn metadata_changes(ground: &Ground, route: &Route) -> io::Result<Scene> {
     let file = scene.orders.file();
     let look = move || fs::symlink_metadata(&file).ok().map(|it| (it.mode(), it.uid(), it.ctime(), it.ctime_nsec()));
     Ok(scene.changed(look))
+}
+
+/// The file has an access control list.
+fn with_list(ground: &Ground, route: &Route) -> io::Result<Scene> {
+    let scene = Scene::new(ground, route)?;
+    let file = scene.orders.file();
+    set_list(&file)?;
+    Ok(scene.changed(move || attributes(&file).ok()))
 }
 
 /// The file has an attribute already.
@@ -261,15 +272,24 @@ fn removexattr(orders: &Orders) -> io::Result<String> {
     done(sys!(libc::SYS_removexattr, &path, &name)?)
 }
 
-/// Owner, group, mask and others may do everything (`acl(5)`, `linux/posix_acl_xattr.h`).
 fn set_acl(orders: &Orders) -> io::Result<String> {
+    done(set_list(&orders.file())?)
+}
+
+fn remove_acl(orders: &Orders) -> io::Result<String> {
+    let (path, name) = (c(orders.file())?, c(LIST)?);
+    done(sys!(libc::SYS_removexattr, &path, &name)?)
+}
+
+/// Owner, group, mask and others may do everything (`acl(5)`, `linux/posix_acl_xattr.h`).
+fn set_list(path: &Path) -> io::Result<()> {
     const VERSION: u32 = 2;
     const NOBODY: u32 = u32::MAX;
     let mut list = VERSION.to_le_bytes().to_vec();
     for (tag, whom) in [(1_u16, NOBODY), (2, 65_534), (4, NOBODY), (0x10, NOBODY), (0x20, NOBODY)] {
         list.extend([&tag.to_le_bytes()[..], &7_u16.to_le_bytes(), &whom.to_le_bytes()].concat());
     }
-    done(set_attribute(&orders.file(), "system.posix_acl_access", &list)?)
+    set_attribute(path, LIST, &list)
 }
 
 // --- Bringing something into its directory ------------------------------------------------------------------------
@@ -356,7 +376,7 @@ fn in_use(ground: &Ground, route: &Route) -> io::Result<Scene> {
     let mut scene = Scene::new(ground, route)?;
     let mut user = Command::new("sh");
     user.args(["-c", "while sleep 0.1; do : <\"$0\"; done"]).arg(scene.orders.file());
-    scene.outsider(&mut user)?;
+    scene.outsider(&mut user, Stdio::null())?;
     Ok(scene)
 }
 

@@ -109,11 +109,12 @@ fn scm_rights(orders: &Orders) -> io::Result<String> {
     let mut data = [IoSliceMut::new(&mut byte)];
     let mut room = nix::cmsg_space!(i32);
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut room), MsgFlags::empty())?;
-    let mut received = message.cmsgs()?.filter_map(|message| match message {
+    // A refusal drops the descriptor and lets the message arrive without it, cut short.
+    let messages = message.cmsgs().map_err(|_| Errno::EPERM)?;
+    let mut received = messages.filter_map(|message| match message {
         ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
         _ => None,
     });
-    // A refusal drops the descriptor and lets the message arrive without it.
     content(owned(received.next().ok_or(Errno::EPERM)?)?)
 }
 

@@ -48,12 +48,12 @@ pub const ROUTES: &[Route] = &[
         .after(hierarchy_mounted),
     Route::new("sysrq", "open(2) of /proc/sysrq-trigger", sysrq).on(bare),
     // Code and state of the kernel.
-    Route::new("init-module", "init_module(2)", init_module).on(bare),
-    Route::new("finit-module", "finit_module(2)", finit_module).on(bare),
-    Route::new("kexec-load", "kexec_load(2)", kexec_load).on(bare),
-    Route::new("kexec-file-load", "kexec_file_load(2)", kexec_file_load).on(bare),
-    Route::new("bpf-program", "bpf(2) BPF_PROG_LOAD", bpf_program).on(bare),
-    Route::new("perf-event", "perf_event_open(2)", perf_event).on(bare),
+    Route::new("init-module", "init_module(2)", init_module).on(bare).trusted(),
+    Route::new("finit-module", "finit_module(2)", finit_module).on(bare).trusted(),
+    Route::new("kexec-load", "kexec_load(2)", kexec_load).on(bare).trusted(),
+    Route::new("kexec-file-load", "kexec_file_load(2)", kexec_file_load).on(bare).trusted(),
+    Route::new("bpf-program", "bpf(2) BPF_PROG_LOAD", bpf_program).on(bare).trusted(),
+    Route::new("perf-event", "perf_event_open(2)", perf_event).on(bare).trusted(),
     Route::new("tracefs", "open(2) of kprobe_events", tracefs).on(bare),
     Route::new("userfaultfd", "userfaultfd(2)", userfaultfd).on(bare),
     Route::new("syslog", "syslog(2)", syslog).on(bare),
@@ -61,7 +61,6 @@ pub const ROUTES: &[Route] = &[
     Route::new("clock-settime", "clock_settime(2)", clock).on(bare),
     Route::new("adjtimex", "adjtimex(2)", adjtimex).on(bare),
     Route::new("sethostname", "sethostname(2)", hostname).on(bare).after(own_name),
-    Route::new("quotactl", "quotactl(2)", quotactl).on(bare),
 ];
 
 // --- Devices ------------------------------------------------------------------------------------------------------
@@ -334,10 +333,4 @@ fn own_name(_: &mut Orders) -> io::Result<()> {
 
 fn hostname(orders: &Orders) -> io::Result<String> {
     done(sethostname(&orders.marker)?)
-}
-
-/// Q_SYNC of all file systems: what is written anyway.
-fn quotactl(_: &Orders) -> io::Result<String> {
-    const SYNC: u32 = 0x80_0001 << 8;
-    done(sys!(libc::SYS_quotactl, SYNC, 0, 0, 0)?)
 }

@@ -49,9 +49,9 @@ pub const ROUTES: &[Route] = &[
     Route::new("record-write", "open(2) for writing of the record", open_to_write).on(record),
     Route::new("binary-chmod", "chmod(2) of the agent's program", chmod_same).on(binary),
     Route::new("pin-unlink", "unlink(2) of a pin", unlink).on(pinned),
-    Route::new("pin-open", "bpf(2) BPF_OBJ_GET of the agent's map", get_pin).on(map_pin),
-    Route::new("map-by-id", "bpf(2) BPF_MAP_GET_FD_BY_ID of the agent's map", map_by_id).on(map_id),
-    Route::new("link-by-id", "bpf(2) BPF_LINK_GET_FD_BY_ID of the agent's link", link_by_id).on(link_id),
+    Route::new("pin-open", "bpf(2) BPF_OBJ_GET of the agent's map", get_pin).on(map_pin).trusted(),
+    Route::new("map-by-id", "bpf(2) BPF_MAP_GET_FD_BY_ID of the agent's map", map_by_id).on(map_id).trusted(),
+    Route::new("link-by-id", "bpf(2) BPF_LINK_GET_FD_BY_ID of the agent's link", link_by_id).on(link_id).trusted(),
 ];
 
 /// Something with a name; success of the call is all that there is to see.

@@ -30,37 +30,53 @@ const FSCONFIG_CREATE: u32 = 6;
 pub const ROUTES: &[Route] = &[
     Route::new("bind-directory", "mount(2) MS_BIND of the protected directory", bind_directory)
         .on(mounts_change)
-        .after(separate),
-    Route::new("bind-file", "mount(2) MS_BIND of the protected file", bind_file).on(mounts_change).after(separate),
+        .after(separate)
+        .trusted(),
+    Route::new("bind-file", "mount(2) MS_BIND of the protected file", bind_file)
+        .on(mounts_change)
+        .after(separate)
+        .trusted(),
     Route::new("open-bind", "open(2) below a bind mount from before", open_view).after(bound_before),
-    Route::new("mount-over", "mount(2) over the protected directory", mount_over).on(mounts_change).after(separate),
+    Route::new("mount-over", "mount(2) over the protected directory", mount_over)
+        .on(mounts_change)
+        .after(separate)
+        .trusted(),
     Route::new("bind-over-file", "mount(2) MS_BIND over the protected file", bind_over)
         .on(mounts_change)
-        .after(separate),
+        .after(separate)
+        .trusted(),
     Route::new("mount-overlay", "mount(2) of overlayfs over the protected directory", mount_overlay)
         .on(mounts_change)
-        .after(separate),
+        .after(separate)
+        .trusted(),
     Route::new("open-overlay", "open(2) below an overlayfs from before", open_view).after(overlaid_before),
     Route::new("open-tree", "openat(2) below open_tree(2) OPEN_TREE_CLONE", open_tree).after(separate),
     Route::new("move-mount", "open_tree(2) and move_mount(2) of the protected directory", move_mount)
         .on(mounts_change)
-        .after(separate),
+        .after(separate)
+        .trusted(),
     Route::new("fsmount", "fsopen(2), fsmount(2), move_mount(2) over the protected directory", fsmount)
         .on(mounts_change)
-        .after(separate),
+        .after(separate)
+        .trusted(),
     Route::new("umount", "umount(2) of what hides something in the protected directory", umount)
         .on(mounts_change)
-        .after(hidden_before),
+        .after(hidden_before)
+        .trusted(),
     Route::new("remount", "mount(2) MS_REMOUNT of a mount in the protected directory", remount)
         .on(mounts_change)
-        .after(hidden_before),
+        .after(hidden_before)
+        .trusted(),
     Route::new("mount-move", "mount(2) MS_MOVE of a mount in the protected directory", mount_move)
         .on(mounts_change)
-        .after(hidden_before),
-    Route::new("pivot-root", "pivot_root(2)", change_root).on(root_changes).after(new_root_before),
+        .after(hidden_before)
+        .trusted(),
+    Route::new("pivot-root", "pivot_root(2)", change_root).on(root_changes).after(new_root_before).trusted(),
     Route::new("chroot", "chroot(2)", change_root_directory).on(root_moves),
     Route::new("open-chroot", "chroot(2) to the protected directory, then open(2)", open_in_chroot),
-    Route::new("unshare-user", "unshare(2) of user and mount namespaces", unshare_user).on(user_namespace_changes),
+    Route::new("unshare-user", "unshare(2) of user and mount namespaces", unshare_user)
+        .on(user_namespace_changes)
+        .trusted(),
     Route::new("setns-mount", "setns(2) into an outside process's mount namespace", enter).on(returns).after(separate),
     Route::new("setns-pidfd", "setns(2) by a pidfd of an outside process", enter_by_pidfd).on(returns).after(separate),
 ];

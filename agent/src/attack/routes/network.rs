@@ -47,8 +47,8 @@ pub const ROUTES: &[Route] = &[
     Route::new("connect-32bit", "connect(2) by the 32-bit entry, int 0x80", connect_32bit).on(tcp),
     Route::new("fast-open", "sendto(2) MSG_FASTOPEN", fast_open).on(tcp),
     Route::new("fast-open-connect", "write(2) after TCP_FASTOPEN_CONNECT", fast_open_connect).on(tcp),
-    Route::new("reconnect", "connect(2) AF_UNSPEC, then elsewhere, of a socket from before", reconnect)
-        .on(two_listeners),
+    Route::new("reconnect", "connect(2) AF_UNSPEC, then to an address, of a socket from before", reconnect)
+        .on(with_socket),
     Route::new("mptcp", "connect(2), MPTCP", mptcp).on(tcp),
     Route::new("listen", "bind(2), listen(2): who is outside connects", listen).on(free_port),
     // A connection from before.
@@ -104,12 +104,10 @@ fn listening(mut scene: Scene, at: SocketAddr) -> io::Result<Scene> {
     Ok(scene.seen(move |_| listener.accept().is_ok()))
 }
 
-/// The attacker has a connection to one, and the effect is one to the other.
-fn two_listeners(ground: &Ground, route: &Route) -> io::Result<Scene> {
-    let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+/// The attacker has a socket that is not connected, and the effect is a connection of it.
+fn with_socket(ground: &Ground, route: &Route) -> io::Result<Scene> {
     let mut scene = Scene::new(ground, route)?;
-    scene.lend(TcpStream::connect(first.local_addr()?)?.into())?;
-    scene.keep(first);
+    scene.lend(socket(libc::AF_INET, libc::SOCK_STREAM, 0)?)?;
     listening(scene, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
 }
 
@@ -328,7 +326,7 @@ fn mptcp(orders: &Orders) -> io::Result<String> {
 
 fn listen(orders: &Orders) -> io::Result<String> {
     // Kept, so that it can be seen.
-    std::mem::forget(TcpListener::bind((Ipv4Addr::LOCALHOST, orders.port))?);
+    std::mem::forget(TcpListener::bind((Ipv4Addr::UNSPECIFIED, orders.port))?);
     Ok(String::new())
 }
 

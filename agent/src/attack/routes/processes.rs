@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     libc,
     sys::{
         ptrace::{self, Options},
@@ -283,6 +284,10 @@ fn move_out(orders: &Orders) -> io::Result<String> {
 fn read_key(orders: &Orders) -> io::Result<String> {
     const READ: i32 = 11;
     let mut bytes = vec![0; 64];
-    sys!(libc::SYS_keyctl, READ, orders.number, &mut bytes, 64)?;
+    match sys!(libc::SYS_keyctl, READ, orders.number, &mut bytes, 64) {
+        // It was there before: a key that may not be looked at is one that is not found.
+        Err(error) if error.raw_os_error() == Some(libc::ENOKEY) => return Err(Errno::EPERM.into()),
+        other => other?,
+    };
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -5,24 +5,28 @@ use std::{
     io::{self, Read as _},
     os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     libc,
     pty::openpty,
-    sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr},
+    sys::termios::{SetArg, cfmakeraw, tcgetattr, tcgetsid, tcsetattr},
     unistd::{ttyname, write},
 };
 
 use super::{Route, bare, done};
 use crate::attack::{
-    raw::sys,
+    raw::{Low, sys},
     scene::{Ground, Orders, Scene},
 };
 
 pub const ROUTES: &[Route] = &[
     Route::new("tiocsti", "ioctl(2) TIOCSTI: types into an outside terminal", type_in).on(typed),
+    Route::new("tiocsti-32bit", "ioctl(2) TIOCSTI by the 32-bit entry, int 0x80", type_in_32bit).on(typed),
     Route::new("tioclinux", "ioctl(2) TIOCLINUX: pastes into a console", paste).on(bare),
     Route::new("terminal-read", "read(2) of an outside terminal", read_terminal).on(typing),
 ];
@@ -47,12 +51,17 @@ fn typed(ground: &Ground, route: &Route) -> io::Result<Scene> {
     Ok(scene.seen(move |_| reader.read(&mut [0; 8]).is_ok_and(|length| length > 0)))
 }
 
-/// The secret has been typed, and nobody has read it.
+/// Somebody outside works there; the secret has been typed, and nobody has read it.
 fn typing(ground: &Ground, route: &Route) -> io::Result<Scene> {
     let mut scene = Scene::new(ground, route)?;
-    let ends = terminal(&mut scene)?;
-    write(&ends.0, scene.secret.as_bytes())?;
-    scene.keep(ends);
+    let (master, slave) = terminal(&mut scene)?;
+    scene.outsider(Command::new("setsid").args(["--ctty", "sleep", "600"]), slave.into())?;
+    let end = Instant::now() + Duration::from_secs(2);
+    while tcgetsid(&master).is_err() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
+    }
+    write(&master, scene.secret.as_bytes())?;
+    scene.keep(master);
     Ok(scene)
 }
 
@@ -63,6 +72,15 @@ fn open(path: impl AsRef<Path>) -> io::Result<File> {
 fn type_in(orders: &Orders) -> io::Result<String> {
     let terminal = open(&orders.name)?;
     done(sys!(libc::SYS_ioctl, terminal.as_raw_fd(), libc::TIOCSTI, &b"x"[..])?)
+}
+
+fn type_in_32bit(orders: &Orders) -> io::Result<String> {
+    const IOCTL: i32 = 54;
+    let terminal = open(&orders.name)?;
+    let mut low = Low::new()?;
+    let byte = low.put(b"x");
+    let command = u32::try_from(libc::TIOCSTI).expect("commands have 32 bits");
+    done(low.call(IOCTL, [terminal.as_raw_fd().cast_unsigned(), command, byte])?)
 }
 
 /// Whatever is selected, if anything is, into the last console, where nobody is.

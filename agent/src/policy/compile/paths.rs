@@ -91,7 +91,7 @@ fn note(trie: &mut Trie<'_>, index: u32, rule: &Rule, places: &[Place], note: im
 
 /// A rule that stands in the way accepts what asks for any of its classes; one that lets pass, only what asks for no
 /// other: a file that may be read is not thereby opened for writing.
-fn mark(marks: &mut Marks, rule: &Rule, index: u32) {
+pub fn mark(marks: &mut Marks, rule: &Rule, index: u32) {
     let (_, access) = rule.paths();
     if rule.lets_pass() && access & Class::Exec.bit() == 0 {
         return marks.note_only(access, index);
@@ -137,7 +137,7 @@ pub fn spelled(components: &[OsString]) -> Vec<[u8; LITERAL_BYTES]> {
     components.iter().map(|name| padded(name)).collect()
 }
 
-fn padded(name: &OsStr) -> [u8; LITERAL_BYTES] {
+pub fn padded(name: &OsStr) -> [u8; LITERAL_BYTES] {
     let mut padded = [0; LITERAL_BYTES];
     padded[..name.len()].copy_from_slice(name.as_bytes());
     padded

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, os::unix::fs::symlink, path::PathBuf};
 
 use super::*;
-use crate::policy::{Mounts, Place, Places};
+use crate::policy::{Linked, Mounts, Place, Places};
 
 /// Paths in it exist on no host that runs the tests, so that links play no part.
 const HOST: &str = "\
@@ -66,9 +66,9 @@ fn below_a_directory_are_the_mounts_in_it() {
 
 #[test]
 fn a_line_that_is_no_mount_is_an_error() {
-    let error = Mounts::parse(b"22 1 254:1 / / rw\n22 1 254 / / rw\n").expect_err("no colon");
+    let error = Mounts::parse(b"22 1 254:1 / / rw - ext4 x rw\n22 1 254 / / rw - ext4 x rw\n").expect_err("no colon");
     assert_eq!(error.line, 2);
-    for line in ["22", "x 1 8:1 / / rw", "1 2 4096:1 / / rw", "1 2 8:1 / relative rw"] {
+    for line in ["22", "x 1 8:1 / / rw - a", "1 2 4096:1 / / rw - a", "1 2 8:1 / relative rw - a", "1 2 8:1 / / rw"] {
         assert!(Mounts::parse(line.as_bytes()).is_err(), "{line}");
     }
 }
@@ -134,6 +134,10 @@ impl Places for Fixed {
 
     fn below(&self, path: &Path) -> Vec<Place> {
         self.resolve(path)
+    }
+
+    fn linked(&self, _: &Path, _: bool) -> Linked {
+        Linked::default()
     }
 }
 

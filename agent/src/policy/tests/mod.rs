@@ -59,6 +59,10 @@ impl Names for Walk<'_> {
         self.0.len()
     }
 
+    fn kind(&self) -> u32 {
+        holdpoint_common::tables::kind(0)
+    }
+
     fn component(&self, level: usize, name: &mut [u8; LITERAL_BYTES]) -> bool {
         let bytes = self.0[level].as_bytes();
         *name = [0; LITERAL_BYTES];

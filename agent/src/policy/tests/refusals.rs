@@ -362,6 +362,6 @@ fn an_unknown_operation_on_the_host_is_refused() {
     assert_said_of_rule(
         "system = [\"mounts\"]\nthen = \"deny\"",
         "web-1.toml:7:11: unknown system operation \"mounts\" (one of: mount, namespace, trace, signal, schedule, module, \
-         bpf, perf, admin, socket, deputy, terminal, device, userfaultfd)",
+         bpf, perf, admin, socket, deputy, terminal, device, userfaultfd, listen, keys, io_uring, privilege)",
     );
 }

@@ -6,7 +6,7 @@ use holdpoint_common::tables::{CANARY, CGROUPS, ENROLMENT, RootKey, RuleKey, UNK
 use std::path::Path;
 
 use super::*;
-use crate::policy::{Subject, add_canary};
+use crate::policy::{Subject, add_canaries};
 
 /// A policy with a rule for each operation, named and numbered in order.
 fn rules(operations: &[&str]) -> Tables {
@@ -217,7 +217,7 @@ fn what_starts_a_tree_leads_to_its_subject() {
 fn the_canary_is_denied_its_sites_and_every_connection() {
     let policy = policy(&format!("{HEAD}{}", rule("0", "open = { path = [\"/a\"] }").replace("deny", "allow")));
     let mut tables = compile(&policy, REVISION, &OneFileSystem).expect("within the limits");
-    add_canary(&policy, REVISION, &OneFileSystem, &[Path::new("/run/canary")], &mut tables);
+    add_canaries(&policy, REVISION, &OneFileSystem, &[Path::new("/run/canary")], "program", &mut tables);
     let asker = Asker { revision: REVISION, subject: CANARY };
     assert_eq!(
         tables.rules[&RuleKey { revision: REVISION, rule: 1 }].verdict,

@@ -1,0 +1,116 @@
+//! Descriptors that a process has not opened itself: received from another one, or brought along when it became governed.
+
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+use holdpoint_common::{
+    matcher::Turn,
+    pending::hook,
+    request::{Action, Operation},
+    system::{NO_SYSTEM, System},
+};
+
+use super::{file, net};
+use crate::{
+    gate::{Request, at_once},
+    kernel::{current, offset, read, repeat},
+    task,
+};
+
+/// Most places in a descriptor table that are looked at; a process that uses more brings too much along.
+const TABLE: u32 = 1 << 16;
+
+/// How a process came by a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Received,
+    Inherited,
+}
+
+/// `security_file_receive(file)`: a descriptor comes from another process. Too late to hold: the message is consumed.
+#[lsm(hook = "file_receive")]
+pub fn receive(ctx: LsmContext) -> i32 {
+    if task::governed(current()).is_none() { 0 } else { judge(ctx.arg(0), Way::Received) }
+}
+
+/// What the current process, which is becoming governed by an exec, keeps open over it. 0 if all of it passes.
+#[inline(always)]
+pub fn inherited() -> i32 {
+    let files: u64 = read(current(), offset!(task_files));
+    let table: u64 = read(files, offset!(files_table));
+    let mut scan = Scan {
+        files: read(table, offset!(table_files)),
+        closing: read(table, offset!(table_closing)),
+        length: read(table, offset!(table_length)),
+        answer: 0,
+    };
+    repeat(TABLE, &mut scan);
+    scan.answer
+}
+
+struct Scan {
+    files: u64,
+    closing: u64,
+    length: u32,
+    answer: i32,
+}
+
+impl Turn for Scan {
+    #[inline(always)]
+    fn turn(&mut self, index: u32) -> bool {
+        if index >= self.length {
+            return false;
+        }
+        let file: u64 = read(self.files, u64::from(index) * 8);
+        let closing: u64 = read(self.closing, u64::from(index / 64) * 8);
+        if file != 0 && closing >> (index % 64) & 1 == 0 {
+            self.answer = judge(file, Way::Inherited);
+        }
+        self.answer == 0
+    }
+}
+
+#[inline(always)]
+fn judge(file: u64, way: Way) -> i32 {
+    let inode: u64 = read(file, offset!(file_inode));
+    let mode: u16 = read(inode, offset!(inode_mode));
+    let mode = u32::from(mode);
+    if file::is_socket(mode) {
+        return net::receive(read(file, offset!(file_private)));
+    }
+    let dentry: u64 = read(file, offset!(file_path_dentry));
+    let device: u32 = read(inode, offset!(inode_device));
+    let mut request = Request::new(Operation::File, hook::AT_ONCE);
+    request.binding.inode = read(inode, offset!(inode_number));
+    request.binding.device = file::device(dentry);
+    request.binding.access = file::access(file);
+    request.binding.flags = Action::Receive as u32;
+    request.dentry = dentry;
+    request.inode = inode;
+    request.system = handle(dentry);
+    // What everybody is started with, at a console, may be one.
+    if file::is_sensitive_device(mode, device) && !(way == Way::Inherited && file::is_terminal(mode, device)) {
+        request.system = System::Device as u32;
+    }
+    request.implied = way == Way::Inherited;
+    at_once(&request)
+}
+
+/// What a descriptor without a path is a handle of, by the name that the kernel gives it (`anon_inode_getfile`).
+#[inline(always)]
+fn handle(dentry: u64) -> u32 {
+    let text: u64 = read(dentry, offset!(dentry_name));
+    let start: [u8; 8] = read(text, 0);
+    let start = u64::from_le_bytes(start);
+    let is = |name: &[u8; 8]| start == u64::from_le_bytes(*name);
+    let begins = |name: &[u8; 4]| start as u32 == u32::from_le_bytes(*name);
+    if is(b"[io_urin") {
+        System::IoUring as u32
+    } else if is(b"[userfau") {
+        System::Userfaultfd as u32
+    } else if is(b"[perf_ev") {
+        System::Perf as u32
+    } else if begins(b"bpf-") || begins(b"bpf_") {
+        System::Bpf as u32
+    } else {
+        NO_SYSTEM
+    }
+}
