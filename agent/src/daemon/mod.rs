@@ -22,7 +22,7 @@ use std::{
 use anyhow::{Context, Result};
 use holdpoint_common::{
     decision::Decision,
-    event::{Kind, Reason},
+    event::{Bell, Kind, Reason},
     pending::Pending,
     request::Facts,
     tables::CANARIES,
@@ -55,6 +55,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(100);
 /// Events, and looks, in one turn of the loop.
 const BATCH: usize = 32;
+/// Batches of events that the ring can hold: 1 MiB of bells, each with 8 bytes of the ring's own.
+const RING_BATCHES: usize = (1 << 20) / (size_of::<Bell>() + 8) / BATCH;
 /// How often the kernel's truth is compared with what events said.
 const RECONCILE: Duration = Duration::from_secs(2);
 /// How long after new holds are refused one may still appear: far longer than a hook runs.
@@ -146,7 +148,10 @@ async fn run(run_dir: &Path, args: &AgentArgs) -> Result<()> {
             _ = look.tick() => {
                 // What a thread did before it is looked at comes first.
                 daemon.drain(events.get_mut());
-                daemon.look();
+                let gone = daemon.look();
+                // So does what it did before it was gone, and that can be since.
+                daemon.drain_before(&gone, events.get_mut());
+                daemon.gone(gone);
                 daemon.input(Input::Tick);
             }
             _ = reconcile.tick() => daemon.reconcile(),
@@ -345,8 +350,16 @@ impl Daemon {
         })
     }
 
-    /// Looks at the next of the held threads: gone, elsewhere, or not yet awake.
-    fn look(&mut self) {
+    /// Takes all events that were there when something was found gone: as many as fit into the ring.
+    fn drain_before(&mut self, gone: &[(HoldId, Withdrawal)], events: &mut Events) {
+        let mut batches = if gone.is_empty() { 0 } else { RING_BATCHES };
+        while batches > 0 && !self.drain(events) {
+            batches -= 1;
+        }
+    }
+
+    /// Looks at the next of the held threads, whether they are not yet awake; gives those that are gone or elsewhere.
+    fn look(&mut self) -> Vec<(HoldId, Withdrawal)> {
         let mut gone = Vec::new();
         let after = (Bound::Excluded(self.looked_at), Bound::Unbounded);
         let mut last = HoldId(0);
@@ -361,6 +374,10 @@ impl Daemon {
             }
         }
         self.looked_at = last;
+        gone
+    }
+
+    fn gone(&mut self, gone: Vec<(HoldId, Withdrawal)>) {
         for (id, reason) in gone {
             if reason == Withdrawal::ProcessDead {
                 self.watched.remove(&id);
