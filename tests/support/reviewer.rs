@@ -36,6 +36,8 @@ const SKEW: i64 = 10;
 pub enum Manner {
     /// Takes it: 200.
     Takes,
+    /// Takes it, and approves what it asks at once.
+    Approves,
     /// Answers with this status and no more.
     Status(u16),
     /// 503, and asks to be left alone for so many seconds.
@@ -72,6 +74,8 @@ impl Message {
 #[derive(Debug)]
 struct Desk {
     manner: Manner,
+    /// Where the agent listens for answers.
+    callbacks: SocketAddr,
     messages: Vec<Message>,
     /// What was wrong with messages: a test fails of it.
     flaws: Vec<String>,
@@ -107,10 +111,10 @@ impl Reviewer {
             fs::write(&file, format!("{secret}\n")).expect("write the secret");
             fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("chmod");
         }
-        let desk = Arc::new(Mutex::new(Desk { manner: Manner::Takes, messages: vec![], flaws: vec![] }));
+        let callbacks = free_address();
+        let desk = Arc::new(Mutex::new(Desk { manner: Manner::Takes, callbacks, messages: vec![], flaws: vec![] }));
         let server = Server::start(free_address(), &secret, &desk);
         let address = server.address;
-        let callbacks = free_address();
         Self { secret, other_secret, directory, address, callbacks, desk, server: Mutex::new(Some(server)) }
     }
 
@@ -194,14 +198,8 @@ impl Reviewer {
 
     /// An answer to the hold's question, by `reviewer`: approve, deny, kill or fail.
     pub fn answer(&self, hold: &Hold, decision: &str) -> Callback {
-        Callback {
-            address: self.callbacks,
-            path: format!("/v1/holds/{}/answer", hold.id()),
-            body: json!({ "hold": hold.id(), "digest": hold.digest(), "decision": decision, "who": "reviewer" }),
-            secret: Some(self.secret.clone()),
-            other: self.other_secret.clone(),
-            age: 0,
-        }
+        let other = self.other_secret.clone();
+        Callback { other, ..Callback::new(self.callbacks, &self.secret, hold.id(), hold.digest(), decision) }
     }
 
     /// Approves.
@@ -251,13 +249,18 @@ pub struct Asked {
 
 /// The agent, and the side that it asks.
 pub fn asked() -> Asked {
+    asked_under(&policy())
+}
+
+/// Likewise under this policy, which has reviewers `people` and `others`.
+pub fn asked_under(policy: &str) -> Asked {
     static REVIEWER: LazyLock<Reviewer> = LazyLock::new(Reviewer::start);
     REVIEWER.comes_up();
     let mut desk = REVIEWER.desk();
     desk.manner = Manner::Takes;
     desk.flaws.clear();
     drop(desk);
-    Asked { agent: shared_with(&policy(), &REVIEWER.config()), reviewer: &REVIEWER }
+    Asked { agent: shared_with(policy, &REVIEWER.config()), reviewer: &REVIEWER }
 }
 
 /// [`everything`], and reviewers `others` whom no rule names.
@@ -290,6 +293,17 @@ pub struct Response {
 }
 
 impl Callback {
+    fn new(address: SocketAddr, secret: &str, hold: &str, digest: &str, decision: &str) -> Self {
+        Self {
+            address,
+            path: format!("/v1/holds/{hold}/answer"),
+            body: json!({ "hold": hold, "digest": digest, "decision": decision, "who": "reviewer" }),
+            secret: Some(secret.to_owned()),
+            other: String::new(),
+            age: 0,
+        }
+    }
+
     /// In this name.
     pub fn by(self, who: &str) -> Self {
         self.with("who", who)
@@ -430,12 +444,14 @@ impl Drop for Server {
 /// Takes one message and treats it as told; true if it is not answered.
 fn attend(mut stream: &TcpStream, secret: &str, desk: &Mutex<Desk>) -> Result<bool, String> {
     stream.set_read_timeout(Some(LIMIT)).map_err(|error| error.to_string())?;
-    let received = receive(stream, secret);
+    let message = receive(stream, secret)?;
     let mut desk = lock(desk);
-    desk.messages.push(received?);
+    desk.messages.push(message.clone());
+    let (manner, callbacks) = (desk.manner, desk.callbacks);
+    drop(desk);
     let rest = "Content-Length: 0\r\nConnection: close\r\n\r\n";
-    let response = match desk.manner {
-        Manner::Takes => format!("HTTP/1.1 200 OK\r\n{rest}"),
+    let response = match manner {
+        Manner::Takes | Manner::Approves => format!("HTTP/1.1 200 OK\r\n{rest}"),
         Manner::Status(status) => format!("HTTP/1.1 {status} So\r\n{rest}"),
         Manner::Later(seconds) => format!("HTTP/1.1 503 Later\r\nRetry-After: {seconds}\r\n{rest}"),
         Manner::Redirects(status, to) => format!("HTTP/1.1 {status} Moved\r\nLocation: http://{to}/\r\n{rest}"),
@@ -443,7 +459,16 @@ fn attend(mut stream: &TcpStream, secret: &str, desk: &Mutex<Desk>) -> Result<bo
     };
     // Whoever does not wait for it loses nothing.
     let _ = stream.write_all(response.as_bytes());
+    if manner == Manner::Approves && message.json["type"] == "holdpoint.request.created" {
+        approve(&message, callbacks, secret)?;
+    }
     Ok(false)
+}
+
+fn approve(message: &Message, callbacks: SocketAddr, secret: &str) -> Result<(), String> {
+    let text = |name: &str| message.data()[name].as_str().ok_or(format!("no {name}: {}", message.body));
+    let response = Callback::new(callbacks, secret, text("hold")?, text("digest")?, "approve").send();
+    if response.status == 200 { Ok(()) } else { Err(format!("the approval was not taken: {response:?}")) }
 }
 
 fn receive(stream: &TcpStream, secret: &str) -> Result<Message, String> {

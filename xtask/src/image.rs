@@ -11,7 +11,7 @@ use crate::cache::artefact;
 use crate::process::{output_of, run};
 
 /// What a shell user, an agent or a test expects to find.
-const PACKAGES: [&str; 19] = [
+const PACKAGES: [&str; 21] = [
     "bash",
     "ca-certificates",
     "coreutils",
@@ -22,10 +22,12 @@ const PACKAGES: [&str; 19] = [
     "iproute2",
     "kmod",
     "libc6-dev",
+    "make",
     "netcat-openbsd",
     "openssh-client",
     "procps",
     "python3",
+    "python3-pip",
     "socat",
     "strace",
     "tmux",
