@@ -3,7 +3,10 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use holdpoint_common::decision::Decision;
+use holdpoint_common::{
+    decision::{DIGEST_BYTES, Decision},
+    request::Stamps,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
@@ -69,6 +72,8 @@ pub enum Operation {
         argv: Vec<String>,
         /// Device and inode of the file.
         object: Object,
+        /// The state of its content; what is executed is what was shown.
+        content: Option<Content>,
     },
     /// Open, create or truncate a file.
     Open {
@@ -80,6 +85,8 @@ pub enum Operation {
         flags: u32,
         /// Device and inode; the inode is 0 where the file does not exist yet.
         object: Object,
+        /// The state of its content, where the file is read or emptied.
+        content: Option<Content>,
         /// Owner's user name, where the file exists.
         owner: Option<String>,
         /// Permission bits, where the file exists.
@@ -171,6 +178,36 @@ pub struct Object {
     pub inode: u64,
 }
 
+/// What the kernel compares of a file's content: see [`holdpoint_common::request::Stamps`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Content {
+    /// In bytes.
+    pub size: u64,
+    /// Last change of the content.
+    pub modified: String,
+    /// Last change of the content or of anything else.
+    pub changed: String,
+    /// Number of changes, where the file system counts them.
+    pub version: u64,
+}
+
+impl From<&Stamps> for Content {
+    fn from(stamps: &Stamps) -> Self {
+        Self {
+            size: stamps.size,
+            modified: moment(stamps.modified, stamps.modified_fraction),
+            changed: moment(stamps.changed, stamps.changed_fraction),
+            version: stamps.version,
+        }
+    }
+}
+
+/// A file's time, whatever somebody has set it to.
+fn moment(seconds: i64, nanoseconds: u32) -> String {
+    let known = i32::try_from(nanoseconds).ok().and_then(|fraction| Timestamp::new(seconds, fraction).ok());
+    known.map_or_else(|| format!("{seconds}.{nanoseconds:09}"), |moment| moment.to_string())
+}
+
 /// What a process asks, who it is and which rule it met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Request {
@@ -230,6 +267,12 @@ impl Digest {
         fields.sort_all_objects();
         let canonical = serde_json::to_vec(&(id, fields)).expect("plain data always serialises");
         Self(hexadecimal(&Sha256::digest(canonical)))
+    }
+
+    /// As the kernel keeps it with the decision.
+    pub fn bytes(&self) -> [u8; DIGEST_BYTES] {
+        let byte = |at: usize| self.0.get(2 * at..2 * at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        std::array::from_fn(|at| byte(at).unwrap_or_default())
     }
 }
 
@@ -499,6 +542,38 @@ mod tests {
         assert_eq!(Digest::of(ID, &request), Digest::of(ID, &restarted));
         assert_ne!(Digest::of(ID, &request), Digest::of(HoldId(8), &request));
         assert_ne!(Digest::of(ID, &request), Digest::of(ID, &Request { uid: 0, ..request.clone() }));
+    }
+
+    #[test]
+    fn the_digest_is_of_all_that_the_kernel_compares() {
+        let stamps = Stamps { size: 1, version: 2, modified: 3, changed: 4, modified_fraction: 5, changed_fraction: 6 };
+        let digest = |stamps: Stamps, inode| {
+            let what = Operation::Exec {
+                path: "/x".into(),
+                filename: "x".into(),
+                argv: vec![],
+                object: Object { device: 1, inode },
+                content: Some((&stamps).into()),
+            };
+            Digest::of(ID, &Request { what, ..sample::hold(ID).request })
+        };
+        let changed = [
+            digest(Stamps { size: 0, ..stamps }, 1),
+            digest(Stamps { version: 0, ..stamps }, 1),
+            digest(Stamps { modified: 0, ..stamps }, 1),
+            digest(Stamps { changed: 0, ..stamps }, 1),
+            digest(Stamps { modified_fraction: 0, ..stamps }, 1),
+            digest(Stamps { changed_fraction: 0, ..stamps }, 1),
+            digest(Stamps { modified: i64::MAX, ..stamps }, 1),
+            digest(stamps, 2),
+        ];
+        assert!(!changed.contains(&digest(stamps, 1)));
+    }
+
+    #[test]
+    fn the_kernel_keeps_the_digest_byte_for_byte() {
+        let digest = sample::hold(ID).digest;
+        assert_eq!(hexadecimal(&digest.bytes()), digest.0);
     }
 
     #[test]

@@ -28,6 +28,9 @@ impl TryFrom<u32> for Decision {
     }
 }
 
+/// Bytes of a digest: SHA-256.
+pub const DIGEST_BYTES: usize = 32;
+
 /// The record in the decision map, keyed by hold id.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -36,4 +39,6 @@ pub struct DecisionRecord {
     pub decision: u32,
     /// Always zero.
     pub reserved: u32,
+    /// Digest of what was decided about: what reviewers were shown, and what the record says.
+    pub digest: [u8; DIGEST_BYTES],
 }

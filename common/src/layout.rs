@@ -51,6 +51,12 @@ layout! {
     inode_owner = "inode"."i_uid";
     inode_device = "inode"."i_rdev";
     inode_size = "inode"."i_size";
+    inode_version = "inode"."i_version";
+    inode_writers = "inode"."i_writecount";
+    inode_modified = "inode"."i_mtime_sec|i_mtime.tv_sec|__i_mtime.tv_sec";
+    inode_modified_fraction = "inode"."i_mtime_nsec|i_mtime.tv_nsec|__i_mtime.tv_nsec";
+    inode_changed = "inode"."i_ctime_sec|i_ctime.tv_sec|__i_ctime.tv_sec";
+    inode_changed_fraction = "inode"."i_ctime_nsec|i_ctime.tv_nsec|__i_ctime.tv_nsec";
     inode_super = "inode"."i_sb";
     inode_aliases = "inode"."i_dentry.first";
     inode_links = "inode"."__i_nlink|i_nlink";

@@ -4,17 +4,17 @@
 use core::mem::size_of;
 
 use crate::{
-    decision::DecisionRecord,
+    decision::{DIGEST_BYTES, DecisionRecord},
     event::{Bell, Report},
     layout::{Layout, Symbols},
     matcher::DEPTH,
     pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Strings},
-    request::{Binding, Facts, PATH_BYTES},
+    request::{Binding, Facts, PATH_BYTES, Stamps},
     tables::{
         AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, ObjectKey, PORT_INTERVALS, Ports,
         RootKey, RuleKey, SystemKey,
     },
-    task::{Enrolment, Switches, Task},
+    task::{Enrolment, Program, Switches, Task},
 };
 
 /// Asserts that a record's size is the sum of its fields: no implicit padding, whose bytes the verifier
@@ -33,21 +33,24 @@ macro_rules! record {
 }
 
 const BINDING: usize = 2 * 8 + 4 * 4 + 16 + 2 * 4;
-const FACTS: usize = 4 * 8 + BINDING + 14 * 4 + PATH_BYTES;
+const STAMPS: usize = 4 * 8 + 2 * 4;
+const FACTS: usize = 5 * 8 + BINDING + STAMPS + 14 * 4 + PATH_BYTES;
 const STRINGS: usize = 4 * 4 + FILENAME_BYTES + ARGUMENT_BYTES;
 const MARKS: usize = 4 * Marks::SLOTS;
 
 record! {
     Binding = BINDING;
+    Stamps = STAMPS;
     Facts = FACTS;
     Strings = STRINGS;
     Pending = 2 * 8 + 6 * 4 + FACTS + 2 * STRINGS;
-    DecisionRecord = 2 * 4;
+    DecisionRecord = 2 * 4 + DIGEST_BYTES;
     Bell = 2 * 4 + 8;
     Report = 2 * 4 + FACTS;
-    Task = 2 * 8 + 4 * 4 + 8 * DEPTH;
+    Program = 8 + 2 * 4;
+    Task = 4 * 8 + 4 * 4 + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
-    Switches = 2 * 8 + 6 * 4;
+    Switches = 3 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;
     Symbols = 3 * 8;
     Marks = MARKS;

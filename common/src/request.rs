@@ -184,6 +184,28 @@ pub struct Binding {
     pub family: u32,
 }
 
+/// What tells one state of a file's content from another, without reading it. All zero where a decision does not bind to
+/// the content: see `facts::binds_content` on the kernel's side.
+///
+/// Time stamps are as fine as the kernel's tick (some milliseconds), so two changes within one look like one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Stamps {
+    /// Size in bytes.
+    pub size: u64,
+    /// `i_version`, without its lowest bit (a mark of the kernel's own). The same for ever where the file system does not
+    /// count.
+    pub version: u64,
+    /// Last change of the content (mtime): seconds since 1970.
+    pub modified: i64,
+    /// Last change of anything (ctime), which nobody can set: seconds since 1970.
+    pub changed: i64,
+    /// Nanoseconds of `modified`.
+    pub modified_fraction: u32,
+    /// Nanoseconds of `changed`.
+    pub changed_fraction: u32,
+}
+
 /// Bytes kept of a path: components from the leaf to the root of its file system, each NUL-terminated.
 pub const PATH_BYTES: usize = 2048;
 
@@ -202,8 +224,12 @@ pub struct Facts {
     pub at: u64,
     /// Size of an existing file in bytes.
     pub size: u64,
+    /// The policy in force: the first digits of its digest. Other than `revision`, the same after a restart.
+    pub policy: u64,
     /// What the decision binds to.
     pub binding: Binding,
+    /// Likewise, of the file's content.
+    pub content: Stamps,
     /// Process id, as the initial PID namespace counts.
     pub tgid: u32,
     /// Thread id, likewise.

@@ -2,6 +2,18 @@
 
 use crate::matcher::DEPTH;
 
+/// A program file, as `execve(2)` is given it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Program {
+    /// Inode number; 0 for none.
+    pub inode: u64,
+    /// `s_dev` of its file system.
+    pub device: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
 /// One governed thread, keyed by the address of its `task_struct`. Written by the thread itself; by its
 /// parent before it first runs.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +23,8 @@ pub struct Task {
     pub tree: u64,
     /// The hold that this thread is in, 0 if none.
     pub hold: u64,
+    /// The file whose exec is held, or was approved and is what the thread runs.
+    pub program: Program,
     /// Index of the subject in the policy.
     pub subject: u32,
     /// User id that launched the tree.
@@ -48,6 +62,8 @@ pub struct Switches {
     pub control_inode: u64,
     /// Inode number of the tree socket's file, on the same file system; 0 while there is none.
     pub tree_inode: u64,
+    /// See [`crate::request::Facts::policy`].
+    pub policy: u64,
     /// `s_dev` of the control socket's file.
     pub control_device: u32,
     /// The policy revision in force; tables of other revisions are not looked at. 0: no policy yet.

@@ -1,13 +1,23 @@
 //! Filling in who asks and for what, for a hold and for a report alike.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns};
-use holdpoint_common::request::Facts;
+use holdpoint_common::{
+    pending::hook,
+    request::{Class, Facts, Operation, Stamps},
+};
 
 use crate::{
-    gate::Judged,
+    gate::{Judged, Request},
     kernel::{current, offset, read},
+    maps::SWITCHES,
     syscall,
 };
+
+/// `S_IFMT`, `S_IFREG`, `include/uapi/linux/stat.h`.
+const TYPE: u16 = 0o170_000;
+const REGULAR: u16 = 0o100_000;
+/// All of a fraction but `I_CTIME_QUERIED`, with which `stat(2)` marks a time since 6.13: looking changes nothing.
+const FRACTION: u32 = 0x7fff_ffff;
 
 /// Writes everything about `judged` to `facts`, a record that only this thread writes.
 #[inline(always)]
@@ -22,7 +32,11 @@ pub fn write(facts: *mut Facts, judged: &Judged<'_>) {
         (*facts).rule = judged.rule;
         (*facts).operation = judged.request.operation as u32;
         (*facts).syscall = syscall::number();
+        (*facts).policy = policy();
         (*facts).binding = judged.request.binding;
+        if binds_content(judged.request) {
+            (*facts).content = stamps(judged.request.inode);
+        }
     }
     object(facts, judged.request.inode);
     judged.walk.write_path(facts);
@@ -42,6 +56,54 @@ unsafe fn who(facts: *mut Facts) {
         (*facts).gid = (users >> 32) as u32;
         (*facts).started = read(leader, offset!(task_start));
         (*facts).at = bpf_ktime_get_boot_ns();
+    }
+}
+
+/// The policy in force.
+#[inline(always)]
+pub fn policy() -> u64 {
+    SWITCHES.get(0).map_or(0, |switches| switches.policy)
+}
+
+/// Whether a decision on the request is about the file's content too: what is executed, read, or emptied. Who opens a
+/// file to write it brings its own; and of what is no regular file the stamps say nothing.
+#[inline(always)]
+pub fn binds_content(request: &Request) -> bool {
+    match request.operation {
+        Operation::Exec => true,
+        Operation::Open => request.hook != hook::CREATE && takes_content(request.inode, request.binding.access),
+        Operation::Connect | Operation::File | Operation::System => false,
+    }
+}
+
+/// Not inlined, so that the verifier follows its branches apart from all others.
+#[inline(never)]
+fn takes_content(inode: u64, access: u32) -> bool {
+    let mode: u16 = read(inode, offset!(inode_mode));
+    let keeps = Class::Write.bit() | Class::Create.bit();
+    mode & TYPE == REGULAR && (access & keeps == 0 || access & Class::Truncate.bit() != 0)
+}
+
+/// Whether the content that the request is about is in the state `held`.
+#[inline(never)]
+pub fn same_content(held: *const Stamps, inode: u64) -> bool {
+    // SAFETY: the caller's record is the current thread's own.
+    unsafe { *held == stamps(inode) }
+}
+
+/// The state of a file's content.
+#[inline(always)]
+fn stamps(inode: u64) -> Stamps {
+    let version: u64 = read(inode, offset!(inode_version));
+    let modified_fraction: u32 = read(inode, offset!(inode_modified_fraction));
+    let changed_fraction: u32 = read(inode, offset!(inode_changed_fraction));
+    Stamps {
+        size: read(inode, offset!(inode_size)),
+        version: version >> 1,
+        modified: read(inode, offset!(inode_modified)),
+        changed: read(inode, offset!(inode_changed)),
+        modified_fraction: modified_fraction & FRACTION,
+        changed_fraction: changed_fraction & FRACTION,
     }
 }
 

@@ -83,6 +83,15 @@ pub fn increment(counter: *mut u64) {
     };
 }
 
+/// Takes one from `counter`, atomically.
+#[inline(always)]
+pub fn decrement(counter: *mut u64) {
+    // SAFETY: see `increment`.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({counter} + 0) += {less}", counter = in(reg) counter, less = in(reg) -1_i64)
+    };
+}
+
 /// Runs at most `times` turns, verified once whatever their number (`bpf_loop`, 5.17 and later).
 #[inline(always)]
 pub fn repeat<T: Turn>(times: u32, turns: &mut T) {

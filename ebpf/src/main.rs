@@ -16,6 +16,7 @@ mod hooks;
 mod kernel;
 mod maps;
 mod park;
+mod program;
 mod report;
 mod strings;
 mod syscall;

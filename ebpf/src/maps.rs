@@ -3,14 +3,14 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LpmTrie, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf},
 };
 use holdpoint_common::{
     decision::DecisionRecord,
     event::REASONS,
     pending::Pending,
     tables::{AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, ObjectKey, Ports, RootKey, RuleKey, SystemKey},
-    task::{Enrolment, Switches, Task},
+    task::{Enrolment, Program, Switches, Task},
 };
 
 /// Governed threads. Written here at fork and enrolment, emptied when a thread is freed. Full: the fork is refused.
@@ -25,6 +25,11 @@ pub static CANDIDATES: HashMap<u64, Task> = HashMap::with_max_entries(256, 0);
 /// emptied when it is freed. Full: the socket is refused.
 #[map]
 pub static SOCKETS: HashMap<u64, u64> = HashMap::with_max_entries(65536, 1); // BPF_F_NO_PREALLOC
+
+/// How many threads are held in an exec of a program, or run it after an approval. Written and read here. Full: what was
+/// not looked at for longest goes, which is one that nobody runs any more: each has cost a hold.
+#[map]
+pub static BUSY: LruHashMap<Program, u64> = LruHashMap::with_max_entries(16384, 0);
 
 /// What the agent offers processes, by process id. Written by the agent, marked as taken here.
 #[map]

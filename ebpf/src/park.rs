@@ -8,6 +8,8 @@
 //!       +---------------------------------------------<   approve: 0, while it is this one call
 //!                                                         fail, kill: -EPERM, the entry is gone
 //! ```
+//!
+//! An approval counts while the policy is the one that asked for it; a refusal, whatever came since.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
@@ -26,7 +28,7 @@ use crate::{
     gate::{EPERM, Judged, Outcome, Request},
     kernel::{offset, read},
     maps::{DECISIONS, NO_PENDING, PENDING, SWITCHES},
-    report, strings, syscall,
+    program, report, strings, syscall,
     task::random,
 };
 
@@ -57,6 +59,9 @@ pub fn park(judged: &Judged<'_>, patience: u64) -> Outcome {
 /// handler can be running on top of it, or if one of its hooks is met again without an interruption.
 #[inline(always)]
 pub fn moved_on(judged: &Judged<'_>) {
+    if judged.request.hook == hook::EXEC {
+        program::release(judged.task);
+    }
     // SAFETY: the entries are the current thread's own.
     unsafe {
         let held = (*judged.task).hold;
@@ -155,6 +160,9 @@ fn again(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
     }
     match decision(id) {
         None => Some(stop(judged, pending)),
+        Some(Decision::Approve) if program::is_open_for_writing(judged.request) => {
+            Some(Outcome::Fail(program::ETXTBSY))
+        }
         Some(Decision::Approve) => pass(pending, judged.request.hook).then_some(Outcome::Pass),
         Some(Decision::Withdraw) => None,
         Some(Decision::Fail) => Some(refuse(judged.task, id)),
@@ -170,7 +178,7 @@ fn again(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
 fn pass(pending: *mut Pending, at: u32) -> bool {
     // SAFETY: the entry is the current thread's own; the helper has no arguments.
     unsafe {
-        if bpf_ktime_get_boot_ns() > (*pending).deadline {
+        if bpf_ktime_get_boot_ns() > (*pending).deadline || (*pending).facts.policy != facts::policy() {
             return false;
         }
         let first = (*pending).passed == 0;
@@ -206,8 +214,13 @@ fn leave(task: *mut Task, id: u64) {
 /// Nothing of the hold stays usable.
 #[inline(always)]
 fn end(task: *mut Task, id: u64) {
-    // SAFETY: the entry is the current thread's own.
-    unsafe { (*task).hold = 0 };
+    // SAFETY: the entries are the current thread's own.
+    unsafe {
+        (*task).hold = 0;
+        if standing(id).is_some_and(|pending| (*pending).passed == 0 && (*pending).hook == hook::EXEC) {
+            program::release(task);
+        }
+    }
     let _ = PENDING.remove(id);
     let _ = DECISIONS.remove(id);
 }
@@ -227,6 +240,9 @@ fn continues(pending: *mut Pending, request: &Request) -> bool {
             return request.created && same_place(pending, request);
         }
         if (*pending).hook != request.hook || (*pending).facts.binding != request.binding {
+            return false;
+        }
+        if facts::binds_content(request) && !facts::same_content(&raw const (*pending).facts.content, request.inode) {
             return false;
         }
     }
@@ -257,6 +273,15 @@ fn begin(judged: &Judged<'_>, patience: u64) -> Outcome {
     }
     if !syscall::can_restart(syscall::number(), judged.request.hook) {
         return Outcome::not_held(Reason::NoRestart);
+    }
+    if judged.request.hook == hook::EXEC {
+        if !program::take(judged.task, judged.request) {
+            return Outcome::not_held(Reason::TasksFull);
+        }
+        if program::is_open_for_writing(judged.request) {
+            program::release(judged.task);
+            return Outcome::Fail(program::ETXTBSY);
+        }
     }
     let id = random();
     let Some(pending) = reserve(id) else {

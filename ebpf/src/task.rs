@@ -21,7 +21,7 @@ use crate::{
     gate::EPERM,
     kernel::{current, offset, read},
     maps::{CANDIDATES, ENROLMENTS, NO_TASK, SWITCHES, TASKS},
-    report,
+    program, report,
     walk::{self, Maps},
 };
 
@@ -52,6 +52,7 @@ pub fn inherit(child: u64) -> i32 {
             return EAGAIN;
         };
         (*entry).hold = 0;
+        (*entry).program.inode = 0;
     }
     0
 }
@@ -68,6 +69,9 @@ pub fn named(child: u64) {
 /// The thread at `address` is no more.
 #[inline(always)]
 pub fn forget(address: u64) {
+    if let Some(entry) = governed(address) {
+        program::release(entry);
+    }
     let _ = TASKS.remove(address);
 }
 

@@ -1,6 +1,6 @@
 //! Promise 3: an approval holds for one operation of one process, on the very objects that the reviewer was shown.
 
-use std::fs;
+use std::{fs, io::Write as _};
 
 use holdpoint_tests::{Actor, Agent, Hold, User, control, everything, process::image, shared, site, wait_until};
 use nix::sys::signal::Signal::SIGCONT;
@@ -149,6 +149,102 @@ fn a_creation_elsewhere_is_another_question() {
     agent.approve(&second);
     assert_eq!(actor.end().stdout, "open ok\n");
     assert!(site::exists(&shown));
+}
+
+#[test]
+fn a_script_that_is_rewritten_in_place_is_another_question() {
+    let script = site::script("bin-hold", "#!/bin/sh\necho shown\n");
+    let agent = shared(&everything());
+    let actor = agent.act([format!("exec {script}")]);
+    let hold = agent.hold_of(&actor);
+    rewrite(&script, "#!/bin/sh\necho other\n");
+    let second = approved_and_asked_again(&agent, &actor, &hold);
+    assert_eq!((&hold["path"], &hold["object"]), (&second["path"], &second["object"]));
+    assert_ne!(hold["content"], second["content"]);
+    agent.approve(&second);
+    assert_eq!(actor.end().stdout, "other\n", "the one that was approved in the end has run");
+}
+
+/// Writes into the file that is there.
+fn rewrite(path: &str, content: &str) {
+    let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_file_that_is_rewritten_before_it_is_read_or_emptied_is_another_question() {
+    for (how, outcome) in [("r", "shown\n"), ("w+trunc", "")] {
+        let file = site::file("hold", "shown\n");
+        let agent = shared(&everything());
+        let actor = agent.act([format!("open {file} {how}")]);
+        let hold = agent.hold_of(&actor);
+        rewrite(&file, "other\n");
+        let second = approved_and_asked_again(&agent, &actor, &hold);
+        assert_ne!(hold["content"], second["content"]);
+        rewrite(&file, "shown\n");
+        let third = approved_and_asked_again(&agent, &actor, &second);
+        agent.approve(&third);
+        assert_eq!(actor.end().stdout, "open ok\n");
+        assert_eq!(site::content(&file), outcome);
+    }
+}
+
+#[test]
+fn a_file_that_others_write_meanwhile_is_the_same_to_who_writes_it_too() {
+    let file = site::file("hold", "shown\n");
+    let agent = shared(&everything());
+    let actor = agent.act([format!("open {file} w")]);
+    let hold = agent.hold_of(&actor);
+    assert_eq!(hold["content"], json!(null));
+    rewrite(&file, "other\n");
+    agent.approve(&hold);
+    assert_eq!(actor.end().stdout, "open ok\n");
+    assert_eq!(agent.questions(hold.tree()), 1);
+}
+
+#[test]
+fn a_file_that_is_only_looked_at_meanwhile_is_the_same() {
+    let file = site::file("hold", "shown\n");
+    let agent = shared(&everything());
+    let actor = agent.act([&format!("open {file} r"), "read"]);
+    let hold = agent.hold_of(&actor);
+    assert_eq!(site::content(&file), "shown\n");
+    assert_eq!(fs::metadata(&file).unwrap().len(), 6);
+    agent.approve(&hold);
+    assert_eq!(actor.end().stdout, "open ok\nread shown\n");
+    assert_eq!(agent.questions(hold.tree()), 1);
+}
+
+#[test]
+fn a_program_is_busy_for_governed_processes_while_its_exec_is_held() {
+    let script = site::script("bin-hold", "#!/bin/sh\necho shown; read line\n");
+    let steps = [format!("open {script} w"), format!("truncate {script} 5")];
+    let agent = shared(&everything());
+    let mut actor = agent.act([format!("exec {script}")]);
+    let hold = agent.hold_of(&actor);
+    assert_eq!(agent.act(&steps).end().stdout, "open ETXTBSY\ntruncate ETXTBSY\n", "held");
+    agent.approve(&hold);
+    actor.wait_line("shown");
+    assert_eq!(agent.act(&steps).end().stdout, "open ETXTBSY\ntruncate ETXTBSY\n", "running");
+    actor.go_on();
+    assert_eq!(actor.end().code(), Some(0));
+    assert_eq!(agent.act(&steps).end().stdout, "open ok\ntruncate ok\n", "over");
+}
+
+#[test]
+fn an_approval_under_another_policy_is_another_question() {
+    let file = site::file("hold", "shown\n");
+    let mut agent = Agent::start(&everything());
+    let actor = agent.act([&format!("open {file} r"), "read"]);
+    let hold = agent.hold_of(&actor);
+    fs::write(agent.directory().join("policy.toml"), format!("{}\n# Another text.\n", everything())).unwrap();
+    agent.restart();
+    let kept = agent.hold_of(&actor);
+    assert_eq!((kept.id(), kept.digest()), (hold.id(), hold.digest()));
+    let second = approved_and_asked_again(&agent, &actor, &hold);
+    assert_ne!(hold["policy"], second["policy"]);
+    agent.approve(&second);
+    assert_eq!(actor.end().stdout, "open ok\nread shown\n");
 }
 
 #[test]

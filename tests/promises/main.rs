@@ -7,6 +7,7 @@ mod a_bad_policy_changes_nothing;
 mod a_denial_is_final;
 mod each_hook_is_needed;
 mod exactly_this_operation;
+mod exactly_this_operation_in_a_race;
 mod holds_outlive_the_agent;
 mod honest_about_the_kernel;
 mod no_way_round;

@@ -12,6 +12,7 @@
 
 pub mod actor;
 pub mod agent;
+pub mod control;
 pub mod hold;
 pub mod listener;
 pub mod policy;

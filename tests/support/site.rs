@@ -82,16 +82,26 @@ pub fn exists(path: impl AsRef<Path>) -> bool {
 
 /// The program `actor`, see its source.
 pub fn actor() -> &'static str {
-    static ACTOR: LazyLock<String> = LazyLock::new(|| {
-        let directory = Path::new("/usr/libexec/holdpoint-tests");
-        fs::create_dir_all(directory).expect("create a directory");
-        // Another one under the same name may be running.
-        let path = directory.join(format!("actor-{}", std::process::id()));
-        fs::write(&path, include_bytes!(concat!(env!("OUT_DIR"), "/actor"))).expect("install the actor");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make it executable");
-        text(path)
-    });
+    static ACTOR: LazyLock<String> =
+        LazyLock::new(|| installed("actor", include_bytes!(concat!(env!("OUT_DIR"), "/actor"))));
     &ACTOR
+}
+
+/// The program `racer`, likewise.
+pub fn racer() -> &'static str {
+    static RACER: LazyLock<String> =
+        LazyLock::new(|| installed("racer", include_bytes!(concat!(env!("OUT_DIR"), "/racer"))));
+    &RACER
+}
+
+fn installed(name: &str, program: &[u8]) -> String {
+    let directory = Path::new("/usr/libexec/holdpoint-tests");
+    fs::create_dir_all(directory).expect("create a directory");
+    // Another one under the same name may be running.
+    let path = directory.join(format!("{name}-{}", std::process::id()));
+    fs::write(&path, program).expect("install a program");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make it executable");
+    text(path)
 }
 
 fn owned(path: &Path) -> PathBuf {

@@ -231,6 +231,7 @@ mod tests {
             access: vec!["read"],
             flags: 0,
             object: Object { device: 1, inode: 2 },
+            content: None,
             owner: Some("root".into()),
             mode: Some(0o600),
             size: Some(12),

@@ -159,7 +159,8 @@ impl Daemon {
     /// Whether no held call is left that has yet to be refused.
     fn is_seen_off(&self) -> anyhow::Result<bool> {
         for pending in self.kernel.pending()? {
-            if self.kernel.decided(HoldId(pending.id))? != Some(Decision::Approve) || pending.passed == 0 {
+            let decided = self.kernel.decided(HoldId(pending.id))?;
+            if !decided.is_some_and(|(decision, _)| decision == Decision::Approve) || pending.passed == 0 {
                 return Ok(false);
             }
         }

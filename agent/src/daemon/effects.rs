@@ -51,7 +51,8 @@ impl Daemon {
     }
 
     fn decide(&mut self, hold: HoldId, decision: Decision) {
-        if let Err(error) = self.kernel.decide(hold, decision) {
+        let digest = self.holds.get(hold).map(|hold| hold.digest.bytes()).unwrap_or_default();
+        if let Err(error) = self.kernel.decide(hold, decision, digest) {
             // It stays held; the next reconciliation finds no decision in the kernel and tries again.
             return tracing::error!("{error:#}");
         }

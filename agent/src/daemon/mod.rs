@@ -310,20 +310,24 @@ impl Daemon {
             }
             self.notify(&hold.request.tree, &Notice::held(&hold));
         }
-        let kernel = self.kernel.decided(id).unwrap_or_default();
+        let kernel = match self.kernel.decided(id).unwrap_or_default() {
+            Some((_, digest)) if digest != hold.digest.bytes() => return self.kill_unknown(id, &pending),
+            decided => decided.map(|(decision, _)| decision),
+        };
         let recorded = self.record.decided(id).cloned();
         let passed = pending.passed != 0;
         self.input(Input::Held { hold: Box::new(hold), kernel, passed, recorded });
     }
 
-    /// A hold that cannot be shown, since its policy is gone, cannot be approved.
+    /// A hold that cannot be shown, since its policy is gone, cannot be approved; and a decision on something else, as
+    /// another version of the agent can have left it, was not about this.
     fn kill_unknown(&mut self, id: HoldId, pending: &Pending) {
         let facts = &pending.facts;
         let Some(process) = process::Held::find(facts.tgid, facts.tid, facts.started, facts.syscall) else {
             return self.kernel.forget(id);
         };
         tracing::error!(%id, pid = facts.tgid, "killed: what it is held for cannot be understood any more");
-        match self.kernel.decide(id, Decision::Kill) {
+        match self.kernel.decide(id, Decision::Kill, Default::default()) {
             Ok(()) => process.kill(),
             Err(error) => tracing::error!("{error:#}"),
         }

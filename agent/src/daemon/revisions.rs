@@ -104,7 +104,8 @@ impl Revisions {
         kernel.keep_tables_of(self.number)?;
         kernel.write_tables(&tables)?;
         let enrols = self.policy.subjects.iter().any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty());
-        let switches = Switches { revision: number, enrols: enrols.into(), ..kernel.switches()? };
+        let digits = u64::from_str_radix(self.policy.revision(), 16).context("a revision is hexadecimal")?;
+        let switches = Switches { revision: number, policy: digits, enrols: enrols.into(), ..kernel.switches()? };
         kernel.set_switches(switches)?;
         self.number = number;
         self.linked = tables.objects;

@@ -116,8 +116,8 @@ struct Enforcing {
 fn enforce(run_dir: &Path, policy: Policy, own: Vec<PathBuf>, sockets: Switches) -> Result<Enforcing> {
     let (mut kernel, events) = Kernel::open(Path::new(PINS))?;
     kernel.end_offers()?;
-    let Switches { revision, enrols, .. } = kernel.switches()?;
-    kernel.set_switches(Switches { revision, enrols, ..sockets })?;
+    let Switches { revision, enrols, policy: digits, .. } = kernel.switches()?;
+    kernel.set_switches(Switches { revision, enrols, policy: digits, ..sockets })?;
     let revisions = Revisions::begin(run_dir, policy, own, &mut kernel)?;
     let findings = prove(run_dir, &mut kernel)?;
     Ok(Enforcing { kernel, events, revisions, findings })

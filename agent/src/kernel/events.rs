@@ -9,7 +9,7 @@ use std::{
 use holdpoint_common::{
     event::{Bell, Kind, Reason, Report},
     pending::{Pending, hook},
-    request::{Action, Class, Facts, Operation as Kernel},
+    request::{Action, Class, Facts, Operation as Kernel, Stamps},
     system::System,
     tables::CANARIES,
 };
@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     policy::{Mounts, Policy},
-    request::{Object, Operation, Request},
+    request::{Content, Object, Operation, Request},
     user,
 };
 
@@ -104,12 +104,14 @@ impl Reader<'_> {
                 filename: text(filename.strip_suffix(b"\0").unwrap_or(filename)),
                 argv: split(arguments),
                 object: object(facts),
+                content: content(facts),
             },
             Kernel::Open => Operation::Open {
                 path: self.path(facts),
                 access: Class::ALL.iter().filter(|c| facts.binding.access & c.bit() != 0).map(|c| c.word()).collect(),
                 flags: facts.binding.flags,
                 object: object(facts),
+                content: content(facts),
                 owner: (!created).then(|| user::name(facts.owner)),
                 mode: (!created).then_some(facts.mode & 0o7777),
                 size: (!created).then_some(facts.size),
@@ -181,6 +183,11 @@ fn names(bytes: &[u8]) -> Vec<&OsStr> {
 
 fn object(facts: &Facts) -> Object {
     Object { device: facts.binding.device, inode: facts.binding.inode }
+}
+
+/// None where the kernel does not bind to it: no file has ever been changed at zero.
+fn content(facts: &Facts) -> Option<Content> {
+    (facts.content != Stamps::default()).then(|| (&facts.content).into())
 }
 
 /// IPv4-mapped addresses as IPv4.

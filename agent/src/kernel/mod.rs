@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, RingBuf};
 use holdpoint_common::{
-    decision::{Decision, DecisionRecord},
+    decision::{DIGEST_BYTES, Decision, DecisionRecord},
     event::Reason,
     pending::Pending,
     task::{Enrolment, Switches, Task},
@@ -95,15 +95,16 @@ impl Kernel {
         Ok(found.filter(|pending| pending.ready == 1))
     }
 
-    /// What was decided about a hold, if anything. What cannot be understood kills, as in the kernel.
-    pub fn decided(&self, id: HoldId) -> Result<Option<Decision>> {
+    /// What was decided about a hold, if anything, and the digest of what it was. What cannot be understood kills, as in
+    /// the kernel.
+    pub fn decided(&self, id: HoldId) -> Result<Option<(Decision, [u8; DIGEST_BYTES])>> {
         let record = found(self.decisions.get(&id.0, 0)).context("cannot read a decision")?;
-        Ok(record.map(|record| Decision::try_from(record.decision).unwrap_or(Decision::Kill)))
+        Ok(record.map(|record| (Decision::try_from(record.decision).unwrap_or(Decision::Kill), record.digest)))
     }
 
-    /// Writes the decision; the held call meets it when it is executed again.
-    pub fn decide(&mut self, id: HoldId, decision: Decision) -> Result<()> {
-        let record = DecisionRecord { decision: decision as u32, reserved: 0 };
+    /// Writes the decision on what has this digest; the held call meets it when it is executed again.
+    pub fn decide(&mut self, id: HoldId, decision: Decision, digest: [u8; DIGEST_BYTES]) -> Result<()> {
+        let record = DecisionRecord { decision: decision as u32, reserved: 0, digest };
         self.decisions.insert(id.0, record, 0).with_context(|| format!("cannot write the decision on {id}"))
     }
 

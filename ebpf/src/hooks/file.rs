@@ -10,7 +10,7 @@ use holdpoint_common::{
 use crate::{
     gate::{Request, at_once, gate},
     kernel::{current, offset, read},
-    syscall, task,
+    program, syscall, task,
 };
 
 use super::terminal;
@@ -82,6 +82,9 @@ pub fn open(ctx: LsmContext) -> i32 {
     } else if is_pseudo_terminal(u32::from(kind), number) && terminal::is_somebody_elses(task, dentry) {
         request.system = System::Terminal as u32;
     }
+    if program::is_written(&request) {
+        return program::ETXTBSY;
+    }
     gate(&request)
 }
 
@@ -122,6 +125,9 @@ pub fn truncate(ctx: LsmContext) -> i32 {
     request.binding.access = Class::Truncate.bit() | Class::Write.bit();
     request.dentry = dentry;
     request.inode = inode;
+    if program::is_written(&request) {
+        return program::ETXTBSY;
+    }
     gate(&request)
 }
 

@@ -1,0 +1,74 @@
+//! Program files that are busy: an exec of them is held, or was approved and is what a process runs.
+//!
+//! The kernel keeps a running program from being written (ETXTBSY), but not a script, which its interpreter opens and
+//! reads after the exec, and not a file whose exec is held. What a governed tree could then write is not what was
+//! approved; and time stamps do not show it where it is quick enough. So to governed processes such a file is busy from
+//! the question to the end of the process, or its next exec. Others can write it: that, its stamps show.
+//!
+//! Both sides say what they do before they look at the other: an exec counts itself here before it looks for writers,
+//! and a writer is one (`i_writecount`) before `file_open` looks here.
+
+use holdpoint_common::{
+    request::Class,
+    task::{Program, Task},
+};
+
+use crate::{
+    gate::Request,
+    kernel::{decrement, increment, offset, read},
+    maps::BUSY,
+};
+
+/// `-ETXTBSY`.
+pub const ETXTBSY: i32 = -26;
+
+/// The current thread's program is the one that is to be executed, from now on. False if that cannot be kept.
+#[inline(always)]
+pub fn take(task: *mut Task, request: &Request) -> bool {
+    release(task);
+    let program = Program { inode: request.binding.inode, device: request.binding.device, reserved: 0 };
+    // Fails if it is there; then that one counts.
+    let _ = BUSY.insert(program, 0, aya_ebpf::bindings::BPF_NOEXIST as u64);
+    let Some(users) = BUSY.get_ptr_mut(program) else { return false };
+    increment(users);
+    // SAFETY: the entry is the current thread's own.
+    unsafe { (*task).program = program };
+    true
+}
+
+/// The thread's program is no longer what it was, or never was.
+#[inline(always)]
+pub fn release(task: *mut Task) {
+    // SAFETY: the entry is the current thread's own, or that of a thread that is no more.
+    unsafe {
+        if (*task).program.inode == 0 {
+            return;
+        }
+        if let Some(users) = BUSY.get_ptr_mut((*task).program) {
+            decrement(users);
+        }
+        (*task).program.inode = 0;
+    }
+}
+
+/// Whether the request writes to a file that is busy.
+#[inline(always)]
+pub fn is_written(request: &Request) -> bool {
+    let writes = request.binding.access & (Class::Write.bit() | Class::Truncate.bit()) != 0;
+    writes && !cfg!(feature = "broken-grant") && has_users(request.binding.inode, request.binding.device)
+}
+
+/// Not inlined, so that the verifier follows its branches apart from all others.
+#[inline(never)]
+fn has_users(inode: u64, device: u32) -> bool {
+    // SAFETY: a counter is read.
+    unsafe { BUSY.get(Program { inode, device, reserved: 0 }) }.is_some_and(|users| *users != 0)
+}
+
+/// Whether somebody has the program open for writing: then no kernel executes it, but some (6.11 to 6.12) that have
+/// forgotten to look.
+#[inline(always)]
+pub fn is_open_for_writing(request: &Request) -> bool {
+    let writers: i32 = read(request.inode, offset!(inode_writers));
+    request.bprm != 0 && writers > 0
+}
