@@ -40,8 +40,8 @@ pub mod hook {
     pub const TRUNCATE: u32 = 8;
     /// `socket_connect`.
     pub const CONNECT: u32 = 16;
-    /// Once more within a call that has passed one of the others: a file system (overlayfs) opens what is behind the
-    /// file, or copies it (`file_open`); a script is executed by its interpreter (`bprm_check_security`).
+    /// `file_open` once more, within a call that has passed one of the others: a file system (overlayfs) opens what
+    /// is behind the file, or copies it.
     pub const BACKING: u32 = 32;
     /// `socket_sendmsg` to an address.
     pub const SEND: u32 = 64;

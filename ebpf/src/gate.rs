@@ -66,6 +66,8 @@ pub struct Request {
     pub implied: bool,
     /// The [`System`] that the request counts as where no rule accepts it, else [`NO_SYSTEM`].
     pub system: u32,
+    /// Whether it belongs to a call that was approved: then what cannot be held passes where it would be.
+    pub covered: bool,
     /// Whether a denial is not told: the kernel only asks what would be allowed.
     pub quiet: bool,
 }
@@ -93,6 +95,7 @@ impl Request {
             created: false,
             target: 0,
             implied: false,
+            covered: false,
             system: NO_SYSTEM,
             quiet: false,
         }
@@ -175,6 +178,7 @@ pub fn at_once(request: &Request) -> i32 {
     let mut judged = judged(request, task, &walk, asker);
     judged.rule = judged.rule.min(of_target);
     let outcome = match verdict(&judged) {
+        (Verdict::Hold, _) if request.covered => Outcome::Pass,
         (Verdict::Hold, _) => Outcome::not_held(Reason::AtOnce),
         (verdict, _) => told(verdict),
     };

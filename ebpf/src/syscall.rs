@@ -59,7 +59,7 @@ pub fn can_restart(number: u32, at: u32) -> bool {
         hook::EXEC => executes(number),
         hook::OPEN => opens(number),
         // Only as part of a call that could have been held at its own hook.
-        hook::BACKING => opens(number) || executes(number) || contains([76; 4], [92, 193, 92, 193], number), // truncate
+        hook::BACKING => opens(number) || contains([76; 4], [92, 193, 92, 193], number), // truncate
         hook::CREATE => opens(number) || contains([133, 259, 49, 49], [14, 297, 361, 102], number), // mknod, mknodat, bind
         hook::TRUNCATE => contains([76, 77, 76, 77], [92, 93, 193, 194], number), // truncate, ftruncate
         hook::CONNECT => contains([42, 42, 42, 42], [362, 102, 362, 102], number), // connect

@@ -27,7 +27,7 @@ use crate::protocol::{Run, SESSIONS, port_name};
 use crate::session::{MachineGone, Port, Signals, Streams, run_here, run_with, socket};
 
 /// From the start of QEMU to the greeting of the guest, agent included. An emulated boot takes some 10 seconds.
-const BOOT_PATIENCE: Duration = Duration::from_secs(180);
+const BOOT_PATIENCE: Duration = Duration::from_secs(400);
 
 const PREFIX: &str = "holdpoint-vm-";
 

@@ -59,10 +59,16 @@ fn enter(dentry: u64) -> i32 {
 pub fn interpreter(ctx: LsmContext) -> i32 {
     let bprm: u64 = ctx.arg(0);
     let (given, interpreter): (u64, u64) = (read(bprm, offset!(bprm_filename)), read(bprm, offset!(bprm_interpreter)));
-    if given == interpreter || task::governed(current()).is_none() {
+    if given == interpreter {
         return 0;
     }
-    gate(&request(hook::BACKING, bprm))
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    let mut request = request(hook::AT_ONCE, bprm);
+    request.bprm = 0;
+    request.covered = park::is_granted(task, hook::EXEC);
+    at_once(&request)
 }
 
 /// `security_bprm_creds_from_file(bprm, file)`: the rights of the new program are known, and nothing has been given up yet.
