@@ -32,7 +32,7 @@ use jiff::Timestamp;
 /// Approvals in each race.
 const ROUNDS: usize = 1000;
 /// A race that is not over by then hangs.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// What came of a race.
 #[derive(Debug, Default)]
@@ -90,6 +90,9 @@ fn run(race: &str, words: &[&str], shown: impl Fn(&Hold) -> char) -> Score {
                 _ => ("fail", &mut score.denied),
             };
             *count += usize::from(control.answer(hold, word));
+            if word == "approve" && score.approved.is_multiple_of(100) {
+                println!("{race}: {} approved after {:?}", score.approved, began.elapsed());
+            }
         }
         if score.approved >= ROUNDS && !ending {
             actor.go_on();
