@@ -26,6 +26,8 @@ pub enum Kind {
     Enrolled = 9,
     /// A governed process tried to reach the agent's control socket: `EPERM`.
     ControlRefused = 10,
+    /// A process that ran already became governed.
+    Found = 11,
 }
 
 impl TryFrom<u32> for Kind {
@@ -43,6 +45,7 @@ impl TryFrom<u32> for Kind {
             8 => Ok(Self::NotHeld),
             9 => Ok(Self::Enrolled),
             10 => Ok(Self::ControlRefused),
+            11 => Ok(Self::Found),
             other => Err(other),
         }
     }
@@ -126,7 +129,7 @@ pub struct Bell {
     pub kind: u32,
     /// Process id of the thread concerned, as the initial PID namespace counts.
     pub tgid: u32,
-    /// The hold; for [`Kind::Enrolled`] the tree.
+    /// The hold; for [`Kind::Enrolled`] and [`Kind::Found`] the tree.
     pub id: u64,
 }
 

@@ -14,8 +14,8 @@ pub struct Program {
     pub reserved: u32,
 }
 
-/// One governed thread, keyed by the address of its `task_struct`. Written by the thread itself; by its
-/// parent before it first runs.
+/// One governed thread, keyed by the address of its `task_struct`. Made whole by whoever makes it; changed by the
+/// thread itself only, and by its parent before it first runs.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Task {
@@ -74,6 +74,6 @@ pub struct Switches {
     pub enrols: u32,
     /// Process id of the agent, which no policy lets a governed process touch; 0 while there is none.
     pub agent: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// 1 while the agent looks for subjects among what runs already: whoever forks or executes is looked at first.
+    pub searching: u32,
 }

@@ -18,6 +18,7 @@ mod maps;
 mod park;
 mod program;
 mod report;
+mod running;
 mod strings;
 mod syscall;
 mod task;

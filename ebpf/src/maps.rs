@@ -13,11 +13,12 @@ use holdpoint_common::{
     task::{Enrolment, Program, Switches, Task},
 };
 
-/// Governed threads. Written here at fork and enrolment, emptied when a thread is freed. Full: the fork is refused.
+/// Governed threads. Written here at fork, enrolment and search, emptied when a thread is freed. Full: the fork is
+/// refused, and a search fails.
 #[map]
 pub static TASKS: HashMap<u64, Task> = HashMap::with_max_entries(16384, 0);
 
-/// Scratch for execs of ungoverned threads while they are looked at. Full: the exec is refused.
+/// Scratch of ungoverned threads while an entry is made up, for them or by them. Full: their exec or fork is refused.
 #[map]
 pub static CANDIDATES: HashMap<u64, Task> = HashMap::with_max_entries(256, 0);
 

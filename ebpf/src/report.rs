@@ -18,13 +18,18 @@ pub fn count(reason: Reason) {
     }
 }
 
-/// Something happened to hold or tree `id`.
+/// Something happened to hold or tree `id` of the current process.
 #[inline(always)]
 pub fn bell(kind: Kind, id: u64) {
+    bell_of(kind, id, (bpf_get_current_pid_tgid() >> 32) as u32);
+}
+
+/// Likewise of process `tgid`.
+#[inline(always)]
+pub fn bell_of(kind: Kind, id: u64, tgid: u32) {
     let Some(mut entry) = EVENTS.reserve::<Bell>(0) else {
         return count(Reason::RingFull);
     };
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     entry.write(Bell { kind: kind as u32, tgid, id });
     entry.submit(0);
 }

@@ -21,12 +21,25 @@ use crate::{
     gate::EPERM,
     kernel::{current, offset, read},
     maps::{CANDIDATES, ENROLMENTS, NO_TASK, SWITCHES, TASKS},
-    program, report,
+    program, report, running,
     walk::{self, Maps},
 };
 
 /// `-EAGAIN`, what a fork says when there are too many.
 const EAGAIN: i32 = -11;
+/// `-EEXIST`.
+const EEXIST: i32 = -17;
+
+/// What is the same for all threads of a governed tree.
+#[derive(Clone, Copy)]
+pub struct Membership {
+    /// The tree.
+    pub tree: u64,
+    /// The subject that it is.
+    pub subject: u32,
+    /// Who launched it.
+    pub launcher: u32,
+}
 
 /// The entry of the thread at `address`, if it is governed.
 #[inline(always)]
@@ -39,6 +52,29 @@ pub fn governed(address: u64) -> Option<*mut Task> {
 pub fn inherit(child: u64) -> i32 {
     // The address may have been another thread's; a removal that failed must not make this one governed.
     let _ = TASKS.remove(child);
+    if running::found_first().is_err() {
+        return EAGAIN;
+    }
+    descend(child)
+}
+
+/// The process id of a new thread is known only after [`inherit`]. And its parent may have been found in between: the
+/// child can be seen by now, but has not run.
+#[inline(always)]
+pub fn named(child: u64) {
+    // It is too late to refuse the fork. A search that cannot govern the parent fails, and the agent with it.
+    if governed(child).is_none() && running::found_first().is_ok() {
+        descend(child);
+    }
+    if let Some(entry) = governed(child) {
+        // SAFETY: the child does not run yet.
+        unsafe { (*entry).tgid = read(child, offset!(task_tgid)) };
+    }
+}
+
+/// Gives the new thread at `child` its parent's entry, if that has one.
+#[inline(always)]
+fn descend(child: u64) -> i32 {
     let Some(parent) = governed(current()) else {
         return 0;
     };
@@ -55,15 +91,6 @@ pub fn inherit(child: u64) -> i32 {
         (*entry).program.inode = 0;
     }
     0
-}
-
-/// The process id of a new thread is known only after [`inherit`].
-#[inline(always)]
-pub fn named(child: u64) {
-    if let Some(entry) = governed(child) {
-        // SAFETY: the child does not run yet.
-        unsafe { (*entry).tgid = read(child, offset!(task_tgid)) };
-    }
 }
 
 /// The thread at `address` is no more.
@@ -84,11 +111,12 @@ pub fn enrol(dentry: u64) -> i32 {
         // SAFETY: the offer is for this process; the agent does not write it again.
         unsafe {
             if (*offer).taken == 0 {
-                let done = govern((*offer).subject, (*offer).tree, (*offer).launcher);
-                if done == 0 {
+                let (subject, tree, launcher) = ((*offer).subject, (*offer).tree, (*offer).launcher);
+                let done = with_scratch(|scratch| govern(scratch, Membership { tree, subject, launcher }));
+                if done.is_ok() {
                     (*offer).taken = 1;
                 }
-                return done;
+                return done.err().unwrap_or(0);
             }
         }
     }
@@ -96,11 +124,12 @@ pub fn enrol(dentry: u64) -> i32 {
     if switches.enrols == 0 {
         return 0;
     }
-    match subject_of(dentry, switches.revision) {
-        Ok(NO_RULE) => 0,
-        Ok(subject) => govern(subject, random(), bpf_get_current_uid_gid() as u32),
-        Err(error) => error,
-    }
+    let launcher = bpf_get_current_uid_gid() as u32;
+    let done = with_scratch(|scratch| match subject_of(scratch, current(), dentry, switches.revision) {
+        NO_RULE => Ok(()),
+        subject => govern(scratch, Membership { tree: random(), subject, launcher }),
+    });
+    done.err().unwrap_or(0)
 }
 
 /// A random number that is not zero.
@@ -113,47 +142,63 @@ pub fn random() -> u64 {
 
 /// Makes the current thread governed. An exec leaves no other thread of its process.
 #[inline(always)]
-fn govern(subject: u32, tree: u64, launcher: u32) -> i32 {
-    let Some(zero) = NO_TASK.get_ptr(0) else { return EPERM };
-    // SAFETY: the template is never written.
-    if TASKS.insert(current(), unsafe { &*zero }, BPF_NOEXIST as u64).is_err() {
-        report::count(Reason::TasksFull);
-        return EPERM;
-    }
-    let Some(task) = governed(current()) else { return EPERM };
-    // SAFETY: the entry is the current thread's own.
-    unsafe {
-        (*task).tree = tree;
-        (*task).subject = subject;
-        (*task).launcher = launcher;
-        (*task).tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    }
-    report::bell(Kind::Enrolled, tree);
-    0
+fn govern(scratch: *mut Task, member: Membership) -> Result<(), i32> {
+    enter(scratch, current(), member).map_err(|_| EPERM)?;
+    report::bell(Kind::Enrolled, member.tree);
+    Ok(())
 }
 
-/// The subject that the policy makes of an exec of `dentry` by the current, ungoverned thread.
+/// Makes `thread` governed, unless it is; true if it was not. The entry is whole from its first moment: others may look
+/// it up at any time.
 #[inline(always)]
-fn subject_of(dentry: u64, revision: u32) -> Result<u32, i32> {
+pub fn enter(scratch: *mut Task, thread: u64, member: Membership) -> Result<bool, i32> {
+    // SAFETY: the scratch is the current thread's own.
+    let entered = unsafe {
+        (*scratch).tree = member.tree;
+        (*scratch).subject = member.subject;
+        (*scratch).launcher = member.launcher;
+        (*scratch).tgid = read(thread, offset!(task_tgid));
+        TASKS.insert(thread, &*scratch, BPF_NOEXIST as u64)
+    };
+    match entered {
+        Ok(()) => Ok(true),
+        Err(EEXIST) => Ok(false),
+        Err(_) => {
+            report::count(Reason::TasksFull);
+            Err(EAGAIN)
+        }
+    }
+}
+
+/// Gives `work` an empty entry of the current thread's own that governs nobody.
+#[inline(always)]
+pub fn with_scratch<T>(work: impl FnOnce(*mut Task) -> Result<T, i32>) -> Result<T, i32> {
     let key = current();
     let zero = NO_TASK.get_ptr(0).ok_or(EPERM)?;
     // SAFETY: the template is never written.
     CANDIDATES.insert(key, unsafe { &*zero }, 0).map_err(|_| EPERM)?;
     let scratch = CANDIDATES.get_ptr_mut(key).ok_or(EPERM)?;
+    let done = work(scratch);
+    let _ = CANDIDATES.remove(key);
+    done
+}
+
+/// The subject that the policy makes of `thread` with the program at `dentry`, or [`NO_RULE`].
+#[inline(always)]
+pub fn subject_of(scratch: *mut Task, thread: u64, dentry: u64, revision: u32) -> u32 {
     let asker = Asker { revision, subject: ENROLMENT };
     let exec = Class::Exec.bit();
     let file = walk::from_dentry(scratch, dentry);
     let by_file = path_rule(&Maps, asker, file.device, &file, exec);
-    let group = walk::from_kernfs(scratch, control_group(), CGROUPS);
+    let group = walk::from_kernfs(scratch, control_group(thread), CGROUPS);
     let by_group = path_rule(&Maps, asker, group.device, &group, exec);
-    let _ = CANDIDATES.remove(key);
-    Ok(if by_file == NO_RULE { by_group } else { by_file })
+    if by_file == NO_RULE { by_group } else { by_file }
 }
 
-/// The kernfs node of the current thread's group in the unified hierarchy.
+/// The kernfs node of the thread's group in the unified hierarchy.
 #[inline(always)]
-fn control_group() -> u64 {
-    let sets: u64 = read(current(), offset!(task_cgroups));
+fn control_group(thread: u64) -> u64 {
+    let sets: u64 = read(thread, offset!(task_cgroups));
     let group: u64 = read(sets, offset!(css_set_default));
     read(group, offset!(cgroup_node))
 }

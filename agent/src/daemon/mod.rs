@@ -237,7 +237,8 @@ impl Daemon {
             Kind::Passed => self.met(hold, Input::Passed(hold)),
             Kind::Refused => self.met(hold, Input::Refused(hold)),
             Kind::Left => self.met(hold, Input::Left(hold)),
-            Kind::Enrolled => self.enrolled(id, pid),
+            Kind::Enrolled => self.enrolled(id, pid, false),
+            Kind::Found => self.enrolled(id, pid, true),
             Kind::ControlRefused => tracing::warn!(pid, "a governed process tried to reach the control socket"),
             Kind::Audited | Kind::Denied | Kind::Killed | Kind::NotHeld => {}
         }
@@ -254,14 +255,17 @@ impl Daemon {
         self.input(input);
     }
 
-    fn enrolled(&mut self, tree: u64, pid: u32) {
+    fn enrolled(&mut self, tree: u64, pid: u32, already_running: bool) {
         let Some(governed) = self.kernel.governed().into_iter().find(|governed| governed.tree == tree) else { return };
         if CANARIES.contains(&governed.subject) {
             return;
         }
         let subject = self.reader_subject(governed.subject);
         let tree = format!("{tree:016x}");
-        let event = record::Event::Enrolled { tree, subject, pid, launcher: governed.launcher };
+        if already_running {
+            tracing::info!(pid, subject, tree, "already running: governed from now on");
+        }
+        let event = record::Event::Enrolled { tree, subject, pid, launcher: governed.launcher, already_running };
         self.note(&Entry { time: self.now(), event });
     }
 

@@ -109,7 +109,7 @@ impl Revisions {
         kernel.set_switches(switches)?;
         self.number = number;
         self.linked = tables.objects;
-        Ok(())
+        if enrols { govern_running(kernel) } else { Ok(()) }
     }
 
     /// Looks again for files of the canaries' that have other names.
@@ -158,6 +158,15 @@ fn tell_of(linked: &Objects) {
     if linked.incomplete {
         tracing::warn!("not all files that rules are about were looked at for further names (hard links): too many");
     }
+}
+
+/// What the policy makes subjects of is governed before anybody is told that it is in force.
+fn govern_running(kernel: &mut Kernel) -> Result<()> {
+    let processes = kernel.govern_running()?;
+    if !processes.is_empty() {
+        tracing::info!(processes = processes.len(), "found already running: governed from now on");
+    }
+    Ok(())
 }
 
 /// A tree that is governed stays governed: a policy that no longer knows its subject would let it go.

@@ -3,13 +3,15 @@
 mod btf;
 mod events;
 mod programs;
+mod running;
 mod symbols;
 mod tables;
 
 use std::{
+    collections::BTreeSet,
     io,
     os::fd::{AsRawFd, RawFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
@@ -36,6 +38,8 @@ pub struct Kernel {
     switches: Array<MapData, Switches>,
     counters: Array<MapData, u64>,
     tables: tables::Maps,
+    /// See [`running::find`].
+    running: PathBuf,
 }
 
 /// The kernel's reports. [`AsRawFd`] for waiting until there are some.
@@ -57,7 +61,8 @@ pub struct Governed {
 impl Kernel {
     /// Attaches the programs, or adopts them if they are attached, and opens their maps. Needs root.
     pub fn open(pins: &Path) -> Result<(Self, Events)> {
-        let mut maps: std::collections::HashMap<_, _> = Pins::new(pins).ensure()?.into_iter().collect();
+        let pins = Pins::new(pins);
+        let mut maps: std::collections::HashMap<_, _> = pins.ensure()?.into_iter().collect();
         let mut take = |name: &str| maps.remove(name).with_context(|| format!("the programs have no map {name}"));
         let events = Events(typed("EVENTS", take("EVENTS")?)?);
         let kernel = Self {
@@ -76,6 +81,7 @@ impl Kernel {
                 system: typed("SYSTEM", take("SYSTEM")?)?,
                 objects: typed("OBJECTS", take("OBJECTS")?)?,
             },
+            running: pins.running(),
         };
         Ok((kernel, events))
     }
@@ -155,6 +161,19 @@ impl Kernel {
     /// Sets the switches.
     pub fn set_switches(&mut self, switches: Switches) -> Result<()> {
         self.switches.set(0, switches, 0).context("cannot write the switches")
+    }
+
+    /// Governs what runs already and is a subject under the policy in force; gives the processes.
+    pub fn govern_running(&mut self) -> Result<BTreeSet<u32>> {
+        self.set_searching(true)?;
+        let found = running::find(&self.running);
+        self.set_searching(false)?;
+        found
+    }
+
+    fn set_searching(&mut self, searching: bool) -> Result<()> {
+        let switches = self.switches()?;
+        self.set_switches(Switches { searching: searching.into(), ..switches })
     }
 
     /// What was refused or lost, by reason.

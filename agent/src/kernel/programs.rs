@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData},
-    programs::{BtfTracePoint, FEntry, Lsm, Program, links::FdLink},
+    programs::{BtfTracePoint, FEntry, Iter, Lsm, Program, links::FdLink},
 };
 use holdpoint_common::{CONTRACT, pod::MAPS};
 use sha2::{Digest as _, Sha256};
@@ -26,14 +26,19 @@ use crate::request::hexadecimal;
 /// The compiled programs, made by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/holdpoint-ebpf"));
 
+/// The iterator over what runs: opening its pin begins a pass.
+const RUNNING: &str = "running";
+
 /// Each program: its name, and what it attaches to.
-const PROGRAMS: [(&str, Attach); 62] = [
+const PROGRAMS: [(&str, Attach); 64] = [
     ("inherit", Attach::Lsm("task_alloc")),
     ("named", Attach::Tracepoint("sched_process_fork")),
     ("forget", Attach::Lsm("task_free")),
+    (RUNNING, Attach::Iterator("task")),
     ("interrupted", Attach::Function("arch_do_signal_or_restart")),
     ("delivered", Attach::Tracepoint("signal_deliver")),
     ("exec", Attach::Lsm("bprm_creds_for_exec")),
+    ("found_at_exec", Attach::Lsm("bprm_creds_for_exec")),
     ("interpreter", Attach::Lsm("bprm_check_security")),
     ("credentials", Attach::Lsm("bprm_creds_from_file")),
     ("open", Attach::Lsm("file_open")),
@@ -123,6 +128,7 @@ enum Attach {
     LsmTaking(&'static str, u32),
     Function(&'static str),
     Tracepoint(&'static str),
+    Iterator(&'static str),
 }
 
 impl Attach {
@@ -130,7 +136,7 @@ impl Attach {
         match self {
             Self::LsmIfThere(hook) => btf::has_hook(hook),
             Self::LsmTaking(hook, parameters) => Ok(btf::parameters(hook)? == parameters),
-            Self::Lsm(_) | Self::Function(_) | Self::Tracepoint(_) => Ok(true),
+            Self::Lsm(_) | Self::Function(_) | Self::Tracepoint(_) | Self::Iterator(_) => Ok(true),
         }
     }
 }
@@ -154,6 +160,16 @@ impl Pins {
         self.root.join("links")
     }
 
+    /// Those of this agent's programs.
+    fn own_links(&self) -> PathBuf {
+        self.links().join(object_digest())
+    }
+
+    /// The iterator over what runs.
+    pub fn running(&self) -> PathBuf {
+        self.own_links().join(RUNNING)
+    }
+
     /// Whether any program is attached by a pin here.
     pub fn attached(&self) -> bool {
         directories(&self.links()).is_ok_and(|objects| !objects.is_empty())
@@ -165,7 +181,7 @@ impl Pins {
     }
 
     fn missing_links(&self) -> Result<Vec<(&'static str, Attach)>> {
-        let own = self.links().join(object_digest());
+        let own = self.own_links();
         let mut missing = Vec::new();
         for (name, attach) in PROGRAMS {
             if !own.join(name).exists() && attach.is_possible()? {
@@ -181,7 +197,7 @@ impl Pins {
         fs::create_dir_all(self.maps()).with_context(|| {
             format!("cannot create {}: is a BPF file system mounted there, and is this root?", self.maps().display())
         })?;
-        let own = self.links().join(object_digest());
+        let own = self.own_links();
         let missing = self.missing_links()?;
         if !missing.is_empty() {
             // The links of another object stay until ours are on.
@@ -268,6 +284,12 @@ fn attach_one(program: &mut Program, attach: Attach, btf: &Btf) -> Result<FdLink
             program.load(name, btf)?;
             let link = program.attach()?;
             program.take_link(link)?.into()
+        }
+        Attach::Iterator(over) => {
+            let program: &mut Iter = program.try_into()?;
+            program.load(over, btf)?;
+            let link = program.attach()?;
+            program.take_link(link)?.try_into()?
         }
     })
 }

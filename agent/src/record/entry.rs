@@ -121,6 +121,9 @@ pub enum Event {
         pid: u32,
         /// User id that launched the tree.
         launcher: u32,
+        /// Whether it ran before: descriptors that it had were not asked about.
+        #[serde(skip_serializing_if = "is_false")]
+        already_running: bool,
     },
     /// Something that belongs into the record did not get there.
     Lost {
@@ -188,6 +191,11 @@ impl Entry {
 }
 
 /// Serde asks by reference.
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// Likewise.
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
