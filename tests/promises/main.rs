@@ -8,6 +8,7 @@ mod a_denial_is_final;
 mod each_hook_is_needed;
 mod exactly_this_operation;
 mod exactly_this_operation_in_a_race;
+mod governed_for_good;
 mod holds_outlive_the_agent;
 mod honest_about_the_kernel;
 mod no_way_round;

@@ -13,6 +13,7 @@
  *   daemon ... end            those of a grandchild in a session of its own
  *   thread STEP               one step in a thread of its own; its line begins with the thread's number
  *   join                      waits for all threads
+ *   after PATH STEP           the step, once there is something at PATH
  *   wait                      waits for a child
  *   handler SIGNAL restart|plain|jump    prints "handled SIGNAL" when it comes; jump leaves the step: "jumped"
  *   block SIGNAL
@@ -20,6 +21,8 @@
  *   print TEXT, sleep MILLISECONDS, quit STATUS
  *   storm COUNT               so many SIGCONTs to the parent
  *   crowd COUNT PATH          so many children open PATH; prints how many could, and how many got EPERM
+ *   generations LINES PATH    begins so many lines of processes, each of which makes the next one, lingers, and ends
+ *   harvest                   has all of them that live open PATH, and ends them: how many were born, could, got EPERM
  *   uring PATH [async]        opens it through io_uring
  *   swap-open PATH OTHER      opens PATH; on a line of input a process with the same memory writes OTHER over it
  *   swap-exec PATH OTHER      likewise with exec
@@ -248,6 +251,54 @@ static void crowd(int count, const char *path)
     }
 }
 
+static struct { volatile int over, born, living, opened, refused; } *lines;
+
+/* Returns in the last one of its line. */
+static void live(void)
+{
+    for (;;) {
+        usleep(30000);
+        if (lines->over)
+            return;
+        __sync_add_and_fetch(&lines->born, 1);
+        __sync_add_and_fetch(&lines->living, 1);
+        pid_t child = fork();
+        if (child < 0)
+            fail("fork");
+        if (child == 0)
+            continue;
+        for (int lingers = 0; lingers < 6 && !lines->over; lingers++)
+            usleep(10000);
+        if (lines->over)
+            return;
+        __sync_sub_and_fetch(&lines->living, 1);
+        _exit(0);
+    }
+}
+
+static void generations(int count, const char *path)
+{
+    lines = mmap(NULL, sizeof *lines, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    signal(SIGCHLD, SIG_IGN);
+    for (lines->living = count; count > 0; count--) {
+        if (fork() != 0)
+            continue;
+        live();
+        bool opened = open(path, O_RDONLY) >= 0;
+        if (opened || errno == EPERM)
+            __sync_add_and_fetch(opened ? &lines->opened : &lines->refused, 1);
+        __sync_sub_and_fetch(&lines->living, 1);
+        _exit(0);
+    }
+}
+
+static void harvest(void)
+{
+    for (lines->over = 1; lines->living > 0;)
+        usleep(1000);
+    say("harvest %d born %d opened %d EPERM", lines->born, lines->opened, lines->refused);
+}
+
 static void uring(char **word)
 {
     struct io_uring_params setup = { 0 };
@@ -390,6 +441,14 @@ static void step(char **word)
         storm(atoi(word[1]));
     } else if (is(word, "crowd")) {
         crowd(atoi(word[1]), word[2]);
+    } else if (is(word, "generations")) {
+        generations(atoi(word[1]), word[2]);
+    } else if (is(word, "harvest")) {
+        harvest();
+    } else if (is(word, "after")) {
+        while (access(word[1], F_OK) != 0)
+            usleep(10000);
+        step(word + 2);
     } else if (is(word, "uring")) {
         uring(word);
     } else if (is(word, "swap-open")) {
