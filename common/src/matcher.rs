@@ -71,12 +71,11 @@ pub fn path_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl N
     trie.min(name_rule(tables, asker, names, access))
 }
 
-/// The first rule that moving `names` on `device` to another place meets: on the path itself, in whatever way of access,
-/// or on something below it.
+/// The first rule on something below `names` on `device`, which moving that to another place takes along.
 #[inline(always)]
 pub fn moved_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names) -> u32 {
-    let (trie, below) = trie_rules(tables, asker, device, names, Class::OPENING);
-    trie.min(below).min(name_rule(tables, asker, names, Class::OPENING))
+    let (_, below) = trie_rules(tables, asker, device, names, Class::OPENING);
+    below
 }
 
 /// The first rule that stands in the way of `access` to a file by another of its names than the one that was given.

@@ -9,7 +9,7 @@ use crate::{
     layout::{Layout, Symbols},
     matcher::DEPTH,
     pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Strings},
-    request::{Binding, Facts, PATH_BYTES, Stamps},
+    request::{Binding, Facts, PATH_BYTES, Request, Stamps},
     tables::{
         AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, ObjectKey, PORT_INTERVALS, Ports,
         RootKey, RuleKey, SystemKey,
@@ -48,7 +48,8 @@ record! {
     Bell = 2 * 4 + 8;
     Report = 2 * 4 + FACTS;
     Program = 8 + 2 * 4;
-    Task = 4 * 8 + 4 * 4 + 8 * DEPTH;
+    Request = BINDING + 3 * 8 + 6 * 4;
+    Task = 4 * 8 + 4 * 4 + BINDING + 3 * 8 + 6 * 4 + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
     Switches = 3 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;

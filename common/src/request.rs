@@ -206,6 +206,35 @@ pub struct Stamps {
     pub changed_fraction: u32,
 }
 
+/// One guarded action, as a hook has read it from its arguments. Scratch of the thread that asks, in its own
+/// [`crate::task::Task`]: what is read from there has any value to the verifier, so that the ways by which it came about
+/// are one way from then on; and the stack is too small.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Request {
+    /// What a decision binds to.
+    pub binding: Binding,
+    /// Address of the directory entry, 0 if there is none.
+    pub dentry: u64,
+    /// Address of the existing inode, 0 if there is none.
+    pub inode: u64,
+    /// Address of the `linux_binprm`, for an exec.
+    pub bprm: u64,
+    /// The [`crate::system::System`] that the request counts as where no rule accepts it, else
+    /// [`crate::system::NO_SYSTEM`].
+    pub system: u32,
+    /// 1 if this very call has created the file that it now opens.
+    pub created: u32,
+    /// 1 if rules that accept every path do not mean this: each library that a program maps, or what it was started with.
+    pub implied: u32,
+    /// 1 if it belongs to a call that was approved: then what cannot be held passes where it would be.
+    pub covered: u32,
+    /// 1 if a denial is not told: the kernel only asks what would be allowed.
+    pub quiet: u32,
+    /// The [`crate::pending::hook`] that asks, where it is one of several.
+    pub at: u32,
+}
+
 /// Bytes kept of a path: components from the leaf to the root of its file system, each NUL-terminated.
 pub const PATH_BYTES: usize = 2048;
 

@@ -1,6 +1,6 @@
 //! Who is governed, as the kernel keeps it.
 
-use crate::matcher::DEPTH;
+use crate::{matcher::DEPTH, request::Request};
 
 /// A program file, as `execve(2)` is given it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Task {
     pub tgid: u32,
     /// 1 while the exec that made the thread governed is under way: what it brings along is still to be judged.
     pub entering: u32,
+    /// Scratch of the thread: what it asks for.
+    pub request: Request,
     /// Scratch of the thread: the directory entries from leaf to root of the path being judged. Here, since
     /// the stack is too small and a per-CPU buffer is not safe from preemption (programs may be preempted).
     pub chain: [u64; DEPTH],

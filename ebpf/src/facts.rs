@@ -7,7 +7,7 @@ use holdpoint_common::{
 };
 
 use crate::{
-    gate::{Judged, Request},
+    gate::Judged,
     kernel::{current, offset, read},
     maps::SWITCHES,
     syscall,
@@ -30,11 +30,11 @@ pub fn write(facts: *mut Facts, judged: &Judged<'_>) {
         (*facts).subject = judged.asker.subject;
         (*facts).revision = judged.asker.revision;
         (*facts).rule = judged.rule;
-        (*facts).operation = judged.request.operation as u32;
+        (*facts).operation = judged.operation as u32;
         (*facts).syscall = syscall::number();
         (*facts).policy = policy();
         (*facts).binding = judged.request.binding;
-        if binds_content(judged.request) {
+        if binds_content(judged) {
             (*facts).content = stamps(judged.request.inode);
         }
     }
@@ -68,10 +68,11 @@ pub fn policy() -> u64 {
 /// Whether a decision on the request is about the file's content too: what is executed, read, or emptied. Who opens a
 /// file to write it brings its own; and of what is no regular file the stamps say nothing.
 #[inline(always)]
-pub fn binds_content(request: &Request) -> bool {
-    match request.operation {
+pub fn binds_content(judged: &Judged<'_>) -> bool {
+    let request = judged.request;
+    match judged.operation {
         Operation::Exec => true,
-        Operation::Open => request.hook != hook::CREATE && takes_content(request.inode, request.binding.access),
+        Operation::Open => judged.at != hook::CREATE && takes_content(request.inode, request.binding.access),
         Operation::Connect | Operation::File | Operation::System => false,
     }
 }

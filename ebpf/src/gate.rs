@@ -27,93 +27,69 @@ use holdpoint_common::{
     event::{Kind, Reason},
     matcher::{Asker, address_rule, moved_rule, object_rule, path_rule, system_rule, unknown_path_rule},
     pending::hook,
-    request::{Binding, Class, Operation},
+    request::{Binding, Class, Operation, Request},
     system::{NO_SYSTEM, System},
     tables::{NO_RULE, RuleKey, Verdict},
     task::Task,
 };
 
 use crate::{
-    kernel::{current, offset, opaque, read},
+    kernel::{offset, opaque, read},
     maps::{RULES, SWITCHES},
-    park, report, task,
+    park, report,
     walk::{self, Maps, Walk},
 };
 
 /// `-EPERM`.
 pub const EPERM: i32 = -1;
 
-/// One guarded action, as a hook has read it from its arguments.
-pub struct Request {
-    /// What kind.
-    pub operation: Operation,
-    /// The [`holdpoint_common::pending::hook`] that asks.
-    pub hook: u32,
-    /// What a decision binds to.
-    pub binding: Binding,
-    /// The directory entry, 0 for a connect.
-    pub dentry: u64,
-    /// The existing inode, 0 if there is none.
-    pub inode: u64,
-    /// `linux_binprm`, for an exec.
-    pub bprm: u64,
-    /// Whether this very call has created the file that it now opens.
-    pub created: bool,
-    /// The directory entry of a new name for the file, 0 if it gets none.
-    pub target: u64,
-    /// Whether rules that accept every path do not mean this: each library that a program maps, or what it was started
-    /// with.
-    pub implied: bool,
-    /// The [`System`] that the request counts as where no rule accepts it, else [`NO_SYSTEM`].
-    pub system: u32,
-    /// Whether it belongs to a call that was approved: then what cannot be held passes where it would be.
-    pub covered: bool,
-    /// Whether a denial is not told: the kernel only asks what would be allowed.
-    pub quiet: bool,
+/// The current thread's request, empty, to be filled by a hook. `task` is the thread's entry.
+#[inline(always)]
+pub fn request(task: *mut Task) -> &'static mut Request {
+    // SAFETY: the entry is the current thread's own, and stays while it is in a program.
+    let request = unsafe { &mut (*task).request };
+    *request = Request {
+        binding: Binding {
+            inode: 0,
+            anchor: 0,
+            device: 0,
+            access: 0,
+            flags: 0,
+            protocol: 0,
+            address: [0; 16],
+            port: 0,
+            family: 0,
+        },
+        dentry: 0,
+        inode: 0,
+        bprm: 0,
+        system: NO_SYSTEM,
+        created: 0,
+        implied: 0,
+        covered: 0,
+        quiet: 0,
+        at: 0,
+    };
+    request
 }
 
-impl Request {
-    /// A request of this kind at this hook, with nothing else in it.
-    pub const fn new(operation: Operation, hook: u32) -> Self {
-        Self {
-            operation,
-            hook,
-            binding: Binding {
-                inode: 0,
-                anchor: 0,
-                device: 0,
-                access: 0,
-                flags: 0,
-                protocol: 0,
-                address: [0; 16],
-                port: 0,
-                family: 0,
-            },
-            dentry: 0,
-            inode: 0,
-            bprm: 0,
-            created: false,
-            target: 0,
-            implied: false,
-            covered: false,
-            system: NO_SYSTEM,
-            quiet: false,
-        }
-    }
-
-    /// An operation on the host.
-    pub const fn system(system: System) -> Self {
-        let mut request = Self::new(Operation::System, hook::AT_ONCE);
-        request.system = system as u32;
-        request.binding.flags = system as u32;
-        request
-    }
+/// Likewise, for an operation on the host.
+#[inline(always)]
+pub fn on_host(task: *mut Task, system: System) -> &'static mut Request {
+    let request = request(task);
+    request.system = system as u32;
+    request.binding.flags = system as u32;
+    request
 }
 
 /// A request that has met its rule.
 pub struct Judged<'a> {
     /// The request.
     pub request: &'a Request,
+    /// What kind it is.
+    pub operation: Operation,
+    /// The [`hook`] that asks.
+    pub at: u32,
     /// Who asks.
     pub task: *mut Task,
     /// Where; empty for what has no path.
@@ -142,17 +118,18 @@ impl Outcome {
     }
 }
 
-/// Decides the request of the current thread: 0 if it passes, else the error that the hook returns.
+/// Decides the request of the current thread, met at `at`, a [`hook`]: 0 if it passes, else the error that the hook
+/// returns.
 #[inline(always)]
-pub fn gate(request: &Request) -> i32 {
-    let Some(task) = task::governed(current()) else {
-        return 0;
-    };
-    let (asker, walk) = (asker(task), walk(request, task));
-    if request.hook == hook::OPEN {
-        park::creates_nothing(task, request);
+pub fn gate(task: *mut Task, operation: Operation, at: u32) -> i32 {
+    let request = read_back(task);
+    let asker = asker(task);
+    let walk = walk(operation, request, task);
+    if operation == Operation::Open {
+        park::creates_nothing(task, request, at);
     }
-    let judged = judged(request, task, &walk, asker);
+    let rule = first_rule(operation, request, &walk, asker);
+    let judged = Judged { request, operation, at, task, walk: &walk, asker, rule };
     let outcome = match verdict(&judged) {
         (Verdict::Hold, patience) => park::park(&judged, patience),
         (verdict, _) => {
@@ -167,22 +144,46 @@ pub fn gate(request: &Request) -> i32 {
 
 /// Likewise, where nothing can be held: what a rule would hold is refused.
 #[inline(always)]
-pub fn at_once(request: &Request) -> i32 {
-    let Some(task) = task::governed(current()) else {
-        return 0;
-    };
-    let asker = asker(task);
+pub fn at_once(task: *mut Task, operation: Operation) -> i32 {
+    answer_at_once(task, operation, None)
+}
+
+/// Likewise, of a file that gets the name at `target`, a directory entry.
+#[inline(always)]
+pub fn renamed(task: *mut Task, target: u64) -> i32 {
     // First, since both walks fill the same chain.
-    let of_target = target_rule(request, task, asker);
-    let walk = walk(request, task);
-    let mut judged = judged(request, task, &walk, asker);
-    judged.rule = judged.rule.min(of_target);
+    let of_target = {
+        let access = opaque(u64::from(Class::OPENING)) as u32;
+        let walk = walk::from_dentry(task, target);
+        or_unknown(path_rule(&Maps, asker(task), walk.device, &walk, access), &walk, asker(task), access)
+    };
+    answer_at_once(task, Operation::File, Some(of_target))
+}
+
+#[inline(always)]
+fn answer_at_once(task: *mut Task, operation: Operation, of_target: Option<u32>) -> i32 {
+    let request = read_back(task);
+    let asker = asker(task);
+    let walk = walk(operation, request, task);
+    let rule = match of_target {
+        Some(of_target) => moved_rule(&Maps, asker, walk.device, &walk).min(of_target),
+        None => NO_RULE,
+    };
+    let rule = first_rule(operation, request, &walk, asker).min(rule);
+    let judged = Judged { request, operation, at: hook::AT_ONCE, task, walk: &walk, asker, rule };
     let outcome = match verdict(&judged) {
-        (Verdict::Hold, _) if request.covered => Outcome::Pass,
+        (Verdict::Hold, _) if request.covered != 0 => Outcome::Pass,
         (Verdict::Hold, _) => Outcome::not_held(Reason::AtOnce),
         (verdict, _) => told(verdict),
     };
     answer(&judged, outcome)
+}
+
+/// The request as it stands in the thread's entry: the compiler must not carry on what it knows of it.
+#[inline(always)]
+pub fn read_back(task: *mut Task) -> &'static Request {
+    // SAFETY: as for `request`; the address is that of the entry's field.
+    unsafe { &*(opaque(&raw const (*task).request as u64) as *const Request) }
 }
 
 #[inline(always)]
@@ -194,17 +195,11 @@ fn asker(task: *mut Task) -> Asker {
 }
 
 #[inline(always)]
-fn walk(request: &Request, task: *mut Task) -> Walk {
-    if request.dentry == 0 { walk::nowhere(task) } else { walk::from_dentry(task, request.dentry) }
-}
-
-#[inline(always)]
-fn judged<'a>(request: &'a Request, task: *mut Task, walk: &'a Walk, asker: Asker) -> Judged<'a> {
-    let mut rule = first_rule(request, walk, asker);
-    if rule == NO_RULE && request.system != NO_SYSTEM {
-        rule = system_rule(&Maps, asker, request.system);
+fn walk(operation: Operation, request: &Request, task: *mut Task) -> Walk {
+    match operation {
+        Operation::Connect | Operation::System => walk::nowhere(task),
+        Operation::Exec | Operation::Open | Operation::File => walk::from_dentry(task, request.dentry),
     }
-    Judged { request, task, walk, asker, rule }
 }
 
 /// What the policy says, and how long a hold waits.
@@ -216,7 +211,7 @@ fn verdict(judged: &Judged<'_>) -> (Verdict, u64) {
     let key = RuleKey { revision: judged.asker.revision, rule: judged.rule };
     // SAFETY: rows of a revision in force are not changed.
     match unsafe { RULES.get(key) } {
-        Some(consequence) if judged.request.implied && consequence.everything != 0 => (Verdict::Allow, 0),
+        Some(consequence) if judged.request.implied != 0 && consequence.everything != 0 => (Verdict::Allow, 0),
         Some(consequence) => (Verdict::try_from(consequence.verdict).unwrap_or(Verdict::Deny), consequence.patience),
         None => (Verdict::Deny, 0),
     }
@@ -239,7 +234,7 @@ fn answer(judged: &Judged<'_>, outcome: Outcome) -> i32 {
         Outcome::Pass => 0,
         Outcome::Fail(error) => error,
         Outcome::Told(kind, reason) => {
-            if !judged.request.quiet {
+            if judged.request.quiet == 0 {
                 report::request(kind, reason, judged);
             }
             match kind {
@@ -251,43 +246,37 @@ fn answer(judged: &Judged<'_>, outcome: Outcome) -> i32 {
     }
 }
 
+/// The first rule that accepts the request; where it counts as an operation on the host and no other does, on that.
 #[inline(always)]
-fn first_rule(request: &Request, walk: &Walk, asker: Asker) -> u32 {
-    // Opaque: the hooks set few bits, but the verifier must see the table's index masked.
-    let access = opaque(u64::from(request.binding.access)) as u32;
-    if request.operation == Operation::Connect {
-        return address_rule(&Maps, asker, &request.binding.address, request.binding.port);
-    }
-    if request.dentry == 0 {
-        return NO_RULE;
-    }
-    if walk.nameless && request.operation == Operation::Open {
+fn first_rule(operation: Operation, request: &Request, walk: &Walk, asker: Asker) -> u32 {
+    let rule = match operation {
+        Operation::Connect => address_rule(&Maps, asker, &request.binding.address, request.binding.port),
+        Operation::Exec | Operation::Open | Operation::File => rule_on_path(operation, request, walk, asker),
+        Operation::System => NO_RULE,
+    };
+    if rule == NO_RULE && request.system != NO_SYSTEM { system_rule(&Maps, asker, request.system) } else { rule }
+}
+
+#[inline(always)]
+fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Asker) -> u32 {
+    if request.dentry == 0 || walk.nameless && operation == Operation::Open {
         // Pipes, sockets: opened again through /proc, they have no path that a rule could mean. What is
         // executed from such a place (memfd) must not escape the rules on exec.
         return NO_RULE;
     }
-    let known = if request.target != 0 {
-        moved_rule(&Maps, asker, walk.device, walk)
-    } else {
-        path_rule(&Maps, asker, walk.device, walk, access)
-    };
+    let access = request.binding.access;
+    let known = path_rule(&Maps, asker, walk.device, walk, access);
     let links: u32 = read(request.inode, offset!(inode_links));
     let known = if links > 1 {
         known.min(object_rule(&Maps, asker, walk.device, request.binding.inode, access))
     } else {
         known
     };
-    if walk.whole { known } else { known.min(unknown_path_rule(&Maps, asker, access)) }
+    or_unknown(known, walk, asker, access)
 }
 
-/// The first rule on the new name that a file gets.
+/// A path that could not be walked is taken for any.
 #[inline(always)]
-fn target_rule(request: &Request, task: *mut Task, asker: Asker) -> u32 {
-    if request.target == 0 {
-        return NO_RULE;
-    }
-    let access = opaque(u64::from(Class::OPENING)) as u32;
-    let walk = walk::from_dentry(task, request.target);
-    let known = path_rule(&Maps, asker, walk.device, &walk, access);
+fn or_unknown(known: u32, walk: &Walk, asker: Asker, access: u32) -> u32 {
     if walk.whole { known } else { known.min(unknown_path_rule(&Maps, asker, access)) }
 }

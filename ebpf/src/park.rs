@@ -19,13 +19,13 @@ use holdpoint_common::{
     decision::Decision,
     event::{Kind, Reason},
     pending::{Pending, hook},
-    request::Operation,
+    request::{Operation, Request},
     task::Task,
 };
 
 use crate::{
     facts,
-    gate::{EPERM, Judged, Outcome, Request},
+    gate::{EPERM, Judged, Outcome},
     kernel::{offset, read},
     maps::{DECISIONS, NO_PENDING, PENDING, SWITCHES},
     program, report, strings, syscall,
@@ -59,14 +59,14 @@ pub fn park(judged: &Judged<'_>, patience: u64) -> Outcome {
 /// handler can be running on top of it, or if one of its hooks is met again without an interruption.
 #[inline(always)]
 pub fn moved_on(judged: &Judged<'_>) {
-    if judged.request.hook == hook::EXEC {
+    if judged.at == hook::EXEC {
         program::release(judged.task);
     }
     // SAFETY: the entries are the current thread's own.
     unsafe {
         let held = (*judged.task).hold;
         let Some(pending) = standing(held) else { return };
-        let (at, passed) = (judged.request.hook, (*pending).passed);
+        let (at, passed) = (judged.at, (*pending).passed);
         if at == hook::BACKING {
             return;
         }
@@ -90,12 +90,12 @@ pub fn moved_on(judged: &Judged<'_>) {
 /// Creation is asked about before the file is looked for (`fs/namei.c`, `lookup_open`): if it turns out to exist, the
 /// refusal is dropped and the open goes on. There is nothing to hold then, and the stop is taken back.
 #[inline(always)]
-pub fn creates_nothing(task: *mut Task, request: &Request) {
+pub fn creates_nothing(task: *mut Task, request: &Request, at: u32) {
     // SAFETY: the entries are the current thread's own; the helper checks its argument.
     unsafe {
         let held = (*task).hold;
         let Some(pending) = standing(held) else { return };
-        if (*pending).hook == hook::CREATE && !request.created && decision(held).is_none() {
+        if at == hook::OPEN && (*pending).hook == hook::CREATE && request.created == 0 && decision(held).is_none() {
             leave(task, held);
             bpf_send_signal_thread(SIGCONT);
         }
@@ -141,7 +141,7 @@ fn within(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
     // SAFETY: the entry is the current thread's own; the helper has no arguments.
     unsafe {
         let facts = &(*pending).facts;
-        if judged.request.hook != hook::BACKING || (*pending).passed == 0 || facts.syscall != syscall::number() {
+        if judged.at != hook::BACKING || (*pending).passed == 0 || facts.syscall != syscall::number() {
             return None;
         }
         let same_rule = facts.rule == judged.rule && facts.revision == judged.asker.revision;
@@ -155,15 +155,13 @@ fn within(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
 fn again(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
     // SAFETY: the entry is the current thread's own.
     let id = unsafe { (*pending).id };
-    if !continues(pending, judged.request) {
+    if !continues(pending, judged) {
         return None;
     }
     match decision(id) {
         None => Some(stop(judged, pending)),
-        Some(Decision::Approve) if program::is_open_for_writing(judged.request) => {
-            Some(Outcome::Fail(program::ETXTBSY))
-        }
-        Some(Decision::Approve) => pass(pending, judged.request.hook).then_some(Outcome::Pass),
+        Some(Decision::Approve) if program::is_open_for_writing(judged) => Some(Outcome::Fail(program::ETXTBSY)),
+        Some(Decision::Approve) => pass(pending, judged.at).then_some(Outcome::Pass),
         Some(Decision::Withdraw) => None,
         Some(Decision::Fail) => Some(refuse(judged.task, id)),
         Some(Decision::Kill) => {
@@ -227,7 +225,8 @@ fn end(task: *mut Task, id: u64) {
 
 /// Whether the request is the one that was held, or the same call's way on from there.
 #[inline(always)]
-fn continues(pending: *mut Pending, request: &Request) -> bool {
+fn continues(pending: *mut Pending, judged: &Judged<'_>) -> bool {
+    let request = judged.request;
     if cfg!(feature = "broken-grant") {
         return true;
     }
@@ -236,19 +235,19 @@ fn continues(pending: *mut Pending, request: &Request) -> bool {
         if (*pending).facts.syscall != syscall::number() {
             return false;
         }
-        if (*pending).hook == hook::CREATE && request.hook == hook::OPEN {
-            return request.created && same_place(pending, request);
+        if (*pending).hook == hook::CREATE && judged.at == hook::OPEN {
+            return request.created != 0 && same_place(pending, request);
         }
-        if (*pending).hook != request.hook || (*pending).facts.binding != request.binding {
+        if (*pending).hook != judged.at || (*pending).facts.binding != request.binding {
             return false;
         }
-        if facts::binds_content(request) && !facts::same_content(&raw const (*pending).facts.content, request.inode) {
+        if facts::binds_content(judged) && !facts::same_content(&raw const (*pending).facts.content, request.inode) {
             return false;
         }
     }
-    match request.operation {
+    match judged.operation {
         Operation::Exec => strings::same(pending, request.bprm),
-        Operation::Open => request.hook != hook::CREATE || same_place(pending, request),
+        Operation::Open => judged.at != hook::CREATE || same_place(pending, request),
         Operation::Connect | Operation::File | Operation::System => true,
     }
 }
@@ -271,14 +270,14 @@ fn begin(judged: &Judged<'_>, patience: u64) -> Outcome {
     if SWITCHES.get(0).is_none_or(|switches| switches.closing != 0) {
         return Outcome::not_held(Reason::Closing);
     }
-    if !syscall::can_restart(syscall::number(), judged.request.hook) {
+    if !syscall::can_restart(syscall::number(), judged.at) {
         return Outcome::not_held(Reason::NoRestart);
     }
-    if judged.request.hook == hook::EXEC {
+    if judged.at == hook::EXEC {
         if !program::take(judged.task, judged.request) {
             return Outcome::not_held(Reason::TasksFull);
         }
-        if program::is_open_for_writing(judged.request) {
+        if program::is_open_for_writing(judged) {
             program::release(judged.task);
             return Outcome::Fail(program::ETXTBSY);
         }
@@ -290,12 +289,12 @@ fn begin(judged: &Judged<'_>, patience: u64) -> Outcome {
     // SAFETY: the entry is new, and nobody looks at it before it is ready.
     unsafe {
         facts::write(&raw mut (*pending).facts, judged);
-        if judged.request.bprm != 0 && !strings::write(&raw mut (*pending).strings, judged.request.bprm) {
+        if judged.operation == Operation::Exec && !strings::write(&raw mut (*pending).strings, judged.request.bprm) {
             let _ = PENDING.remove(id);
             return Outcome::not_held(Reason::Unreadable);
         }
         (*pending).id = id;
-        (*pending).hook = judged.request.hook;
+        (*pending).hook = judged.at;
         (*pending).deadline = (*pending).facts.at + patience;
         (&raw mut (*pending).ready).write_volatile(1);
         (*judged.task).hold = id;

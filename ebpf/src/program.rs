@@ -9,12 +9,12 @@
 //! and a writer is one (`i_writecount`) before `file_open` looks here.
 
 use holdpoint_common::{
-    request::Class,
+    request::{Class, Operation, Request},
     task::{Program, Task},
 };
 
 use crate::{
-    gate::Request,
+    gate::Judged,
     kernel::{decrement, increment, offset, read},
     maps::BUSY,
 };
@@ -68,7 +68,7 @@ fn has_users(inode: u64, device: u32) -> bool {
 /// Whether somebody has the program open for writing: then no kernel executes it, but some (6.11 to 6.12) that have
 /// forgotten to look.
 #[inline(always)]
-pub fn is_open_for_writing(request: &Request) -> bool {
-    let writers: i32 = read(request.inode, offset!(inode_writers));
-    request.bprm != 0 && writers > 0
+pub fn is_open_for_writing(judged: &Judged<'_>) -> bool {
+    let writers: i32 = read(judged.request.inode, offset!(inode_writers));
+    judged.operation == Operation::Exec && writers > 0
 }

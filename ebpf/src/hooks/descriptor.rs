@@ -3,14 +3,14 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
     matcher::Turn,
-    pending::hook,
     request::{Action, Operation},
     system::{NO_SYSTEM, System},
+    task::Task,
 };
 
 use super::{file, net};
 use crate::{
-    gate::{Request, at_once},
+    gate::{at_once, request},
     kernel::{current, offset, read, repeat},
     task,
 };
@@ -28,15 +28,19 @@ enum Way {
 /// `security_file_receive(file)`: a descriptor comes from another process. Too late to hold: the message is consumed.
 #[lsm(hook = "file_receive")]
 pub fn receive(ctx: LsmContext) -> i32 {
-    if task::governed(current()).is_none() { 0 } else { judge(ctx.arg(0), Way::Received) }
+    match task::governed(current()) {
+        Some(task) => judge(task, ctx.arg(0), Way::Received),
+        None => 0,
+    }
 }
 
 /// What the current process, which is becoming governed by an exec, keeps open over it. 0 if all of it passes.
 #[inline(always)]
-pub fn inherited() -> i32 {
+pub fn inherited(task: *mut Task) -> i32 {
     let files: u64 = read(current(), offset!(task_files));
     let table: u64 = read(files, offset!(files_table));
     let mut scan = Scan {
+        task,
         files: read(table, offset!(table_files)),
         closing: read(table, offset!(table_closing)),
         length: read(table, offset!(table_length)),
@@ -47,6 +51,7 @@ pub fn inherited() -> i32 {
 }
 
 struct Scan {
+    task: *mut Task,
     files: u64,
     closing: u64,
     length: u32,
@@ -62,23 +67,23 @@ impl Turn for Scan {
         let file: u64 = read(self.files, u64::from(index) * 8);
         let closing: u64 = read(self.closing, u64::from(index / 64) * 8);
         if file != 0 && closing >> (index % 64) & 1 == 0 {
-            self.answer = judge(file, Way::Inherited);
+            self.answer = judge(self.task, file, Way::Inherited);
         }
         self.answer == 0
     }
 }
 
 #[inline(always)]
-fn judge(file: u64, way: Way) -> i32 {
+fn judge(task: *mut Task, file: u64, way: Way) -> i32 {
     let inode: u64 = read(file, offset!(file_inode));
     let mode: u16 = read(inode, offset!(inode_mode));
     let mode = u32::from(mode);
     if file::is_socket(mode) {
-        return net::receive(read(file, offset!(file_private)));
+        return net::receive(task, read(file, offset!(file_private)));
     }
     let dentry: u64 = read(file, offset!(file_path_dentry));
     let device: u32 = read(inode, offset!(inode_device));
-    let mut request = Request::new(Operation::File, hook::AT_ONCE);
+    let request = request(task);
     request.binding.inode = read(inode, offset!(inode_number));
     request.binding.device = file::device(dentry);
     request.binding.access = file::access(file);
@@ -90,8 +95,8 @@ fn judge(file: u64, way: Way) -> i32 {
     if file::is_sensitive_device(mode, device) && !(way == Way::Inherited && file::is_terminal(mode, device)) {
         request.system = System::Device as u32;
     }
-    request.implied = way == Way::Inherited;
-    at_once(&request)
+    request.implied = (way == Way::Inherited).into();
+    at_once(task, Operation::File)
 }
 
 /// What a descriptor without a path is a handle of, by the name that the kernel gives it (`anon_inode_getfile`).

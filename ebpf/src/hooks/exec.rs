@@ -3,13 +3,14 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
     pending::hook,
-    request::{Class, Operation},
+    request::{Class, Operation, Request},
     system::System,
+    task::Task,
 };
 
 use super::{descriptor, file};
 use crate::{
-    gate::{EPERM, Request, at_once, gate},
+    gate::{self, EPERM, at_once, gate, on_host},
     kernel::{current, offset, read},
     park, task,
 };
@@ -19,20 +20,21 @@ use crate::{
 #[lsm(hook = "bprm_creds_for_exec")]
 pub fn exec(ctx: LsmContext) -> i32 {
     let bprm: u64 = ctx.arg(0);
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         let file: u64 = read(bprm, offset!(bprm_file));
         return enter(read(file, offset!(file_path_dentry)));
-    }
-    gate(&request(hook::EXEC, bprm))
+    };
+    request(task, bprm);
+    gate(task, Operation::Exec, hook::EXEC)
 }
 
 /// To execute the file that `bprm` is about.
 #[inline(always)]
-fn request(at: u32, bprm: u64) -> Request {
+fn request(task: *mut Task, bprm: u64) -> &'static mut Request {
     let file: u64 = read(bprm, offset!(bprm_file));
     let dentry: u64 = read(file, offset!(file_path_dentry));
     let inode: u64 = read(file, offset!(file_inode));
-    let mut request = Request::new(Operation::Exec, at);
+    let request = gate::request(task);
     request.binding.inode = read(inode, offset!(inode_number));
     request.binding.device = file::device(dentry);
     request.binding.access = Class::Exec.bit();
@@ -65,10 +67,8 @@ pub fn interpreter(ctx: LsmContext) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
-    let mut request = request(hook::AT_ONCE, bprm);
-    request.bprm = 0;
-    request.covered = park::is_granted(task, hook::EXEC);
-    at_once(&request)
+    request(task, bprm).covered = park::is_granted(task, hook::EXEC).into();
+    at_once(task, Operation::Exec)
 }
 
 /// `security_bprm_creds_from_file(bprm, file)`: the rights of the new program are known, and nothing has been given up yet.
@@ -78,14 +78,15 @@ pub fn credentials(ctx: LsmContext) -> i32 {
         return 0;
     };
     // SAFETY: the entry is the current thread's own.
-    if unsafe { core::mem::take(&mut (*task).entering) } != 0 && descriptor::inherited() != 0 {
+    if unsafe { core::mem::take(&mut (*task).entering) } != 0 && descriptor::inherited(task) != 0 {
         task::forget(current());
         return EPERM;
     }
     if !gains(ctx.arg(0)) || park::is_granted(task, hook::EXEC) {
         return 0;
     }
-    at_once(&Request::system(System::Privilege))
+    on_host(task, System::Privilege);
+    at_once(task, Operation::System)
 }
 
 /// Whether the exec gives another user or group, or capabilities that the thread does not have.

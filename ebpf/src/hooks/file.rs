@@ -8,7 +8,7 @@ use holdpoint_common::{
 };
 
 use crate::{
-    gate::{Request, at_once, gate},
+    gate::{at_once, gate, read_back, request},
     kernel::{current, offset, read},
     program, syscall, task,
 };
@@ -64,7 +64,8 @@ pub fn open(ctx: LsmContext) -> i32 {
     // A file without a name gets a new inode each time that the call is executed.
     let unnamed = flags & flags::UNNAMED == flags::UNNAMED;
     let behind = mode & mode::NO_ACCOUNT != 0 || on_behalf();
-    let mut request = Request::new(Operation::Open, if behind { hook::BACKING } else { hook::OPEN });
+    let request = request(task);
+    request.at = if behind { hook::BACKING } else { hook::OPEN };
     request.binding.inode = if unnamed { 0 } else { read(inode, offset!(inode_number)) };
     request.binding.device = device(dentry);
     request.binding.anchor = if created || unnamed { directory(dentry) } else { 0 };
@@ -74,7 +75,7 @@ pub fn open(ctx: LsmContext) -> i32 {
     request.binding.flags = flags;
     request.dentry = dentry;
     request.inode = inode;
-    request.created = created;
+    request.created = created.into();
     let kind: u16 = read(inode, offset!(inode_mode));
     let number: u32 = read(inode, offset!(inode_device));
     if is_sensitive_device(u32::from(kind), number) {
@@ -82,22 +83,22 @@ pub fn open(ctx: LsmContext) -> i32 {
     } else if is_pseudo_terminal(u32::from(kind), number) && terminal::is_somebody_elses(task, dentry) {
         request.system = System::Terminal as u32;
     }
-    if program::is_written(&request) {
+    if program::is_written(request) {
         return program::ETXTBSY;
     }
-    gate(&request)
+    gate(task, Operation::Open, read_back(task).at)
 }
 
 /// `security_path_mknod(dir, dentry, mode, dev)`: before a file comes into being, by open, mknod or bind.
 #[lsm(hook = "path_mknod")]
 pub fn create(ctx: LsmContext) -> i32 {
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         return 0;
-    }
+    };
     let dentry: u64 = ctx.arg(1);
     let mode: u32 = ctx.arg(2);
     let (reads, writes) = syscall::open_access(syscall::number());
-    let mut request = Request::new(Operation::Open, hook::CREATE);
+    let request = request(task);
     request.binding.device = device(dentry);
     request.binding.anchor = directory(dentry);
     request.binding.access = Class::Create.bit() | bit(Class::Read, reads) | bit(Class::Write, writes);
@@ -106,29 +107,32 @@ pub fn create(ctx: LsmContext) -> i32 {
     if is_sensitive_device(mode, ctx.arg(3)) {
         request.system = System::Device as u32;
     }
-    gate(&request)
+    gate(task, Operation::Open, hook::CREATE)
 }
 
 /// `security_path_truncate(path)`: by truncate(2), and on some kernels by O_TRUNC and ftruncate(2).
 #[lsm(hook = "path_truncate")]
 pub fn truncate(ctx: LsmContext) -> i32 {
-    if task::governed(current()).is_none() || syscall::opens(syscall::number()) {
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    if syscall::opens(syscall::number()) {
         // O_TRUNC is judged when the file is opened.
         return 0;
     }
     let path: u64 = ctx.arg(0);
     let dentry: u64 = read(path, offset!(path_dentry));
     let inode: u64 = read(dentry, offset!(dentry_inode));
-    let mut request = Request::new(Operation::Open, hook::TRUNCATE);
+    let request = request(task);
     request.binding.inode = read(inode, offset!(inode_number));
     request.binding.device = device(dentry);
     request.binding.access = Class::Truncate.bit() | Class::Write.bit();
     request.dentry = dentry;
     request.inode = inode;
-    if program::is_written(&request) {
+    if program::is_written(request) {
         return program::ETXTBSY;
     }
-    gate(&request)
+    gate(task, Operation::Open, hook::TRUNCATE)
 }
 
 /// `security_mmap_file(file, prot, flags)`: a file mapped executable is executed, by a loader of the caller's own.
@@ -156,20 +160,23 @@ pub fn protect(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 fn mapped(file: u64) -> i32 {
-    if file == 0 || task::governed(current()).is_none() || syscall::executes(syscall::number()) {
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    if file == 0 || syscall::executes(syscall::number()) {
         return 0;
     }
     let inode: u64 = read(file, offset!(file_inode));
     let dentry = own_dentry(read(file, offset!(file_path_dentry)), inode);
-    let mut request = Request::new(Operation::File, hook::AT_ONCE);
+    let request = request(task);
     request.binding.inode = read(inode, offset!(inode_number));
     request.binding.device = device(dentry);
     request.binding.access = Class::Exec.bit();
     request.binding.flags = Action::Map as u32;
     request.dentry = dentry;
     request.inode = inode;
-    request.implied = true;
-    at_once(&request)
+    request.implied = 1;
+    at_once(task, Operation::File)
 }
 
 /// Whether a node of this mode and device number reaches more than a pseudo terminal or a source of zeros.

@@ -2,13 +2,13 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
-    pending::hook,
     request::{Action, Class, Operation},
+    task::Task,
 };
 
 use super::file::{device, directory, on_behalf};
 use crate::{
-    gate::{Request, at_once},
+    gate::{self, at_once},
     kernel::{current, offset, read},
     task,
 };
@@ -119,26 +119,26 @@ fn attribute(dentry: u64) -> i32 {
 
 #[inline(always)]
 fn changed(action: Action, dentry: u64) -> i32 {
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         return 0;
-    }
-    at_once(&request(action, dentry))
+    };
+    fill(task, action, dentry);
+    at_once(task, Operation::File)
 }
 
 #[inline(always)]
 fn renamed(action: Action, dentry: u64, target: u64) -> i32 {
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         return 0;
-    }
-    let mut request = request(action, dentry);
-    request.target = target;
-    at_once(&request)
+    };
+    fill(task, action, dentry);
+    gate::renamed(task, target)
 }
 
 #[inline(always)]
-fn request(action: Action, dentry: u64) -> Request {
+fn fill(task: *mut Task, action: Action, dentry: u64) {
     let inode: u64 = read(dentry, offset!(dentry_inode));
-    let mut request = Request::new(Operation::File, hook::AT_ONCE);
+    let request = gate::request(task);
     request.binding.inode = if inode == 0 { 0 } else { read(inode, offset!(inode_number)) };
     request.binding.anchor = directory(dentry);
     request.binding.device = device(dentry);
@@ -146,5 +146,4 @@ fn request(action: Action, dentry: u64) -> Request {
     request.binding.flags = action as u32;
     request.dentry = dentry;
     request.inode = inode;
-    request
 }

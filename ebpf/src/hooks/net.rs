@@ -9,9 +9,9 @@ use holdpoint_common::{
     task::Task,
 };
 
-use super::file;
+use super::{file, system::asked};
 use crate::{
-    gate::{EPERM, Request, at_once, gate},
+    gate::{EPERM, at_once, gate, on_host, request},
     kernel::{current, offset, read},
     maps::{SOCKETS, SWITCHES},
     report, task,
@@ -44,9 +44,9 @@ struct Destination {
 /// `security_socket_connect(sock, address, addrlen)`: `address` is the kernel's own copy.
 #[lsm(hook = "socket_connect")]
 pub fn connect(ctx: LsmContext) -> i32 {
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         return 0;
-    }
+    };
     let socket: u64 = ctx.arg(0);
     let given: u64 = ctx.arg(1);
     let length: u32 = ctx.arg(2);
@@ -56,7 +56,8 @@ pub fn connect(ctx: LsmContext) -> i32 {
     if family == AF_UNSPEC && protocol == IPPROTO_TCP {
         // Between the hook of another thread's connect, which found the socket connected, and its effect, this would
         // make of it a second connection that nobody was asked about.
-        return at_once(&Request::system(System::Socket));
+        on_host(task, System::Socket);
+        return at_once(task, Operation::System);
     }
     let Some(destination) = destination(given, family) else {
         // AF_UNIX is judged at the socket that it reaches; the other families were, when the socket was made.
@@ -65,23 +66,20 @@ pub fn connect(ctx: LsmContext) -> i32 {
     if protocol == IPPROTO_TCP && goes_there_already(socket, sock, destination) {
         return 0;
     }
-    let mut request = Request::new(Operation::Connect, hook::CONNECT);
-    request.binding.anchor = socket;
+    fill(task, socket, protocol, family, destination);
     // The scope. What is after the given length is whatever the kernel's stack held.
-    request.binding.flags = if family == AF_INET6 && length >= SOCKADDR_IN6 { read(given, 24) } else { 0 };
-    request.binding.protocol = u32::from(protocol);
-    request.binding.address = destination.address;
-    request.binding.port = u32::from(destination.port);
-    request.binding.family = u32::from(family);
-    gate(&request)
+    let scope = if family == AF_INET6 && length >= SOCKADDR_IN6 { read(given, 24) } else { 0 };
+    // SAFETY: the entry is the current thread's own.
+    unsafe { (*task).request.binding.flags = scope };
+    gate(task, Operation::Connect, hook::CONNECT)
 }
 
 /// `security_socket_sendmsg(sock, msg, size)`: to an address without connecting, or on a connection from elsewhere.
 #[lsm(hook = "socket_sendmsg")]
 pub fn send(ctx: LsmContext) -> i32 {
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         return 0;
-    }
+    };
     let socket: u64 = ctx.arg(0);
     let message: u64 = ctx.arg(1);
     let sock: u64 = read(socket, offset!(socket_sk));
@@ -94,70 +92,61 @@ pub fn send(ctx: LsmContext) -> i32 {
     let flags: u32 = read(message, offset!(message_flags));
     // TCP looks at the name only to open a connection with the first data.
     let named = given != 0 && (!matches!(protocol, IPPROTO_TCP | IPPROTO_MPTCP) || flags & MSG_FASTOPEN != 0);
-    if !named {
-        return match elsewhere(hook::SEND, socket, sock) {
-            Some(request) => gate(&request),
-            None => 0,
-        };
-    }
     // IPv4 takes an unspecified family for its own (`udp_sendmsg`).
     let said: u16 = match read(given, 0) {
         0 => AF_INET,
         said => said,
     };
-    match destination(given, said) {
-        Some(destination) => gate(&sending(hook::SEND, socket, protocol, said, destination)),
-        None => 0,
-    }
+    let to = if named { destination(given, said) } else { elsewhere(task, sock) };
+    let Some(to) = to else { return 0 };
+    fill(task, socket, protocol, if named { said } else { family }, to);
+    gate(task, Operation::Connect, hook::SEND)
 }
 
 /// A descriptor of the socket at `socket` that this process has not made.
 #[inline(always)]
-pub fn receive(socket: u64) -> i32 {
+pub fn receive(task: *mut Task, socket: u64) -> i32 {
     let sock: u64 = read(socket, offset!(socket_sk));
     let family: u16 = read(sock, offset!(sock_family));
     if family != AF_INET && family != AF_INET6 {
         return 0;
     }
-    match elsewhere(hook::AT_ONCE, socket, sock) {
-        Some(request) => at_once(&request),
-        None => 0,
-    }
+    let Some(to) = elsewhere(task, sock) else { return 0 };
+    fill(task, socket, read(sock, offset!(sock_protocol)), family, to);
+    at_once(task, Operation::Connect)
 }
 
 /// A connected socket that this tree has not made was not asked about when it connected.
 #[inline(always)]
-fn elsewhere(at: u32, socket: u64, sock: u64) -> Option<Request> {
-    let destination = peer(sock);
-    if is_own(sock) || destination.port == 0 {
-        return None;
-    }
-    let (protocol, family): (u16, u16) = (read(sock, offset!(sock_protocol)), read(sock, offset!(sock_family)));
-    Some(sending(at, socket, protocol, family, destination))
+fn elsewhere(task: *mut Task, sock: u64) -> Option<Destination> {
+    let to = peer(sock);
+    if to.port == 0 || is_own(task, sock) { None } else { Some(to) }
 }
 
 #[inline(always)]
-fn sending(at: u32, socket: u64, protocol: u16, family: u16, destination: Destination) -> Request {
-    let mut request = Request::new(Operation::Connect, at);
+fn fill(task: *mut Task, socket: u64, protocol: u16, family: u16, to: Destination) {
+    let request = request(task);
     request.binding.anchor = socket;
     request.binding.protocol = u32::from(protocol);
-    request.binding.address = destination.address;
-    request.binding.port = u32::from(destination.port);
+    request.binding.address = to.address;
+    request.binding.port = u32::from(to.port);
     request.binding.family = u32::from(family);
-    request
 }
 
 /// `security_socket_create(family, type, protocol, kern)`.
 #[lsm(hook = "socket_create")]
 pub fn create_socket(ctx: LsmContext) -> i32 {
     let (family, kind, protocol, kernel): (u32, u32, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3));
-    if kernel != 0 || is_ordinary(family, kind, protocol) || task::governed(current()).is_none() {
+    if kernel != 0 || is_ordinary(family, kind, protocol) {
         return 0;
     }
-    let mut request = Request::system(System::Socket);
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    let request = on_host(task, System::Socket);
     request.binding.family = family;
     request.binding.protocol = protocol;
-    at_once(&request)
+    at_once(task, Operation::System)
 }
 
 /// Sockets that the other hooks understand, or that reach nobody.
@@ -185,9 +174,9 @@ fn is_ordinary(family: u32, kind: u32, protocol: u32) -> bool {
 /// `security_socket_listen(sock, backlog)`.
 #[lsm(hook = "socket_listen")]
 pub fn listen(ctx: LsmContext) -> i32 {
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         return 0;
-    }
+    };
     let socket: u64 = ctx.arg(0);
     let sock: u64 = read(socket, offset!(socket_sk));
     let family: u16 = read(sock, offset!(sock_family));
@@ -203,9 +192,8 @@ pub fn listen(ctx: LsmContext) -> i32 {
     if is_local {
         return 0;
     }
-    let mut request = Request::system(System::Listen);
-    request.binding.family = u32::from(family);
-    at_once(&request)
+    on_host(task, System::Listen).binding.family = u32::from(family);
+    at_once(task, Operation::System)
 }
 
 /// `security_sctp_bind_connect(sk, optname, address, addrlen)`: several addresses at once, by a socket option.
@@ -215,10 +203,7 @@ pub fn connect_to_all(ctx: LsmContext) -> i32 {
     const CONNECTX: u32 = 110;
     const CONNECTX3: u32 = 111;
     let option: u32 = ctx.arg(1);
-    if !matches!(option, CONNECTX_OLD | CONNECTX | CONNECTX3) || task::governed(current()).is_none() {
-        return 0;
-    }
-    at_once(&Request::system(System::Socket))
+    if matches!(option, CONNECTX_OLD | CONNECTX | CONNECTX3) { asked(System::Socket, u64::from(option)) } else { 0 }
 }
 
 /// `security_socket_post_create(sock, family, type, protocol, kern)`: the socket belongs to the tree.
@@ -265,10 +250,7 @@ fn own(task: *mut Task, sock: u64) -> bool {
 
 /// Whether the current thread's tree has made the socket.
 #[inline(always)]
-fn is_own(sock: u64) -> bool {
-    let Some(task) = task::governed(current()) else {
-        return false;
-    };
+fn is_own(task: *mut Task, sock: u64) -> bool {
     // SAFETY: an entry of the map, and the current thread's own.
     unsafe { SOCKETS.get(sock).is_some_and(|tree| *tree == (*task).tree) }
 }
@@ -276,11 +258,11 @@ fn is_own(sock: u64) -> bool {
 /// `security_unix_stream_connect(sock, other, newsk)`.
 #[lsm(hook = "unix_stream_connect")]
 pub fn deputy(ctx: LsmContext) -> i32 {
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         return 0;
-    }
-    match reach(ctx.arg(1)) {
-        Ok(request) => gate(&request),
+    };
+    match reach(task, ctx.arg(1)) {
+        Ok(()) => gate(task, Operation::File, hook::DEPUTY),
         Err(answer) => answer,
     }
 }
@@ -288,12 +270,12 @@ pub fn deputy(ctx: LsmContext) -> i32 {
 /// `security_unix_may_send(sock, other)`: each datagram, connected or not.
 #[lsm(hook = "unix_may_send")]
 pub fn datagram(ctx: LsmContext) -> i32 {
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         return 0;
-    }
+    };
     let other: u64 = ctx.arg(1);
-    match reach(read(other, offset!(socket_sk))) {
-        Ok(request) => at_once(&request),
+    match reach(task, read(other, offset!(socket_sk))) {
+        Ok(()) => at_once(task, Operation::File),
         Err(answer) => answer,
     }
 }
@@ -301,13 +283,13 @@ pub fn datagram(ctx: LsmContext) -> i32 {
 /// A socket of another process: no governed process talks to the agent's control socket, each may talk to its tree
 /// socket, and what the tree has made itself is its own. The answer, where there is nothing to judge.
 #[inline(always)]
-fn reach(other: u64) -> Result<Request, i32> {
-    if is_own(other) {
+fn reach(task: *mut Task, other: u64) -> Result<(), i32> {
+    if is_own(task, other) {
         return Err(0);
     }
     let Some(switches) = SWITCHES.get(0) else { return Err(EPERM) };
     let dentry: u64 = read(other, offset!(unix_path_dentry));
-    let mut request = Request::new(Operation::File, hook::DEPUTY);
+    let request = request(task);
     request.system = System::Deputy as u32;
     request.binding.flags = Action::Connect as u32;
     request.binding.access = Class::Read.bit() | Class::Write.bit();
@@ -327,7 +309,7 @@ fn reach(other: u64) -> Result<Request, i32> {
         request.dentry = dentry;
         request.inode = inode;
     }
-    Ok(request)
+    Ok(())
 }
 
 /// The Internet address and port in a `sockaddr`.

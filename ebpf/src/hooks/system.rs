@@ -1,11 +1,11 @@
 //! What a governed process may not do to the host unless the policy says so.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
-use holdpoint_common::{system::System, task::Task};
+use holdpoint_common::{request::Operation, system::System, task::Task};
 
 use super::file::device;
 use crate::{
-    gate::{EPERM, Request, at_once},
+    gate::{EPERM, at_once, on_host},
     kernel::{current, offset, read},
     maps::SWITCHES,
     task,
@@ -71,15 +71,15 @@ pub fn change_root(ctx: LsmContext) -> i32 {
 /// At `path`.
 #[inline(always)]
 fn mounting(path: u64) -> i32 {
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         return 0;
-    }
+    };
     let dentry: u64 = read(path, offset!(path_dentry));
     let inode: u64 = read(dentry, offset!(dentry_inode));
-    let mut request = Request::system(System::Mount);
+    let request = on_host(task, System::Mount);
     request.binding.inode = read(inode, offset!(inode_number));
     request.binding.device = device(dentry);
-    at_once(&request)
+    at_once(task, Operation::System)
 }
 
 /// `security_create_user_ns(cred)`.
@@ -165,14 +165,17 @@ pub fn perf(_ctx: LsmContext) -> i32 {
 #[lsm(hook = "capable")]
 pub fn capability(ctx: LsmContext) -> i32 {
     let number: u32 = ctx.arg(2);
-    if number > 63 || RULING & 1 << number == 0 || task::governed(current()).is_none() {
+    if number > 63 || RULING & 1 << number == 0 {
         return 0;
     }
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
     let options: u32 = ctx.arg(3);
-    let mut request = Request::system(System::Admin);
+    let request = on_host(task, System::Admin);
     request.binding.protocol = number;
-    request.quiet = options & CAPABLE_ONLY_ASKS != 0;
-    at_once(&request)
+    request.quiet = (options & CAPABLE_ONLY_ASKS != 0).into();
+    at_once(task, Operation::System)
 }
 
 /// `security_inode_init_security_anon(inode, name, context_inode)`: the kernel makes a file without a path.
@@ -229,12 +232,11 @@ pub fn key(_ctx: LsmContext) -> i32 {
 /// An operation on the host; `detail` tells which.
 #[inline(always)]
 pub fn asked(system: System, detail: u64) -> i32 {
-    if task::governed(current()).is_none() {
+    let Some(task) = task::governed(current()) else {
         return 0;
-    }
-    let mut request = Request::system(system);
-    request.binding.protocol = detail as u32;
-    at_once(&request)
+    };
+    on_host(task, system).binding.protocol = detail as u32;
+    at_once(task, Operation::System)
 }
 
 /// An operation on the process of the thread at `target`: nothing to ask within the tree, and never allowed on the agent.
@@ -247,10 +249,10 @@ fn other(system: System, target: u64, quiet: bool) -> i32 {
         return 0;
     }
     let process: u32 = read(target, offset!(task_tgid));
-    let mut request = Request::system(system);
+    let request = on_host(task, system);
     request.binding.anchor = u64::from(process);
-    request.quiet = quiet;
-    let answer = at_once(&request);
+    request.quiet = quiet.into();
+    let answer = at_once(task, Operation::System);
     if answer == 0 && SWITCHES.get(0).is_some_and(|switches| switches.agent == process) { EPERM } else { answer }
 }
 
