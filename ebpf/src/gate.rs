@@ -62,7 +62,6 @@ pub fn request(task: *mut Task) -> &'static mut Request {
         },
         dentry: 0,
         inode: 0,
-        bprm: 0,
         system: NO_SYSTEM,
         created: 0,
         implied: 0,
@@ -90,6 +89,8 @@ pub struct Judged<'a> {
     pub operation: Operation,
     /// The [`hook`] that asks.
     pub at: u32,
+    /// The `linux_binprm`, for an exec.
+    pub bprm: u64,
     /// Who asks.
     pub task: *mut Task,
     /// Where; empty for what has no path.
@@ -122,6 +123,17 @@ impl Outcome {
 /// returns.
 #[inline(always)]
 pub fn gate(task: *mut Task, operation: Operation, at: u32) -> i32 {
+    held_or_answered(task, operation, at, 0)
+}
+
+/// Likewise, for the exec that `bprm` is about.
+#[inline(always)]
+pub fn gate_exec(task: *mut Task, bprm: u64) -> i32 {
+    held_or_answered(task, Operation::Exec, hook::EXEC, bprm)
+}
+
+#[inline(always)]
+fn held_or_answered(task: *mut Task, operation: Operation, at: u32, bprm: u64) -> i32 {
     let request = read_back(task);
     let asker = asker(task);
     let walk = walk(operation, request, task);
@@ -129,7 +141,7 @@ pub fn gate(task: *mut Task, operation: Operation, at: u32) -> i32 {
         park::creates_nothing(task, request, at);
     }
     let rule = first_rule(operation, request, &walk, asker);
-    let judged = Judged { request, operation, at, task, walk: &walk, asker, rule };
+    let judged = Judged { request, operation, at, bprm, task, walk: &walk, asker, rule };
     let outcome = match verdict(&judged) {
         (Verdict::Hold, patience) => park::park(&judged, patience),
         (verdict, _) => {
@@ -170,7 +182,7 @@ fn answer_at_once(task: *mut Task, operation: Operation, of_target: Option<u32>)
         None => NO_RULE,
     };
     let rule = first_rule(operation, request, &walk, asker).min(rule);
-    let judged = Judged { request, operation, at: hook::AT_ONCE, task, walk: &walk, asker, rule };
+    let judged = Judged { request, operation, at: hook::AT_ONCE, bprm: 0, task, walk: &walk, asker, rule };
     let outcome = match verdict(&judged) {
         (Verdict::Hold, _) if request.covered != 0 => Outcome::Pass,
         (Verdict::Hold, _) => Outcome::not_held(Reason::AtOnce),

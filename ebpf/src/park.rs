@@ -246,7 +246,7 @@ fn continues(pending: *mut Pending, judged: &Judged<'_>) -> bool {
         }
     }
     match judged.operation {
-        Operation::Exec => strings::same(pending, request.bprm),
+        Operation::Exec => strings::same(pending, judged.bprm),
         Operation::Open => judged.at != hook::CREATE || same_place(pending, request),
         Operation::Connect | Operation::File | Operation::System => true,
     }
@@ -289,7 +289,7 @@ fn begin(judged: &Judged<'_>, patience: u64) -> Outcome {
     // SAFETY: the entry is new, and nobody looks at it before it is ready.
     unsafe {
         facts::write(&raw mut (*pending).facts, judged);
-        if judged.operation == Operation::Exec && !strings::write(&raw mut (*pending).strings, judged.request.bprm) {
+        if judged.operation == Operation::Exec && !strings::write(&raw mut (*pending).strings, judged.bprm) {
             let _ = PENDING.remove(id);
             return Outcome::not_held(Reason::Unreadable);
         }

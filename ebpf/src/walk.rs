@@ -151,21 +151,19 @@ impl Walk {
     /// Writes all names, leaf first, to `facts`.
     #[inline(always)]
     pub fn write_path(&self, facts: *mut Facts) {
-        let mut writing = Writing { walk: self, facts, used: 0, cut: !self.whole };
-        Maps.repeat(DEPTH as u32, &mut writing);
         // SAFETY: `facts` is a record that only this thread writes.
         unsafe {
-            (*facts).path_length = writing.used as u32;
-            (*facts).path_cut = u32::from(writing.cut);
+            (*facts).path_length = 0;
+            (*facts).path_cut = u32::from(!self.whole);
         }
+        Maps.repeat(DEPTH as u32, &mut Writing { walk: self, facts });
     }
 }
 
 struct Writing<'a> {
     walk: &'a Walk,
+    /// What is used of the path is counted in there: of a count on the stack the verifier would follow each value.
     facts: *mut Facts,
-    used: u64,
-    cut: bool,
 }
 
 impl Turn for Writing<'_> {
@@ -174,7 +172,9 @@ impl Turn for Writing<'_> {
         if u64::from(index) >= self.walk.depth {
             return false;
         }
-        let at = opaque(self.used) & (PATH_BYTES as u64 - 1);
+        // SAFETY: `facts` is a record that only this thread writes.
+        let used = unsafe { (&raw const (*self.facts).path_length).read_volatile() };
+        let at = opaque(u64::from(used)) & (PATH_BYTES as u64 - 1);
         let name: u64 = read(self.walk.entry(u64::from(index)), self.walk.name);
         let mut length = 0;
         if at <= (PATH_BYTES - NAME_BYTES) as u64 {
@@ -184,11 +184,14 @@ impl Turn for Writing<'_> {
                 bpf_probe_read_kernel_str(target.cast(), NAME_BYTES as u32, name as *const _)
             };
         }
-        if length <= 0 {
-            self.cut = true;
-            return false;
+        // SAFETY: see above.
+        unsafe {
+            if length <= 0 {
+                (*self.facts).path_cut = 1;
+                return false;
+            }
+            (&raw mut (*self.facts).path_length).write_volatile(used + length as u32);
         }
-        self.used += length as u64;
         true
     }
 }

@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use holdpoint_tests::{Agent, Json, User, everything};
 
 /// Each program, and an attack that only its hook stands in the way of.
-const NEEDED: [(&str, &str); 53] = [
+const NEEDED: [(&str, &str); 54] = [
     ("inherit", "open-descendant"),
+    ("exec", "execve"),
     ("interpreter", "execve-interpreter"),
     ("credentials", "set-uid"),
     ("open", "open"),
@@ -63,8 +64,10 @@ const NEEDED: [(&str, &str); 53] = [
 ];
 
 /// Programs that refuse nothing, and one without which nobody is governed at all.
-const BOOKKEEPING: [(&str, &str); 8] = [
-    ("exec", "makes the attacker governed: without it the attack says so and ends"),
+const BOOKKEEPING: [(&str, &str); 10] = [
+    ("enter", "makes the attacker governed: without it the attack says so and ends"),
+    ("found_at_exec", "makes governed who ran before: see governed_for_good.rs"),
+    ("running", "likewise"),
     ("named", "notes the process id of a new thread"),
     ("forget", "removes threads that are gone"),
     ("interrupted", "tells the restart of a granted call from a new call: without it fewer calls pass"),
@@ -102,10 +105,10 @@ fn without_any_one_hook_an_attack_gets_through() {
 }
 
 #[test]
-fn without_the_hook_on_exec_an_attack_says_that_nobody_is_governed() {
+fn without_the_program_that_governs_an_attack_says_that_nobody_is_governed() {
     let agent = Agent::start(&everything());
-    let exec = links().into_iter().find(|link| link.ends_with("exec")).expect("a pin");
-    fs::remove_file(exec).expect("a link that can be unpinned");
+    let enter = links().into_iter().find(|link| link.ends_with("enter")).expect("a pin");
+    fs::remove_file(enter).expect("a link that can be unpinned");
     let reply = agent.say(User::ROOT, ["attack", "--route", "open"]);
     assert!(!reply.success() && reply.stderr.contains("did not take the attacker as governed"), "{reply:?}");
 }

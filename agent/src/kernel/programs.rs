@@ -30,13 +30,14 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ho
 const RUNNING: &str = "running";
 
 /// Each program: its name, and what it attaches to.
-const PROGRAMS: [(&str, Attach); 64] = [
+const PROGRAMS: [(&str, Attach); 65] = [
     ("inherit", Attach::Lsm("task_alloc")),
     ("named", Attach::Tracepoint("sched_process_fork")),
     ("forget", Attach::Lsm("task_free")),
     (RUNNING, Attach::Iterator("task")),
     ("interrupted", Attach::Function("arch_do_signal_or_restart")),
     ("delivered", Attach::Tracepoint("signal_deliver")),
+    ("enter", Attach::Lsm("bprm_creds_for_exec")),
     ("exec", Attach::Lsm("bprm_creds_for_exec")),
     ("found_at_exec", Attach::Lsm("bprm_creds_for_exec")),
     ("interpreter", Attach::Lsm("bprm_check_security")),

@@ -10,7 +10,7 @@ use holdpoint_common::{
 
 use super::{descriptor, file};
 use crate::{
-    gate::{self, EPERM, at_once, gate, on_host},
+    gate::{self, EPERM, at_once, gate_exec, on_host},
     kernel::{current, offset, read},
     park, task,
 };
@@ -21,11 +21,31 @@ use crate::{
 pub fn exec(ctx: LsmContext) -> i32 {
     let bprm: u64 = ctx.arg(0);
     let Some(task) = task::governed(current()) else {
-        let file: u64 = read(bprm, offset!(bprm_file));
-        return enter(read(file, offset!(file_path_dentry)));
+        return 0;
     };
+    // SAFETY: the entry is the current thread's own.
+    if unsafe { (*task).entering } != 0 {
+        return 0;
+    }
     request(task, bprm);
-    gate(task, Operation::Exec, hook::EXEC)
+    gate_exec(task, bprm)
+}
+
+/// The same for an ungoverned thread, which may become governed by it: in either order with [`exec`], this one exec is
+/// not judged, but what it brings along is, by [`credentials`], which comes later in it.
+#[lsm(hook = "bprm_creds_for_exec")]
+pub fn enter(ctx: LsmContext) -> i32 {
+    if task::governed(current()).is_some() {
+        return 0;
+    }
+    let bprm: u64 = ctx.arg(0);
+    let file: u64 = read(bprm, offset!(bprm_file));
+    let answer = task::enrol(read(file, offset!(file_path_dentry)));
+    if let Some(task) = task::governed(current()) {
+        // SAFETY: the entry is the current thread's own.
+        unsafe { (*task).entering = 1 };
+    }
+    answer
 }
 
 /// To execute the file that `bprm` is about.
@@ -40,20 +60,7 @@ fn request(task: *mut Task, bprm: u64) -> &'static mut Request {
     request.binding.access = Class::Exec.bit();
     request.dentry = dentry;
     request.inode = inode;
-    request.bprm = bprm;
     request
-}
-
-/// An exec of an ungoverned thread. If it becomes governed by it, what it brings along is judged by [`credentials`], which
-/// comes later in the same exec.
-#[inline(always)]
-fn enter(dentry: u64) -> i32 {
-    let answer = task::enrol(dentry);
-    if let Some(task) = task::governed(current()) {
-        // SAFETY: the entry is the current thread's own.
-        unsafe { (*task).entering = 1 };
-    }
-    answer
 }
 
 /// `security_bprm_check(bprm)`: once for the file given to the exec, which was judged, and once for each interpreter.
