@@ -75,10 +75,12 @@ pub enum Reason {
     SocketsFull = 8,
     /// The operation cannot be held: it is allowed or refused at once.
     AtOnce = 9,
+    /// The held call was made to run again too often.
+    Restless = 10,
 }
 
 /// Number of [`Reason`]s, the length of the counter array.
-pub const REASONS: u32 = 10;
+pub const REASONS: u32 = 11;
 
 impl Reason {
     /// All reasons, in the order of their numbers.
@@ -93,6 +95,7 @@ impl Reason {
         Self::Nested,
         Self::SocketsFull,
         Self::AtOnce,
+        Self::Restless,
     ];
 
     /// The reason's name in records and in `status`.
@@ -109,6 +112,7 @@ impl Reason {
             Self::Nested => "nested",
             Self::SocketsFull => "sockets_full",
             Self::AtOnce => "at_once",
+            Self::Restless => "restless",
         }
     }
 }

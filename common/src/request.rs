@@ -261,9 +261,9 @@ pub struct Facts {
     pub tgid: u32,
     /// Thread id, likewise.
     pub tid: u32,
-    /// Effective user id, as the initial user namespace counts.
+    /// Real user id, as the initial user namespace counts.
     pub uid: u32,
-    /// Effective group id, likewise.
+    /// Real group id, likewise.
     pub gid: u32,
     /// User id that launched the tree.
     pub launcher: u32,

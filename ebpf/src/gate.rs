@@ -160,7 +160,18 @@ pub fn at_once(task: *mut Task, operation: Operation) -> i32 {
     answer_at_once(task, operation, None)
 }
 
-/// Likewise, of a file that gets the name at `target`, a directory entry.
+/// Refuses the request whatever the policy says.
+#[inline(always)]
+pub fn never(task: *mut Task, operation: Operation) -> i32 {
+    let request = read_back(task);
+    let walk = walk(operation, request, task);
+    let asker = asker(task);
+    let at = hook::AT_ONCE;
+    let judged = Judged { request, operation, at, bprm: 0, task, walk: &walk, asker, rule: NO_RULE };
+    answer(&judged, told(Verdict::Deny))
+}
+
+/// As [`at_once`], of a file that gets the name at `target`, a directory entry.
 #[inline(always)]
 pub fn renamed(task: *mut Task, target: u64) -> i32 {
     // First, since both walks fill the same chain.
@@ -271,9 +282,9 @@ fn first_rule(operation: Operation, request: &Request, walk: &Walk, asker: Asker
 
 #[inline(always)]
 fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Asker) -> u32 {
-    if request.dentry == 0 || walk.nameless && operation == Operation::Open {
-        // Pipes, sockets: opened again through /proc, they have no path that a rule could mean. What is
-        // executed from such a place (memfd) must not escape the rules on exec.
+    if request.dentry == 0 || walk.nameless && operation != Operation::Exec {
+        // Pipes, sockets, memory: brought along, received, mapped, or opened again through /proc, they have no path that a
+        // rule could mean. What is executed from such a place (memfd) must not escape the rules on exec.
         return NO_RULE;
     }
     let access = request.binding.access;

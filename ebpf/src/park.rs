@@ -34,6 +34,9 @@ use crate::{
 
 /// `-ERESTARTNOINTR`, `include/linux/errno.h`: execute the call again, whatever handlers ran.
 const ERESTARTNOINTR: i32 = -513;
+/// Most stops of one call. A tracer that suppresses each has it executed again and again, which would keep a processor
+/// busy; a thousand signals from others, a second apart or less, make far fewer.
+const ENTRIES: u32 = 1000;
 const SIGKILL: u32 = 9;
 const SIGCONT: u32 = 18;
 const SIGSTOP: u32 = 19;
@@ -159,6 +162,11 @@ fn again(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
         return None;
     }
     match decision(id) {
+        // SAFETY: the entry is the current thread's own.
+        None if unsafe { (*pending).entries } >= ENTRIES => {
+            leave(judged.task, id);
+            Some(Outcome::not_held(Reason::Restless))
+        }
         None => Some(stop(judged, pending)),
         Some(Decision::Approve) if program::is_open_for_writing(judged) => Some(Outcome::Fail(program::ETXTBSY)),
         Some(Decision::Approve) => pass(pending, judged.at).then_some(Outcome::Pass),

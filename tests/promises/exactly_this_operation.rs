@@ -2,7 +2,9 @@
 
 use std::{fs, io::Write as _};
 
-use holdpoint_tests::{Actor, Agent, Hold, User, control, everything, process::image, shared, site, wait_until};
+use holdpoint_tests::{
+    Actor, Agent, Hold, User, control, everything, policy::allowing, process::image, shared, site, wait_until,
+};
 use nix::sys::signal::Signal::SIGCONT;
 use serde_json::json;
 
@@ -253,7 +255,8 @@ fn through_io_uring_what_would_be_held_is_refused() {
     let free = site::file("free", "Ada\n");
     let steps = [&format!("uring {file}"), &format!("uring {file} async"), &format!("uring {free}")];
     assert_eq!(control(steps).stdout, "uring ok\nuring ok\nuring ok\n", "the control");
-    let agent = shared(&everything());
+    assert_eq!(shared(&everything()).act(&steps[..1]).end().stdout, "uring-setup EPERM\n", "unless it is allowed");
+    let agent = shared(&allowing("\"io_uring\""));
     let actor = agent.act(steps);
     let pid = actor.pid();
     assert_eq!(actor.end().stdout, "uring EPERM\nuring EPERM\nuring ok\n");

@@ -11,7 +11,9 @@ use std::{
 use holdpoint_tests::{
     Actor, Agent, Json, User,
     actor::with_actor,
-    control, everything, shared,
+    control,
+    policy::allowing,
+    shared,
     site::{self, ROOT},
     ungoverned, wait_for, wait_until,
 };
@@ -288,7 +290,7 @@ fn a_set_user_id_program_is_held_too() {
     let command = || std::iter::once(&program).chain(&steps);
     assert_eq!(ungoverned(User::AGENT, command()).end().stdout, "open ok\nread Ada\n", "the control");
 
-    let agent = shared(&everything());
+    let agent = shared(&allowing("\"privilege\""));
     for (answer, expected) in [("approve", "open ok\nread Ada\n"), ("deny", "open EPERM\nread EBADF\n")] {
         let actor = agent.spawn(User::AGENT, command());
         let hold = agent.hold_of(&actor);

@@ -13,6 +13,7 @@ mod holds_outlive_the_agent;
 mod honest_about_the_kernel;
 mod no_way_round;
 mod no_way_round_by_policy;
+mod nobody_inside_switches_it_off;
 mod nobody_leaves;
 mod nothing_before_the_answer;
 mod on_overlayfs;

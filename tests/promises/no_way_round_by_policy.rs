@@ -15,7 +15,8 @@ use std::{
 };
 
 use holdpoint_tests::{
-    Actor, Agent, User, agent::holdpoint, everything, policy, shared, shared::Shared, site, ungoverned, wait_until,
+    Actor, Agent, User, agent::holdpoint, control, everything, policy, shared, shared::Shared, site, ungoverned,
+    wait_until,
 };
 
 /// A Python program with arguments: what it prints is what came of it.
@@ -223,4 +224,73 @@ fn no_policy_gives_the_agent_away() {
         assert_eq!(actor.end().stdout, format!("{error}\n"), "{step}");
     }
     assert!(agent.runs());
+}
+
+#[test]
+fn a_hard_link_from_before_is_told_and_held_by_both_names() {
+    let file = site::file("hold", "Ada\n");
+    let alias = site::nothing("free");
+    fs::hard_link(&file, &alias).unwrap();
+    let open = format!("open {alias} r");
+    assert_eq!(control([&open]).stdout, "open ok\n", "the control");
+    let agent = Agent::start(&everything());
+    assert!(agent.status()["hard_links"].as_u64().is_some_and(|count| count >= 1), "{}", agent.status());
+    assert!(agent.log().contains(&file), "the log names it");
+    for (name, answer) in [(&file, "open ok\n"), (&alias, "open EPERM\n")] {
+        let actor = agent.act([format!("open {name} r")]);
+        let hold = agent.hold_of(&actor);
+        if answer.contains("ok") {
+            agent.approve(&hold);
+        } else {
+            agent.deny(&hold);
+        }
+        assert_eq!(actor.end().stdout, answer, "{name}");
+    }
+}
+
+#[test]
+fn what_a_process_would_bring_along_is_judged_when_it_becomes_governed() {
+    let [denied, free] = ["deny", "free"].map(|rule| site::file(rule, "Ada\n"));
+    let agent = shared(&everything());
+    let program = holdpoint();
+    let started = |file: &str| {
+        let script = format!("exec 7<{file}; exec {program} run -- cat <&7");
+        ungoverned(User::ROOT, ["bash".to_owned(), "-c".to_owned(), script]).end()
+    };
+    assert_eq!(started(&free).stdout, "Ada\n", "the control");
+    let refused = started(&denied);
+    assert!(refused.stdout.is_empty() && refused.code() != Some(0), "{refused:?}");
+    agent.wait_recorded("the refusal", |line| line["event"] == "denied" && line["path"] == denied);
+}
+
+#[test]
+fn an_interpreter_is_judged_like_the_script_that_names_it() {
+    let [refused, free] = ["bin-deny", "bin-free"].map(|rule| site::program(rule, "/usr/bin/echo"));
+    let [by_refused, by_free] =
+        [&refused, &free].map(|program| site::script("bin-free", &format!("#!{program} says\n")));
+    for script in [&by_refused, &by_free] {
+        assert!(control([format!("exec {script}")]).stdout.starts_with("says "), "the control");
+    }
+    let agent = shared(&everything());
+    assert!(agent.act([format!("exec {by_free}")]).end().stdout.starts_with("says "));
+    assert_eq!(agent.act([format!("exec {by_refused}")]).end().stdout, "exec EPERM\n");
+    agent.wait_recorded("the interpreter", |line| line["event"] == "denied" && line["path"] == refused);
+}
+
+#[test]
+fn rights_come_with_an_approval_of_the_program_that_gives_them_or_not_at_all() {
+    let [held, free] = ["bin-hold", "bin-free"].map(|rule| {
+        let program = site::program(rule, "/usr/bin/id");
+        std::os::unix::fs::chown(&program, Some(0), Some(0)).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+        program
+    });
+    assert!(ungoverned(User::AGENT, [free.as_str()]).end().stdout.contains("euid=0"), "the control");
+    let agent = shared(&everything());
+    let refused = agent.spawn(User::AGENT, ["sh", "-c", "\"$1\" || echo refused", "sh", &free]).end();
+    assert_eq!(refused.stdout, "refused\n");
+    agent.wait_recorded("the refusal", |line| line["event"] == "denied" && line["system"] == "privilege");
+    let actor = agent.spawn(User::AGENT, [held.as_str()]);
+    agent.approve(agent.hold_of(&actor));
+    assert!(actor.end().stdout.contains("euid=0"));
 }

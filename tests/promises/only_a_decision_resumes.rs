@@ -1,10 +1,10 @@
-//! Promise 6: no signal gets a held process past its hold.
+//! Promise 6: no signal and no tracer gets a held process past its hold.
 
 use holdpoint_tests::{control, everything, process, shared, site};
 use nix::sys::signal::Signal::{SIGCONT, SIGUSR1};
 
 #[test]
-fn ten_thousand_sigconts_from_a_sibling_neither_pass_nor_ask_again() {
+fn ten_thousand_sigconts_from_outside_neither_pass_nor_ask_again() {
     storm(&[]);
 }
 
@@ -13,19 +13,57 @@ fn ten_thousand_sigconts_that_are_handled_neither_pass_nor_ask_again() {
     storm(&["handler 18 restart"]);
 }
 
+#[test]
+fn no_sigcont_of_a_peer_reaches_a_held_process() {
+    let file = site::file("hold", "Ada\n");
+    let open = format!("open {file} r");
+    let steps = ["fork", "line", "storm 1000", "end", &open];
+    let agent = shared(&everything());
+    let mut actor = agent.act(steps.iter().copied().chain(["fork", "storm 3", "end", "wait"]));
+    let hold = agent.hold_of(&actor);
+    actor.go_on();
+    actor.wait_line("storm over: 0");
+    agent.still_held(&actor, &hold);
+    agent.wait_recorded("a refusal", |entry| {
+        entry["event"] == "denied" && entry["tree"] == hold.tree() && entry["system"] == "signal"
+    });
+    agent.approve(&hold);
+    actor.wait_line("open ok");
+    // The control: who is not held can be sent it.
+    actor.wait_line("storm over: 3");
+}
+
+#[test]
+fn a_tracer_that_suppresses_each_stop_gets_nothing_and_is_refused_in_the_end() {
+    let file = site::file("hold", "Ada\n");
+    let open = format!("open {file} w+trunc");
+    let urged = format!("urge {open}");
+    assert_eq!(control([&urged]).stdout, "open ok\nurged seldom\n", "the control");
+    std::fs::write(&file, "Ada\n").unwrap();
+    let agent = shared(&everything());
+    let before = restless(&agent.status());
+    let actor = agent.act([&urged]);
+    assert_eq!(actor.end().stdout, "open EPERM\nurged often\n");
+    assert_eq!(site::content(&file), "Ada\n");
+    assert_eq!(restless(&agent.status()), before + 1, "it is counted");
+}
+
+fn restless(status: &holdpoint_tests::Json) -> u64 {
+    status["not_held"]["restless"].as_u64().expect("a count")
+}
+
 fn storm(before: &[&str]) {
     let file = site::file("hold", "Ada\n");
     let open = format!("open {file} w+trunc");
     assert_eq!(control([&open]).stdout, "open ok\n", "the control");
     std::fs::write(&file, "Ada\n").unwrap();
 
-    // The child waits for a line, then sends the signals to its parent.
-    let steps = before.iter().copied().chain(["fork", "line", "storm 10000", "end", &open]);
     let agent = shared(&everything());
-    let mut actor = agent.act(steps);
+    let actor = agent.act(before.iter().copied().chain([open.as_str()]));
     let hold = agent.hold_of(&actor);
-    actor.go_on();
-    actor.wait_line("storm over");
+    for _ in 0..10_000 {
+        process::signal(hold.pid(), SIGCONT);
+    }
     process::wait_stopped(hold.pid());
     assert_eq!(site::content(&file), "Ada\n");
     assert!(!actor.stdout().contains("open"));

@@ -19,7 +19,8 @@
  *   block SIGNAL
  *   line                      waits for a line on standard input
  *   print TEXT, sleep MILLISECONDS, quit STATUS
- *   storm COUNT               so many SIGCONTs to the parent
+ *   storm COUNT               so many SIGCONTs to the parent; prints how many went
+ *   urge STEP                 a child does the step, traced: each stop of it is suppressed
  *   crowd COUNT PATH          so many children open PATH; prints how many could, and how many got EPERM
  *   generations LINES PATH    begins so many lines of processes, each of which makes the next one, lingers, and ends
  *   harvest                   has all of them that live open PATH, and ends them: how many were born, could, got EPERM
@@ -50,6 +51,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -222,13 +224,38 @@ static void block(int signal)
 static void storm(int count)
 {
     pid_t parent = getppid();
+    int sent = 0;
     for (int i = 0; i < count; i++) {
-        if (kill(parent, SIGCONT))
+        if (kill(parent, SIGCONT) == 0)
+            sent++;
+        else if (errno != EPERM)
             fail("kill");
         if (i % 16 == 0)
             sched_yield();
     }
-    say("storm over");
+    say("storm over: %d", sent);
+}
+
+static void step(char **word);
+
+static void urge(char **word)
+{
+    pid_t child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+            fail("ptrace");
+        step(word);
+        _exit(0);
+    }
+    int status, stops = 0;
+    while (waitpid(child, &status, 0) == child && WIFSTOPPED(status)) {
+        stops++;
+        if (ptrace(PTRACE_CONT, child, NULL, NULL))
+            fail("ptrace");
+    }
+    say("urged %s", stops > 100 ? "often" : "seldom");
 }
 
 static void crowd(int count, const char *path)
@@ -357,7 +384,6 @@ static void swap_exec(const char *path, char *argument)
     result("exec", -1, errno);
 }
 
-static void step(char **word);
 
 static void *in_thread(void *steps)
 {
@@ -439,6 +465,8 @@ static void step(char **word)
         _exit(atoi(word[1]));
     } else if (is(word, "storm")) {
         storm(atoi(word[1]));
+    } else if (is(word, "urge")) {
+        urge(word + 1);
     } else if (is(word, "crowd")) {
         crowd(atoi(word[1]), word[2]);
     } else if (is(word, "generations")) {

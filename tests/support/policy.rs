@@ -46,8 +46,12 @@ pub fn everything() -> String {
 
 /// [`everything`], and what containers are made with allowed.
 pub fn with_containers() -> String {
-    let rule = "name = \"containers\"\nsystem = [\"namespace\", \"mount\", \"admin\"]\nthen = \"allow\"";
-    format!("{}\n[[rule]]\n{rule}\n", everything())
+    allowing(r#""namespace", "mount", "admin""#)
+}
+
+/// [`everything`], and these operations on the host allowed.
+pub fn allowing(system: &str) -> String {
+    format!("{}\n[[rule]]\nname = \"the host\"\nsystem = [{system}]\nthen = \"allow\"\n", everything())
 }
 
 /// The directories that [`everything`] names, so that the policy finds them.

@@ -1,15 +1,15 @@
-//! `cargo xtask bench`: what holdpoint adds to opening a file, counted and not timed.
+//! `cargo xtask bench`: what holdpoint adds to each operation that it looks at, counted and not timed.
 //!
 //! QEMU runs the guest on one processor with `-icount shift=0`: its clock goes on by 1 ns with each instruction, so a
 //! difference of two clock readings is a number of instructions, the same on every host.
 
+pub mod operations;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::accel::Accel;
@@ -21,10 +21,8 @@ use crate::session::{Signals, Streams};
 use crate::vm::{HOLDPOINT, POLICY, default_policy};
 use crate::{programs, progress, setup};
 
-/// Eight directories deep: what it costs to judge a path grows with its depth.
-const FILE: &str = "/srv/a/b/c/d/e/f/g/file";
-const ITERATIONS: i64 = 10_000;
-const WARM_UP: i64 = 1_000;
+/// Instructions of each operation, by its name.
+type Counts = BTreeMap<String, i64>;
 
 /// The arguments of `bench`.
 #[derive(Args)]
@@ -32,7 +30,7 @@ pub struct BenchArgs {
     /// Kernel to boot
     #[arg(long, value_enum, default_value = "debian-12")]
     kernel: Kernel,
-    /// Policy of the agent; it must allow the benchmark to open its file [default: policies/default.toml]
+    /// Policy of the agent; it must allow what the benchmark does [default: policies/default.toml]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Print JSON
@@ -40,13 +38,13 @@ pub struct BenchArgs {
     json: bool,
 }
 
-/// The cost of open+close in one situation.
+/// The cost of one operation, in instructions.
 #[derive(Debug, Serialize)]
 struct Row {
-    situation: &'static str,
-    instructions: i64,
-    /// To the first situation.
-    ratio: f64,
+    operation: String,
+    without: i64,
+    ungoverned: i64,
+    governed: i64,
 }
 
 /// Measures and prints.
@@ -60,7 +58,7 @@ pub fn bench(args: &BenchArgs) -> Result<i32> {
         files: BTreeMap::from([(POLICY.into(), policy)]),
         ..Plan::new(args.kernel, Accel::Counting)
     };
-    let governed = [HOLDPOINT, "run", "--", XTASK, "guest-open-close"];
+    let governed = [HOLDPOINT, "run", "--", XTASK, "guest-count"];
     let ungoverned = &governed[3..];
 
     progress("counting without holdpoint");
@@ -69,17 +67,20 @@ pub fn bench(args: &BenchArgs) -> Result<i32> {
     let baseline = count(&mut Machine::boot(&without, &signals)?, ungoverned, &signals)?;
     progress("counting with the agent running");
     let mut machine = Machine::boot(&with, &signals)?;
-    let rows = [
-        ("without holdpoint", baseline),
-        ("agent running, not governed", count(&mut machine, ungoverned, &signals)?),
-        ("governed and allowed", count(&mut machine, &governed, &signals)?),
-    ]
-    .map(|(situation, instructions)| Row { situation, instructions, ratio: instructions as f64 / baseline as f64 });
+    let with_agent = count(&mut machine, ungoverned, &signals)?;
+    let governed = count(&mut machine, &governed, &signals)?;
+    let rows: Vec<_> = baseline
+        .into_iter()
+        .map(|(operation, without)| {
+            let (ungoverned, governed) = (with_agent[&operation], governed[&operation]);
+            Row { operation, without, ungoverned, governed }
+        })
+        .collect();
     print(&rows, args)?;
     Ok(0)
 }
 
-fn count(machine: &mut Machine, argv: &[&str], signals: &Signals) -> Result<i64> {
+fn count(machine: &mut Machine, argv: &[&str], signals: &Signals) -> Result<Counts> {
     let argv: Vec<_> = argv.iter().map(|&word| word.to_owned()).collect();
     let run = Run { argv, user: "root".to_owned(), ..Run::default() };
     let mut output = Vec::new();
@@ -87,7 +88,7 @@ fn count(machine: &mut Machine, argv: &[&str], signals: &Signals) -> Result<i64>
     let status = machine.run(&run, streams, signals)?;
     ensure!(status == 0, "`{}` ended with status {status} in the guest", run.argv.join(" "));
     let text = String::from_utf8_lossy(&output);
-    text.trim().parse().with_context(|| format!("the guest printed {text:?} instead of a number"))
+    serde_json::from_str(text.trim()).with_context(|| format!("the guest printed {text:?} instead of numbers"))
 }
 
 fn print(rows: &[Row], args: &BenchArgs) -> Result<()> {
@@ -95,41 +96,11 @@ fn print(rows: &[Row], args: &BenchArgs) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(rows).context("failed to write JSON")?);
         return Ok(());
     }
-    println!("open+close of a regular file 8 directories deep, on {}", args.kernel);
-    println!("{:<28} {:>12} {:>7} {:>7}", "", "instructions", "added", "ratio");
+    println!("instructions, 8 directories deep, on {}", args.kernel);
+    println!("{:<44} {:>9} {:>18} {:>18}", "", "without", "not governed", "governed, allowed");
     for row in rows {
-        let added = row.instructions - rows[0].instructions;
-        println!("{:<28} {:>12} {added:>+7} {:>7.3}", row.situation, row.instructions, row.ratio);
+        let cell = |count: i64| format!("{:+} {:>6.3}", count - row.without, count as f64 / row.without as f64);
+        println!("{:<44} {:>9} {:>18} {:>18}", row.operation, row.without, cell(row.ungoverned), cell(row.governed));
     }
     Ok(())
-}
-
-/// In the guest: prints the instructions of one open+close, as the mean of the best of some rounds. Others than the best were
-/// interrupted more often.
-pub fn open_close() -> Result<()> {
-    const ROUNDS: usize = 5;
-    let directory = FILE.rsplit_once('/').map_or("/", |(directory, _)| directory);
-    fs::create_dir_all(directory).with_context(|| format!("failed to create {directory}"))?;
-    fs::write(FILE, "").with_context(|| format!("failed to create {FILE}"))?;
-    open_and_close(WARM_UP)?;
-    let mut best = i64::MAX;
-    for _ in 0..ROUNDS {
-        let start = now()?;
-        open_and_close(ITERATIONS)?;
-        best = best.min(now()? - start);
-    }
-    println!("{}", best / ITERATIONS);
-    Ok(())
-}
-
-fn open_and_close(times: i64) -> Result<()> {
-    for _ in 0..times {
-        drop(File::open(FILE).with_context(|| format!("failed to open {FILE}"))?);
-    }
-    Ok(())
-}
-
-fn now() -> Result<i64> {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).context("failed to read the clock")?;
-    Ok(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
 }

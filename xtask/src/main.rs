@@ -52,7 +52,7 @@ enum Task {
     GuestServe,
     /// The measured part of `bench`
     #[command(hide = true)]
-    GuestOpenClose,
+    GuestCount,
 }
 
 fn main() -> ExitCode {
@@ -76,7 +76,7 @@ fn perform(task: Task) -> Result<i32> {
         Task::Bench(args) => bench::bench(&args),
         Task::Guest => guest::init().map(|()| 0),
         Task::GuestServe => guest::serve().map(|()| 0),
-        Task::GuestOpenClose => bench::open_close().map(|()| 0),
+        Task::GuestCount => bench::operations::count().map(|()| 0),
     }
 }
 

@@ -18,14 +18,14 @@ use holdpoint_common::task::Switches;
 use crate::{
     canary,
     kernel::Kernel,
-    policy::{self, Mounts, Objects, Policy, Source, Tables},
+    policy::{self, Mounts, Objects, Own, Policy, Source, Tables},
 };
 
 /// The policy in force and those before it.
 pub struct Revisions {
     directory: PathBuf,
     run_dir: PathBuf,
-    own: Vec<PathBuf>,
+    own: Own,
     policy: Arc<Policy>,
     mounts: Mounts,
     linked: Objects,
@@ -36,7 +36,7 @@ pub struct Revisions {
 impl Revisions {
     /// Compiles `policy` for this host as it is now and puts it in force. Nothing changes if that fails.
     /// `own` is what belongs to Holdpoint.
-    pub fn begin(run_dir: &Path, policy: Policy, own: Vec<PathBuf>, kernel: &mut Kernel) -> Result<Self> {
+    pub fn begin(run_dir: &Path, policy: Policy, own: Own, kernel: &mut Kernel) -> Result<Self> {
         let directory = run_dir.join("policies");
         fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
         refuse_orphans(&policy, kernel)?;

@@ -23,7 +23,7 @@ use crate::{
     config::{self, Config},
     holds::Holds,
     kernel::{Events, Kernel, Pins},
-    policy::{self, Policy},
+    policy::{self, Own, Policy},
     record::{self, Entry, Record},
     sockets::{self, Command},
 };
@@ -32,6 +32,17 @@ use crate::{
 pub const PINS: &str = "/sys/fs/bpf/holdpoint";
 /// Where the record is.
 pub const STATE_DIR: &str = "/var/lib/holdpoint";
+/// Files and directories that are Holdpoint's wherever it is installed: also those from which systemd starts it.
+const OWN: [&str; 8] = [
+    STATE_DIR,
+    PINS,
+    "/etc/holdpoint",
+    "/etc/systemd/system/holdpoint.service",
+    "/etc/systemd/system/holdpoint.service.d",
+    "/run/systemd/system/holdpoint.service.d",
+    "/usr/lib/systemd/system/holdpoint.service",
+    "/usr/lib/systemd/system/holdpoint.service.d",
+];
 /// Messages that wait for the loop.
 const QUEUE: usize = 256;
 
@@ -59,7 +70,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
 
     let pins = Pins::new(Path::new(PINS));
     let fresh = !pins.attached();
-    let enforcing = enforce(run_dir, policy, own(run_dir, args)?, sockets);
+    let enforcing = enforce(run_dir, policy, own(run_dir, args, &config)?, sockets);
     if enforcing.is_err() && fresh {
         // What was not enforced before is not left half enforced.
         pins.remove()?;
@@ -113,7 +124,7 @@ struct Enforcing {
 }
 
 /// Attaches, puts the policy in force, and proves it.
-fn enforce(run_dir: &Path, policy: Policy, own: Vec<PathBuf>, sockets: Switches) -> Result<Enforcing> {
+fn enforce(run_dir: &Path, policy: Policy, own: Own, sockets: Switches) -> Result<Enforcing> {
     let (mut kernel, events) = Kernel::open(Path::new(PINS))?;
     kernel.end_offers()?;
     let Switches { revision, enrols, policy: digits, .. } = kernel.switches()?;
@@ -123,13 +134,12 @@ fn enforce(run_dir: &Path, policy: Policy, own: Vec<PathBuf>, sockets: Switches)
     Ok(Enforcing { kernel, events, revisions, findings })
 }
 
-/// What belongs to Holdpoint: no policy can give it to a subject.
-fn own(run_dir: &Path, args: &AgentArgs) -> Result<Vec<PathBuf>> {
+fn own(run_dir: &Path, args: &AgentArgs, config: &Config) -> Result<Own> {
     let program = fs::read_link("/proc/self/exe").context("cannot find this program's own file")?;
-    let named =
-        [run_dir, &args.config, &args.policy, Path::new(STATE_DIR), Path::new(PINS), Path::new("/etc/holdpoint")];
+    let named = [run_dir, &args.config, &args.policy].into_iter().chain(OWN.map(Path::new));
     let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("{} is no path", path.display()));
-    named.into_iter().map(absolute).chain([Ok(program)]).collect()
+    let paths = named.map(absolute).chain([Ok(program)]).collect::<Result<_>>()?;
+    Ok(Own { paths, listener: config.listener.as_ref().map(|listener| listener.address) })
 }
 
 /// The moment of the calendar at which `CLOCK_BOOTTIME` was zero: taken by the first agent since boot and kept, so

@@ -29,6 +29,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::{
     address::Block,
+    built_in::Own,
     check::check,
     compile::{Objects, Tables, add_canaries, compile, is_node_of, links_of_canaries},
     load::{LoadError, load},

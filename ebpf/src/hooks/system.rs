@@ -5,7 +5,7 @@ use holdpoint_common::{request::Operation, system::System, task::Task};
 
 use super::file::device;
 use crate::{
-    gate::{EPERM, at_once, on_host},
+    gate::{at_once, never, on_host},
     kernel::{current, offset, read},
     maps::SWITCHES,
     task,
@@ -15,6 +15,8 @@ use crate::{
 /// what would be allowed, and goes on without if it is not.
 const TRACE_ONLY_ASKS: u32 = 4;
 const CAPABLE_ONLY_ASKS: u32 = 2;
+/// `arch/x86/include/uapi/asm/signal.h`.
+const SIGCONT: u32 = 18;
 /// `F_SETOWN`, `F_SETOWN_EX`, `include/uapi/asm-generic/fcntl.h`.
 const F_SETOWN: u32 = 8;
 const F_SETOWN_EX: u32 = 15;
@@ -104,9 +106,21 @@ pub fn be_traced(ctx: LsmContext) -> i32 {
 /// `security_task_kill(p, info, sig, cred)`: not called for what the kernel itself sends.
 #[lsm(hook = "task_kill")]
 pub fn signal(ctx: LsmContext) -> i32 {
+    let target: u64 = ctx.arg(0);
     // 0 asks only whether the process is there.
     let number: u32 = ctx.arg(2);
-    if number == 0 { 0 } else { other(System::Signal, ctx.arg(0), false) }
+    if number == 0 {
+        return 0;
+    }
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    if number == SIGCONT && task::is_held(target) {
+        // It would stop again, but not before its handlers and its other threads have run.
+        on_process(task, System::Signal, target, false);
+        return never(task, Operation::System);
+    }
+    other(System::Signal, target, false)
 }
 
 /// `security_task_setnice(p, nice)`.
@@ -248,12 +262,21 @@ fn other(system: System, target: u64, quiet: bool) -> i32 {
     if is_relative(task, target) {
         return 0;
     }
+    let process = on_process(task, system, target, quiet);
+    if SWITCHES.get(0).is_some_and(|switches| switches.agent == process) {
+        return never(task, Operation::System);
+    }
+    at_once(task, Operation::System)
+}
+
+/// Writes down that the request is about the process of the thread at `target`; gives its id.
+#[inline(always)]
+fn on_process(task: *mut Task, system: System, target: u64, quiet: bool) -> u32 {
     let process: u32 = read(target, offset!(task_tgid));
     let request = on_host(task, system);
     request.binding.anchor = u64::from(process);
     request.quiet = quiet.into();
-    let answer = at_once(task, Operation::System);
-    if answer == 0 && SWITCHES.get(0).is_some_and(|switches| switches.agent == process) { EPERM } else { answer }
+    process
 }
 
 /// Whether the thread at `target` is in the same tree as the current one.

@@ -6,7 +6,7 @@ use holdpoint_common::tables::{CANARY, CGROUPS, ENROLMENT, RootKey, RuleKey, UNK
 use std::path::Path;
 
 use super::*;
-use crate::policy::{Subject, add_canaries};
+use crate::policy::{Own, Subject, add_canaries};
 
 /// A policy with a rule for each operation, named and numbered in order.
 fn rules(operations: &[&str]) -> Tables {
@@ -297,7 +297,8 @@ fn the_first_rule_on_an_operation_on_the_host_wins() {
 #[test]
 fn holdpoint_comes_before_every_rule_and_the_kernel_after() {
     let rule = "[[rule]]\nname = \"r\"\nopen = { path = [\"/etc/**\", \"/sys/kernel/x\"] }\nthen = \"allow\"\n";
-    let policy = policy(&format!("{HEAD}{rule}")).with_built_in(&["/etc/holdpoint".into()]);
+    let policy =
+        policy(&format!("{HEAD}{rule}")).with_built_in(&Own { paths: vec!["/etc/holdpoint".into()], listener: None });
     let tables = compile(&policy, REVISION, &OneFileSystem).expect("within the limits");
     let name = |path| at(&tables, path, WRITE).and_then(|index| policy.rule(index)).map(|rule| rule.name.as_str());
     assert_eq!(name("/etc/holdpoint/policy.toml"), Some("built in: Holdpoint itself"));
