@@ -29,8 +29,11 @@ const READY: Duration = Duration::from_secs(180);
 const LOG_LINES: usize = 40;
 
 /// The program under test.
+///
+/// # Panics
+/// Outside the virtual machine: these tests run as root, and leave traces.
 pub fn holdpoint() -> String {
-    env::var("HOLDPOINT").unwrap_or_else(|_| "/usr/bin/holdpoint".to_owned())
+    env::var("HOLDPOINT").expect("these tests run in the virtual machine: cargo xtask test")
 }
 
 /// What an agent is started with.
@@ -53,13 +56,12 @@ impl Builder {
     /// If it does not become ready; its log is shown.
     #[track_caller]
     pub fn start(self) -> Agent {
-        shared::evict();
+        shared::end();
         self.launch()
     }
 
     #[track_caller]
     pub(crate) fn launch(self) -> Agent {
-        detach_forgotten();
         policy::make_directories();
         let directory =
             Path::new("/run/holdpoint-tests").join(format!("agent-{}-{}", std::process::id(), site::fresh()));
@@ -69,7 +71,7 @@ impl Builder {
             fs::write(directory.join("config.toml"), config).expect("write the configuration");
         }
         let recorded = fs::metadata(RECORD).map_or(0, |metadata| metadata.len());
-        let mut agent = Agent { child: None, directory, policy: self.policy, recorded, links: foreign_links() };
+        let mut agent = Agent { child: None, directory, policy: self.policy, recorded };
         agent.run();
         agent
     }
@@ -101,8 +103,6 @@ pub struct Agent {
     policy: String,
     /// Length of the record before it was started.
     recorded: u64,
-    /// BPF links on this host before it was started.
-    links: usize,
 }
 
 impl Agent {
@@ -401,62 +401,58 @@ impl Agent {
         held.filter_map(|line| line["hold"].as_str()).collect::<BTreeSet<_>>().len()
     }
 
+    /// Takes off all that it has attached, and ends it.
+    ///
+    /// # Panics
+    /// If something is left.
+    #[track_caller]
+    pub fn detach(&mut self) {
+        let reply = self.say(User::ROOT, ["detach"]);
+        assert!(reply.success(), "detach: {reply:?}");
+        let status = self.wait_exit();
+        assert!(status.success(), "the agent ended with {status} after detach\n{}", self.last_words());
+        assert!(pinned().is_empty(), "left behind in {PINS}: {:?}", pinned());
+        // The kernel frees them a moment later.
+        wait_for("no BPF links on a host without holdpoint", LIMIT, || (links() == 0).then_some(()));
+    }
+
+    /// Whether all trees have ended, which what a test has killed does in a moment.
+    fn governs_nobody(&self) -> bool {
+        (0..30).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            self.status()["governed_threads"] == 0
+        })
+    }
+
     /// The last lines of its log.
     fn last_words(&self) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         format!("--- the agent's log\n{}\n---", lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"))
     }
-
-    /// Detaches, and tells what is left.
-    fn end(&mut self) -> Result<(), String> {
-        let detached = !self.runs() && pinned().is_empty();
-        if !detached && !self.runs() {
-            // What it left is to be taken back all the same.
-            self.run();
-        }
-        let reply = (!detached).then(|| self.say(User::ROOT, ["detach"]));
-        if let Some(reply) = reply.filter(|reply| !reply.success()) {
-            return Err(format!("detach: {reply:?}"));
-        }
-        if self.child.is_some() {
-            let status = self.wait_exit();
-            if !status.success() {
-                return Err(format!("the agent ended with {status} after detach"));
-            }
-        }
-        let left = pinned();
-        if !left.is_empty() {
-            return Err(format!("left behind in {PINS}: {left:?}"));
-        }
-        // The kernel frees them a moment later.
-        let end = Instant::now() + LIMIT;
-        while links() > self.links {
-            if Instant::now() > end {
-                return Err(format!("still attached: {} links, {} before the start", links(), self.links));
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
-    }
 }
 
+/// It ends, and what it has attached stays, for the next one to take over: attaching takes seconds. Not if somebody is
+/// governed still, whom the next policy may not know.
 impl Drop for Agent {
     fn drop(&mut self) {
         let panicking = thread::panicking();
         if panicking {
             eprintln!("{}", self.last_words());
         }
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.end()))
-            .unwrap_or_else(|_| Err("it could not be ended".to_owned()));
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            if self.runs() {
+                if self.governs_nobody() { self.terminate() } else { self.detach() }
+            }
+        }));
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
         match ended {
             Ok(()) => drop(fs::remove_dir_all(&self.directory)),
-            Err(error) if panicking => eprintln!("then: {error}"),
-            Err(error) => panic!("{error}\n{}", self.last_words()),
+            Err(_) if panicking => (),
+            Err(panic) => std::panic::resume_unwind(panic),
         }
     }
 }
@@ -486,20 +482,6 @@ pub fn say<S: AsRef<OsStr>>(user: User, words: impl IntoIterator<Item = S>) -> R
     let output = user.command(command).stdin(Stdio::null()).output().expect("start holdpoint");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Reply { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
-}
-
-/// An agent of an earlier run of the tests may still be there. If only what it pinned is, the next agent takes that over
-/// and takes it back in the end.
-fn detach_forgotten() {
-    if pinned().is_empty() {
-        return;
-    }
-    eprintln!("an earlier agent is still attached: {:?}", say(User::ROOT, ["detach"]));
-}
-
-/// What is attached before an agent is started, but by an agent.
-fn foreign_links() -> usize {
-    if pinned().is_empty() { links() } else { 0 }
 }
 
 /// Whether READY=1 has come.

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use crate::Agent;
+use crate::{Agent, agent::pinned, everything};
 
 /// A machine has one agent at most.
 static SLOT: Mutex<Option<Agent>> = Mutex::new(None);
@@ -51,7 +51,7 @@ fn obtain(policy: &str, config: Option<&str>) -> Shared {
     let mut slot = lock();
     let fits = |agent: &Agent| agent.policy() == policy && agent.config().as_deref() == config && agent.runs();
     if !slot.as_ref().is_some_and(fits) {
-        // Detached before the new one starts.
+        // Ended before the new one starts.
         slot.take();
         let builder = Agent::builder(policy);
         *slot = Some(config.map_or(builder.clone(), |config| builder.config(config)).launch());
@@ -60,9 +60,18 @@ fn obtain(policy: &str, config: Option<&str>) -> Shared {
 }
 
 /// Ends the shared agent, so that another one can be started.
-pub fn evict() {
+pub fn end() {
     let agent = lock().take();
     drop(agent);
+}
+
+/// Likewise, and takes off what agents have attached.
+#[track_caller]
+pub fn evict() {
+    end();
+    if !pinned().is_empty() {
+        Agent::builder(&everything()).launch().detach();
+    }
 }
 
 fn lock() -> MutexGuard<'static, Option<Agent>> {
