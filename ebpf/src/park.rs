@@ -29,7 +29,7 @@ use crate::{
     kernel::{offset, read},
     maps::{DECISIONS, NO_PENDING, PENDING, SWITCHES},
     program, report, strings, syscall,
-    task::random,
+    task::{self, random},
 };
 
 /// `-ERESTARTNOINTR`, `include/linux/errno.h`: execute the call again, whatever handlers ran.
@@ -103,6 +103,14 @@ pub fn creates_nothing(task: *mut Task, request: &Request, at: u32) {
             bpf_send_signal_thread(SIGCONT);
         }
     }
+}
+
+/// Whether the thread at `address` is held, and nothing is decided yet.
+#[inline(always)]
+pub fn is_waiting(address: u64) -> bool {
+    // SAFETY: a field is read, whoever writes it meanwhile.
+    let held = task::governed(address).map_or(0, |task| unsafe { (*task).hold });
+    standing(held).is_some() && decision(held).is_none()
 }
 
 /// Whether the current call was approved at its hook `at`, and goes on from there.

@@ -47,13 +47,6 @@ pub fn governed(address: u64) -> Option<*mut Task> {
     TASKS.get_ptr_mut(address)
 }
 
-/// Whether the thread at `address` is held, or in a call that was.
-#[inline(always)]
-pub fn is_held(address: u64) -> bool {
-    // SAFETY: a field is read, whoever writes it meanwhile.
-    governed(address).is_some_and(|task| unsafe { (*task).hold != 0 })
-}
-
 /// A new thread at `child`: governed if the current one is. 0, or the error with which the fork fails.
 #[inline(always)]
 pub fn inherit(child: u64) -> i32 {

@@ -216,7 +216,9 @@ fn no_policy_gives_the_agent_away() {
         ("os.kill(int(sys.argv[1]), signal.SIGKILL)", "EPERM"),
         ("open('/var/lib/holdpoint/record.jsonl', 'a')", "EPERM"),
         ("os.unlink('/sys/fs/bpf/holdpoint/maps-2/TASKS')", "EPERM"),
-        ("open(sys.argv[2], 'r+b')", "EPERM"),
+        // The kernel's own refusal: the program runs.
+        ("open(sys.argv[2], 'r+b')", "ETXTBSY"),
+        ("os.rename(sys.argv[2], '/usr/bin/elsewhere')", "EPERM"),
         ("open('/proc/' + sys.argv[1] + '/mem', 'r+b')", "EACCES"),
     ];
     for (step, error) in steps {

@@ -41,7 +41,7 @@ const ATTEMPTS: [(&str, &str); 34] = [
     ("its record changed", "echo >>/var/lib/holdpoint/record.jsonl"),
     ("its record removed", "rm -r /var/lib/holdpoint"),
     ("its record elsewhere", "mv /var/lib/holdpoint /var/lib/elsewhere"),
-    ("its program replaced", "cp /bin/true $program"),
+    ("its program moved", "mv $program /usr/bin/elsewhere"),
     ("its program not executable", "chmod 644 $program"),
     // Sockets.
     ("its socket removed", "rm /run/holdpoint/control"),

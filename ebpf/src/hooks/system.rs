@@ -8,7 +8,7 @@ use crate::{
     gate::{at_once, never, on_host},
     kernel::{current, offset, read},
     maps::SWITCHES,
-    task,
+    park, task,
 };
 
 /// `PTRACE_MODE_NOAUDIT`, `include/linux/ptrace.h`, and `CAP_OPT_NOAUDIT`, `include/linux/security.h`: the kernel asks
@@ -115,7 +115,7 @@ pub fn signal(ctx: LsmContext) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
-    if number == SIGCONT && task::is_held(target) {
+    if number == SIGCONT && park::is_waiting(target) {
         // It would stop again, but not before its handlers and its other threads have run.
         on_process(task, System::Signal, target, false);
         return never(task, Operation::System);

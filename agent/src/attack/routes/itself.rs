@@ -45,7 +45,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("agent-signal", "kill(2) of the agent", signal_agent).on(agent),
     Route::new("agent-trace", "ptrace(2) PTRACE_SEIZE of the agent", trace_agent).on(agent_is_traced),
     Route::new("policy-write", "open(2) for writing of the policy", open_to_write).on(policy),
-    Route::new("policy-neighbour", "creat(2) beside the policy", create).on(beside_policy),
+    Route::new("record-neighbour", "creat(2) beside the record", create).on(beside_record),
     Route::new("record-write", "open(2) for writing of the record", open_to_write).on(record),
     Route::new("binary-chmod", "chmod(2) of the agent's program", chmod_same).on(binary),
     Route::new("pin-unlink", "unlink(2) of a pin", unlink).on(pinned),
@@ -88,10 +88,9 @@ fn agent_is_traced(ground: &Ground, route: &Route) -> io::Result<Scene> {
 }
 
 /// The effect is a new file there, which is removed then.
-fn beside_policy(ground: &Ground, route: &Route) -> io::Result<Scene> {
-    let directory = ground.policy.parent().unwrap_or(Path::new("/"));
+fn beside_record(ground: &Ground, route: &Route) -> io::Result<Scene> {
     let mut scene = Scene::new(ground, route)?;
-    let path = directory.join(format!("attack-{}", scene.orders.marker));
+    let path = Path::new(STATE_DIR).join(format!("attack-{}", scene.orders.marker));
     scene.orders.name = path.to_string_lossy().into_owned();
     let gone = path.clone();
     scene.undo(move || drop(fs::remove_file(gone)));
