@@ -90,7 +90,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: self.since,
             attached,
-            enforcing: attached && hooks.iter().all(|hook| hook.proven),
+            enforcing: attached && missing.is_empty() && hooks.iter().all(|hook| hook.proven),
             problems,
             hooks,
             policy_file: policy.source.file.clone(),
