@@ -49,7 +49,7 @@ record! {
     Report = 2 * 4 + FACTS;
     Program = 8 + 2 * 4;
     Request = BINDING + 2 * 8 + 6 * 4;
-    Task = 4 * 8 + 4 * 4 + BINDING + 2 * 8 + 6 * 4 + 8 * DEPTH;
+    Task = 5 * 8 + 4 * 4 + BINDING + 2 * 8 + 6 * 4 + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
     Switches = 3 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;

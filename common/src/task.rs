@@ -25,6 +25,8 @@ pub struct Task {
     pub hold: u64,
     /// The file whose exec is held, or was approved and is what the thread runs.
     pub program: Program,
+    /// Not 0 while the call in progress has passed a hook by its approval: for an exec the address of its `linux_binprm`.
+    pub granted: u64,
     /// Index of the subject in the policy.
     pub subject: u32,
     /// User id that launched the tree.

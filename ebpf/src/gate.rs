@@ -301,5 +301,5 @@ fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Ask
 /// A path that could not be walked is taken for any.
 #[inline(always)]
 fn or_unknown(known: u32, walk: &Walk, asker: Asker, access: u32) -> u32 {
-    if walk.whole { known } else { known.min(unknown_path_rule(&Maps, asker, access)) }
+    if walk.whole { known } else { unknown_path_rule(&Maps, asker, access) }
 }

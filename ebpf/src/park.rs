@@ -68,6 +68,10 @@ pub fn moved_on(judged: &Judged<'_>) {
     // SAFETY: the entries are the current thread's own.
     unsafe {
         let held = (*judged.task).hold;
+        // What this call has created it may go on to open.
+        if judged.at != hook::BACKING && (judged.at != hook::OPEN || judged.request.created == 0) {
+            (*judged.task).granted = 0;
+        }
         let Some(pending) = standing(held) else { return };
         let (at, passed) = (judged.at, (*pending).passed);
         if at == hook::BACKING {
@@ -113,14 +117,11 @@ pub fn is_waiting(address: u64) -> bool {
     standing(held).is_some() && decision(held).is_none()
 }
 
-/// Whether the current call was approved at its hook `at`, and goes on from there.
+/// Whether the exec that `bprm` is about was approved.
 #[inline(always)]
-pub fn is_granted(task: *mut Task, at: u32) -> bool {
-    // SAFETY: the entries are the current thread's own.
-    unsafe {
-        let Some(pending) = standing((*task).hold) else { return false };
-        (*pending).hook == at && (*pending).passed & at != 0 && (*pending).facts.syscall == syscall::number()
-    }
+pub fn is_granted(task: *mut Task, bprm: u64) -> bool {
+    // SAFETY: the entry is the current thread's own.
+    unsafe { (*task).granted == bprm && standing((*task).hold).is_some() }
 }
 
 /// Kills the current process.
@@ -152,7 +153,7 @@ fn within(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
     // SAFETY: the entry is the current thread's own; the helper has no arguments.
     unsafe {
         let facts = &(*pending).facts;
-        if judged.at != hook::BACKING || (*pending).passed == 0 || facts.syscall != syscall::number() {
+        if judged.at != hook::BACKING || (*judged.task).granted == 0 || facts.syscall != syscall::number() {
             return None;
         }
         let same_rule = facts.rule == judged.rule && facts.revision == judged.asker.revision;
@@ -177,7 +178,11 @@ fn again(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
         }
         None => Some(stop(judged, pending)),
         Some(Decision::Approve) if program::is_open_for_writing(judged) => Some(Outcome::Fail(program::ETXTBSY)),
-        Some(Decision::Approve) => pass(pending, judged.at).then_some(Outcome::Pass),
+        Some(Decision::Approve) => pass(pending, judged.at).then(|| {
+            // SAFETY: the entry is the current thread's own.
+            unsafe { (*judged.task).granted = if judged.operation == Operation::Exec { judged.bprm } else { 1 } };
+            Outcome::Pass
+        }),
         Some(Decision::Withdraw) => None,
         Some(Decision::Fail) => Some(refuse(judged.task, id)),
         Some(Decision::Kill) => {
@@ -283,6 +288,8 @@ fn same_place(pending: *mut Pending, request: &Request) -> bool {
 /// A new hold.
 #[inline(always)]
 fn begin(judged: &Judged<'_>, patience: u64) -> Outcome {
+    // SAFETY: the entry is the current thread's own.
+    unsafe { (*judged.task).granted = 0 };
     if SWITCHES.get(0).is_none_or(|switches| switches.closing != 0) {
         return Outcome::not_held(Reason::Closing);
     }

@@ -88,6 +88,8 @@ fn descend(child: u64) -> i32 {
             return EAGAIN;
         };
         (*entry).hold = 0;
+        (*entry).granted = 0;
+        (*entry).entering = 0;
         (*entry).program.inode = 0;
     }
     0

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use holdpoint_tests::{Agent, Json, User, everything};
 
 /// Each program, and an attack that only its hook stands in the way of.
-const NEEDED: [(&str, &str); 54] = [
+const NEEDED: [(&str, &str); 55] = [
     ("inherit", "open-descendant"),
     ("exec", "execve"),
     ("interpreter", "execve-interpreter"),
@@ -35,6 +35,7 @@ const NEEDED: [(&str, &str); 54] = [
     ("send", "udp-sendto"),
     ("listen", "listen"),
     ("connect_to_all", "sctp-connectx"),
+    ("option", "source-route"),
     ("create_socket", "packet-socket"),
     ("deputy", "unix-stream"),
     ("datagram", "unix-datagram"),

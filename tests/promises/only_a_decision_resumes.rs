@@ -19,7 +19,7 @@ fn no_sigcont_of_a_peer_reaches_a_held_process() {
     let open = format!("open {file} r");
     let steps = ["fork", "line", "storm 1000", "end", &open];
     let agent = shared(&everything());
-    let mut actor = agent.act(steps.iter().copied().chain(["fork", "storm 3", "end", "wait"]));
+    let mut actor = agent.act(steps.iter().copied().chain(["fork", "storm 3", "end", "wait", "wait"]));
     let hold = agent.hold_of(&actor);
     actor.go_on();
     actor.wait_line("storm over: 0");

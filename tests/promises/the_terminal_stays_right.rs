@@ -143,17 +143,15 @@ fn a_job_inside_the_tree_gets_the_terminal_back_by_fg() {
     let script = "import sys; print(open(sys.argv[1]).read(), end=\"\", flush=True); print(\"it got\", input())";
     let (terminal, hold) = inside(&agent, &format!("python3 -c '{script}' {file}"), &file);
 
-    // While it is held, fg is no way past it: it stops again.
+    // While it is held, fg is no way past it: the shell has no say, and waits with it.
     terminal.types("fg");
-    terminal.wait_prompt();
-    process::wait_stopped(hold.pid());
+    agent.wait_recorded("the shell's SIGCONT", |line| line["event"] == "denied" && line["tree"] == hold.tree());
+    assert_eq!(state(hold.pid()), Some('T'));
     assert!(!terminal.text().contains("\r\nAda\r\n"));
 
     agent.approve(&hold);
     terminal.wait("Ada\r\n");
-    // It reads the terminal in the background, so job control stops it; that is bash's own.
-    process::wait_stopped(hold.pid());
-    terminal.types("fg");
+    // It is in the foreground.
     terminal.types("hello");
     terminal.wait("it got hello\r\n");
     terminal.wait_prompt();

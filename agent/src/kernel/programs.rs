@@ -30,7 +30,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ho
 const RUNNING: &str = "running";
 
 /// Each program: its name, and what it attaches to.
-const PROGRAMS: [(&str, Attach); 65] = [
+const PROGRAMS: [(&str, Attach); 66] = [
     ("inherit", Attach::Lsm("task_alloc")),
     ("named", Attach::Tracepoint("sched_process_fork")),
     ("forget", Attach::Lsm("task_free")),
@@ -66,6 +66,7 @@ const PROGRAMS: [(&str, Attach); 65] = [
     ("send", Attach::Lsm("socket_sendmsg")),
     ("listen", Attach::Lsm("socket_listen")),
     ("connect_to_all", Attach::Lsm("sctp_bind_connect")),
+    ("option", Attach::Lsm("socket_setsockopt")),
     ("create_socket", Attach::Lsm("socket_create")),
     ("created", Attach::Lsm("socket_post_create")),
     ("accepted", Attach::Lsm("sock_graft")),

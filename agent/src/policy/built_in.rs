@@ -13,7 +13,15 @@ use holdpoint_common::{request::Class, tables::CANARIES};
 use super::{Block, Pattern, Policy, Rule, Then, When};
 
 /// What a process can do to the host through files that stand for the kernel's own state, and to others through `/proc`.
-const KERNEL: [&str; 4] = ["/sys/**", "/proc/sys/**", "/proc/sysrq-trigger", "**/oom_score_adj"];
+const KERNEL: [&str; 7] = [
+    "/sys/**",
+    "/proc/sys/**",
+    "/proc/sysrq-trigger",
+    "/proc/bus/**",
+    "/proc/irq/**",
+    "**/oom_score_adj",
+    "**/oom_adj",
+];
 
 /// The name of the rules on what belongs to Holdpoint.
 const ITSELF: &str = "built in: Holdpoint itself";

@@ -2,7 +2,6 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
-    pending::hook,
     request::{Class, Operation, Request},
     system::System,
     task::Task,
@@ -35,7 +34,10 @@ pub fn exec(ctx: LsmContext) -> i32 {
 /// not judged, but what it brings along is, by [`credentials`], which comes later in it.
 #[lsm(hook = "bprm_creds_for_exec")]
 pub fn enter(ctx: LsmContext) -> i32 {
-    if task::governed(current()).is_some() {
+    if let Some(task) = task::governed(current()) {
+        // The exec that made it governed failed: this one is another.
+        // SAFETY: the entry is the current thread's own.
+        unsafe { (*task).entering = 0 };
         return 0;
     }
     let bprm: u64 = ctx.arg(0);
@@ -74,7 +76,7 @@ pub fn interpreter(ctx: LsmContext) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
-    request(task, bprm).covered = park::is_granted(task, hook::EXEC).into();
+    request(task, bprm).covered = park::is_granted(task, bprm).into();
     at_once(task, Operation::Exec)
 }
 
@@ -89,7 +91,8 @@ pub fn credentials(ctx: LsmContext) -> i32 {
         task::forget(current());
         return EPERM;
     }
-    if !gains(ctx.arg(0)) || park::is_granted(task, hook::EXEC) {
+    let bprm: u64 = ctx.arg(0);
+    if !gains(bprm) || park::is_granted(task, bprm) {
         return 0;
     }
     on_host(task, System::Privilege);

@@ -69,8 +69,11 @@ pub fn open(ctx: LsmContext) -> i32 {
     request.binding.inode = if unnamed { 0 } else { read(inode, offset!(inode_number)) };
     request.binding.device = device(dentry);
     request.binding.anchor = if created || unnamed { directory(dentry) } else { 0 };
+    let empties = flags & flags::TRUNCATE != 0 && !created;
     request.binding.access = access(file)
-        | bit(Class::Truncate, flags & flags::TRUNCATE != 0 && !created)
+        // Emptying writes, whatever it is opened for.
+        | bit(Class::Truncate, empties)
+        | bit(Class::Write, empties)
         | bit(Class::Create, created || unnamed);
     request.binding.flags = flags;
     request.dentry = dentry;
@@ -217,7 +220,11 @@ pub fn is_socket(mode: u32) -> bool {
 #[inline(always)]
 pub fn access(file: u64) -> u32 {
     let mode: u32 = read(file, offset!(file_mode));
-    bit(Class::Read, mode & mode::READ != 0) | bit(Class::Write, mode & mode::WRITE != 0)
+    match bit(Class::Read, mode & mode::READ != 0) | bit(Class::Write, mode & mode::WRITE != 0) {
+        // Access mode 3: for `ioctl(2)` alone, which can be anything.
+        0 => Class::Read.bit() | Class::Write.bit(),
+        some => some,
+    }
 }
 
 /// Whether a file system acts for the current thread, with its mounter's rights: overlayfs does so while it opens

@@ -92,11 +92,10 @@ pub fn send(ctx: LsmContext) -> i32 {
     let flags: u32 = read(message, offset!(message_flags));
     // TCP looks at the name only to open a connection with the first data.
     let named = given != 0 && (!matches!(protocol, IPPROTO_TCP | IPPROTO_MPTCP) || flags & MSG_FASTOPEN != 0);
-    // IPv4 takes an unspecified family for its own (`udp_sendmsg`).
-    let said: u16 = match read(given, 0) {
-        0 => AF_INET,
-        said => said,
-    };
+    let said: u16 = read(given, 0);
+    // IPv4 takes an unspecified family for its own (`udp_sendmsg`), IPv6 for no name at all (`udpv6_sendmsg`).
+    let named = named && (said != AF_UNSPEC || family == AF_INET);
+    let said = if said == AF_UNSPEC { AF_INET } else { said };
     let to = if named { destination(given, said) } else { elsewhere(task, sock) };
     let Some(to) = to else { return 0 };
     fill(task, socket, protocol, if named { said } else { family }, to);
@@ -154,17 +153,14 @@ pub fn create_socket(ctx: LsmContext) -> i32 {
 fn is_ordinary(family: u32, kind: u32, protocol: u32) -> bool {
     const STREAM: u32 = 1;
     const DATAGRAM: u32 = 2;
-    const SEQUENCED: u32 = 5;
     const UNIX: u32 = AF_UNIX as u32;
     const INET: u32 = AF_INET as u32;
     const INET6: u32 = AF_INET6 as u32;
     const AF_NETLINK: u32 = 16;
     match family {
         UNIX => true,
-        // 0, ICMP (`ping` without rights), TCP, UDP, ICMPv6, SCTP, UDP-Lite, MPTCP.
-        INET | INET6 => {
-            matches!(kind, STREAM | DATAGRAM | SEQUENCED) && matches!(protocol, 0 | 1 | 6 | 17 | 58 | 132 | 136 | 262)
-        }
+        // 0, ICMP (`ping` without rights), TCP, UDP, ICMPv6, UDP-Lite, MPTCP. Not SCTP, which has several addresses.
+        INET | INET6 => matches!(kind, STREAM | DATAGRAM) && matches!(protocol, 0 | 1 | 6 | 17 | 58 | 136 | 262),
         // Asking for routes and addresses; changing them takes a capability.
         AF_NETLINK => protocol == 0,
         _ => false,
@@ -199,11 +195,27 @@ pub fn listen(ctx: LsmContext) -> i32 {
 /// `security_sctp_bind_connect(sk, optname, address, addrlen)`: several addresses at once, by a socket option.
 #[lsm(hook = "sctp_bind_connect")]
 pub fn connect_to_all(ctx: LsmContext) -> i32 {
+    const BINDX_ADD: u32 = 100;
     const CONNECTX_OLD: u32 = 107;
     const CONNECTX: u32 = 110;
     const CONNECTX3: u32 = 111;
     let option: u32 = ctx.arg(1);
-    if matches!(option, CONNECTX_OLD | CONNECTX | CONNECTX3) { asked(System::Socket, u64::from(option)) } else { 0 }
+    if matches!(option, BINDX_ADD | CONNECTX_OLD | CONNECTX | CONNECTX3) {
+        asked(System::Socket, u64::from(option))
+    } else {
+        0
+    }
+}
+
+/// `security_socket_setsockopt(sock, level, optname)`: a route by way of other hosts, which then get what was meant for the
+/// address that was asked about.
+#[lsm(hook = "socket_setsockopt")]
+pub fn option(ctx: LsmContext) -> i32 {
+    // `IP_OPTIONS`; `IPV6_RTHDR` and its older form (RFC 3542, RFC 2292).
+    match (ctx.arg::<u32>(1), ctx.arg::<u32>(2)) {
+        (0, 4) | (41, 57 | 5) => asked(System::Socket, ctx.arg::<u32>(2).into()),
+        _ => 0,
+    }
 }
 
 /// `security_socket_post_create(sock, family, type, protocol, kern)`: the socket belongs to the tree.

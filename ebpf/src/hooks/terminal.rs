@@ -12,6 +12,9 @@ const TIOCLINUX: u32 = 0x541c;
 /// `FIOSETOWN`, `SIOCSPGRP`, `include/uapi/asm-generic/sockios.h`: who is sent SIGIO.
 const FIOSETOWN: u32 = 0x8901;
 const SIOCSPGRP: u32 = 0x8902;
+/// `BTRFS_IOC_SNAP_CREATE` and `_V2`, `include/uapi/linux/btrfs.h`: other files with what the protected ones hold.
+const SNAPSHOT: u32 = 0x5000_9401;
+const SNAPSHOT_NAMED: u32 = 0x5000_9417;
 /// Places in `enum pid_type`.
 const PIDTYPE_PID: u64 = 0;
 const PIDTYPE_SID: u64 = 3;
@@ -32,6 +35,7 @@ pub fn ioctl_compat(ctx: LsmContext) -> i32 {
 fn commanded(command: u32) -> i32 {
     match command {
         TIOCSTI | TIOCLINUX => asked(System::Terminal, u64::from(command)),
+        SNAPSHOT | SNAPSHOT_NAMED => asked(System::Mount, u64::from(command)),
         FIOSETOWN | SIOCSPGRP => asked(System::Signal, u64::from(command)),
         _ => 0,
     }

@@ -63,7 +63,9 @@ pub const ROUTES: &[Route] = &[
     Route::new("udp-mapped", "sendto(2) to an IPv4 address mapped to IPv6", udp_mapped).on(udp),
     // Others.
     Route::new("sctp-connect", "connect(2), SCTP", sctp_connect).on(sctp_stream),
-    Route::new("sctp-connectx", "setsockopt(2) SCTP_SOCKOPT_CONNECTX", sctp_connectx).on(sctp_stream),
+    Route::new("sctp-connectx", "setsockopt(2) SCTP_SOCKOPT_CONNECTX of a socket from before", sctp_connectx)
+        .on(sctp_with_socket),
+    Route::new("source-route", "setsockopt(2) IP_OPTIONS: a route by way of another host", source_route).on(bare),
     Route::new("sctp-sendto", "sendto(2), SCTP, not connected", sctp_sendto).on(sctp_messages),
     Route::new("raw-socket", "UDP packet by a raw socket", raw_socket).on(udp),
     Route::new("packet-socket", "Ethernet frame by a packet socket", packet_socket).on(frames),
@@ -155,6 +157,13 @@ fn sctp_stream(ground: &Ground, route: &Route) -> io::Result<Scene> {
     let (listener, port) = sctp_listener(libc::SOCK_STREAM)?;
     scene.orders.port = port;
     Ok(scene.seen(move |_| sys!(libc::SYS_accept4, &listener, 0, 0, 0).and_then(owned).is_ok()))
+}
+
+/// The attacker has an SCTP socket that is not connected.
+fn sctp_with_socket(ground: &Ground, route: &Route) -> io::Result<Scene> {
+    let mut scene = sctp_stream(ground, route)?;
+    scene.lend(socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP)?)?;
+    Ok(scene)
 }
 
 fn sctp_messages(ground: &Ground, route: &Route) -> io::Result<Scene> {
@@ -394,8 +403,16 @@ fn sctp_connect(orders: &Orders) -> io::Result<String> {
     done(connect(&socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP)?, &here(orders))?)
 }
 
+/// Loose source routing (RFC 791): by way of this host.
+fn source_route(_: &Orders) -> io::Result<String> {
+    const LOOSE: u8 = 131;
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    let route = [&[LOOSE, 7, 4][..], &LOCAL, &[0]].concat();
+    done(sys!(libc::SYS_setsockopt, &socket, libc::IPPROTO_IP, libc::IP_OPTIONS, &route, route.len())?)
+}
+
 fn sctp_connectx(orders: &Orders) -> io::Result<String> {
-    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP)?;
+    let socket = owned(orders.fd)?;
     let to = here(orders);
     done(sys!(libc::SYS_setsockopt, &socket, libc::IPPROTO_SCTP, SCTP_CONNECTX, &to, to.len())?)
 }
