@@ -67,8 +67,9 @@ record! {
     Consequence = 8 + 2 * 4;
 }
 
-/// The maps that the agent opens, by the names of the statics in `ebpf/src/maps.rs`.
-pub const MAPS: [&str; 14] = [
+/// The maps that are pinned, by the names of the statics in `ebpf/src/maps.rs`: all that programs share, also those that
+/// only they read, since programs that are attached later must work on the same ones.
+pub const MAPS: [&str; 17] = [
     "TASKS",
     "ENROLMENTS",
     "PENDING",
@@ -83,4 +84,7 @@ pub const MAPS: [&str; 14] = [
     "RULES",
     "SYSTEM",
     "OBJECTS",
+    "CANDIDATES",
+    "SOCKETS",
+    "BUSY",
 ];

@@ -6,8 +6,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use holdpoint_tests::{Agent, Json, User, everything};
 
 /// Each program, and an attack that only its hook stands in the way of.
-const NEEDED: [(&str, &str); 55] = [
-    ("inherit", "open-descendant"),
+const NEEDED: [(&str, &str); 54] = [
     ("exec", "execve"),
     ("interpreter", "execve-interpreter"),
     ("credentials", "set-uid"),
@@ -65,11 +64,12 @@ const NEEDED: [(&str, &str); 55] = [
 ];
 
 /// Programs that refuse nothing, and one without which nobody is governed at all.
-const BOOKKEEPING: [(&str, &str); 10] = [
+const BOOKKEEPING: [(&str, &str); 11] = [
     ("enter", "makes the attacker governed: without it the attack says so and ends"),
     ("found_at_exec", "makes governed who ran before: see governed_for_good.rs"),
     ("running", "likewise"),
-    ("named", "notes the process id of a new thread"),
+    ("inherit", "makes a new thread governed, and can refuse the fork: without it, the next does so"),
+    ("named", "likewise, and notes the process id of a new thread"),
     ("forget", "removes threads that are gone"),
     ("interrupted", "tells the restart of a granted call from a new call: without it fewer calls pass"),
     ("delivered", "likewise"),

@@ -54,8 +54,8 @@ pub const ROUTES: &[Route] = &[
         .on(metadata_changes),
     Route::new("chown", "chown(2)", chown).on(metadata_changes),
     Route::new("utimes", "utimensat(2)", utimes).on(metadata_changes),
-    Route::new("setxattr", "setxattr(2)", setxattr).on(attribute_changes),
-    Route::new("removexattr", "removexattr(2)", removexattr).on(attribute_changes),
+    Route::new("setxattr", "setxattr(2)", setxattr).on(attribute_changes).trusted(),
+    Route::new("removexattr", "removexattr(2)", removexattr).on(attribute_changes).trusted(),
     Route::new("set-acl", "setxattr(2) of an access control list", set_acl).on(metadata_changes),
     Route::new("remove-acl", "removexattr(2) of an access control list", remove_acl).on(with_list),
     // Bringing something into its directory.

@@ -25,8 +25,8 @@ use crate::attack::{
 };
 
 pub const ROUTES: &[Route] = &[
-    Route::new("tiocsti", "ioctl(2) TIOCSTI: types into an outside terminal", type_in).on(typed),
-    Route::new("tiocsti-32bit", "ioctl(2) TIOCSTI by the 32-bit entry, int 0x80", type_in_32bit).on(typed),
+    Route::new("tiocsti", "ioctl(2) TIOCSTI: types into an outside terminal", type_in).on(typed).trusted(),
+    Route::new("tiocsti-32bit", "ioctl(2) TIOCSTI by the 32-bit entry, int 0x80", type_in_32bit).on(typed).trusted(),
     Route::new("tioclinux", "ioctl(2) TIOCLINUX: pastes into a console", paste).on(bare),
     Route::new("terminal-read", "read(2) of an outside terminal", read_terminal).on(typing),
 ];
