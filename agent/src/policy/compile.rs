@@ -119,7 +119,9 @@ pub fn add_canaries(
             let node = trie.node(subject, place.device, &paths::spelled(&place.components));
             node.subtree = Marks { rule: [denied; Marks::SLOTS] };
         }
-        trie.root(subject, UNKNOWN).exact.note(Class::Exec, denied);
+        let unknown = trie.root(subject, UNKNOWN);
+        unknown.exact.note(Class::Exec, denied);
+        unknown.subtree.note(Class::Exec, denied);
         trie.name(subject, paths::padded(program.as_ref())).note(Class::Exec, denied);
         let key = AddressKey { revision, subject, address: [0; 16] };
         tables.addresses.insert((ADDRESS_HEAD_BITS, key), addresses::all_ports(denied));
