@@ -71,11 +71,12 @@ pub fn path_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl N
     trie.min(name_rule(tables, asker, names, access))
 }
 
-/// The first rule on something below `names` on `device`, which moving that to another place takes along.
+/// The first rule that moving `names` on `device` to another place meets: on the path itself, in whatever way of access,
+/// or on something below it.
 #[inline(always)]
 pub fn moved_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names) -> u32 {
-    let (_, below) = trie_rules(tables, asker, device, names, Class::OPENING);
-    below
+    let (trie, below) = trie_rules(tables, asker, device, names, Class::OPENING);
+    trie.min(below).min(name_rule(tables, asker, names, Class::OPENING))
 }
 
 /// The first rule that stands in the way of `access` to a file by another of its names than the one that was given.

@@ -5,7 +5,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum System {
-    /// Mounting, unmounting, moving mounts, `chroot(2)`, `pivot_root(2)`.
+    /// Mounting, unmounting, moving mounts, `chroot(2)`, `pivot_root(2)`; snapshots.
     Mount = 0,
     /// A new user namespace: it gives every capability within it.
     Namespace = 1,
@@ -23,7 +23,8 @@ pub enum System {
     Perf = 7,
     /// Capabilities that rule the host: clock, reboot, names, network, kernel log.
     Admin = 8,
-    /// Sockets other than TCP, UDP, SCTP, UNIX, and the routing protocol's for asking.
+    /// Sockets other than TCP, UDP, ICMP's of `ping(8)`, UNIX, and the routing protocol's for asking; disconnecting a TCP
+    /// socket; routes by way of other hosts.
     Socket = 9,
     /// An AF_UNIX socket of a process outside the tree, where no rule on its path accepts it: it works for others.
     Deputy = 10,

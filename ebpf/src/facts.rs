@@ -8,14 +8,11 @@ use holdpoint_common::{
 
 use crate::{
     gate::Judged,
-    kernel::{current, offset, read},
+    kernel::{current, kind, offset, read},
     maps::SWITCHES,
     syscall,
 };
 
-/// `S_IFMT`, `S_IFREG`, `include/uapi/linux/stat.h`.
-const TYPE: u16 = 0o170_000;
-const REGULAR: u16 = 0o100_000;
 /// All of a fraction but `I_CTIME_QUERIED`, with which `stat(2)` marks a time since 6.13: looking changes nothing.
 const FRACTION: u32 = 0x7fff_ffff;
 
@@ -82,7 +79,7 @@ pub fn binds_content(judged: &Judged<'_>) -> bool {
 fn takes_content(inode: u64, access: u32) -> bool {
     let mode: u16 = read(inode, offset!(inode_mode));
     let keeps = Class::Write.bit() | Class::Create.bit();
-    mode & TYPE == REGULAR && (access & keeps == 0 || access & Class::Truncate.bit() != 0)
+    u32::from(mode) & kind::MASK == kind::REGULAR && (access & keeps == 0 || access & Class::Truncate.bit() != 0)
 }
 
 /// Whether the content that the request is about is in the state `held`.

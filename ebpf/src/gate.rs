@@ -140,7 +140,7 @@ fn held_or_answered(task: *mut Task, operation: Operation, at: u32, bprm: u64) -
     if operation == Operation::Open {
         park::creates_nothing(task, request, at);
     }
-    let rule = first_rule(operation, request, &walk, asker);
+    let rule = first_rule(operation, request, &walk, asker, false);
     let judged = Judged { request, operation, at, bprm, task, walk: &walk, asker, rule };
     let outcome = match verdict(&judged) {
         (Verdict::Hold, patience) => park::park(&judged, patience),
@@ -160,14 +160,19 @@ pub fn at_once(task: *mut Task, operation: Operation) -> i32 {
     answer_at_once(task, operation, None)
 }
 
-/// Refuses the request whatever the policy says.
+/// Refuses an operation on the host whatever the policy says.
 #[inline(always)]
-pub fn never(task: *mut Task, operation: Operation) -> i32 {
-    let request = read_back(task);
-    let walk = walk(operation, request, task);
-    let asker = asker(task);
-    let at = hook::AT_ONCE;
-    let judged = Judged { request, operation, at, bprm: 0, task, walk: &walk, asker, rule: NO_RULE };
+pub fn never(task: *mut Task) -> i32 {
+    let judged = Judged {
+        request: read_back(task),
+        operation: Operation::System,
+        at: hook::AT_ONCE,
+        bprm: 0,
+        task,
+        walk: &walk::nowhere(task),
+        asker: asker(task),
+        rule: NO_RULE,
+    };
     answer(&judged, told(Verdict::Deny))
 }
 
@@ -188,11 +193,7 @@ fn answer_at_once(task: *mut Task, operation: Operation, of_target: Option<u32>)
     let request = read_back(task);
     let asker = asker(task);
     let walk = walk(operation, request, task);
-    let rule = match of_target {
-        Some(of_target) => moved_rule(&Maps, asker, walk.device, &walk).min(of_target),
-        None => NO_RULE,
-    };
-    let rule = first_rule(operation, request, &walk, asker).min(rule);
+    let rule = first_rule(operation, request, &walk, asker, of_target.is_some()).min(of_target.unwrap_or(NO_RULE));
     let judged = Judged { request, operation, at: hook::AT_ONCE, bprm: 0, task, walk: &walk, asker, rule };
     let outcome = match verdict(&judged) {
         (Verdict::Hold, _) if request.covered != 0 => Outcome::Pass,
@@ -269,26 +270,31 @@ fn answer(judged: &Judged<'_>, outcome: Outcome) -> i32 {
     }
 }
 
-/// The first rule that accepts the request; where it counts as an operation on the host and no other does, on that.
+/// The first rule that accepts the request; where it counts as an operation on the host and no other does, on that. What
+/// `moves` takes along all that is below it.
 #[inline(always)]
-fn first_rule(operation: Operation, request: &Request, walk: &Walk, asker: Asker) -> u32 {
+fn first_rule(operation: Operation, request: &Request, walk: &Walk, asker: Asker, moves: bool) -> u32 {
     let rule = match operation {
         Operation::Connect => address_rule(&Maps, asker, &request.binding.address, request.binding.port),
-        Operation::Exec | Operation::Open | Operation::File => rule_on_path(operation, request, walk, asker),
+        Operation::Exec | Operation::Open | Operation::File => rule_on_path(operation, request, walk, asker, moves),
         Operation::System => NO_RULE,
     };
     if rule == NO_RULE && request.system != NO_SYSTEM { system_rule(&Maps, asker, request.system) } else { rule }
 }
 
 #[inline(always)]
-fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Asker) -> u32 {
+fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Asker, moves: bool) -> u32 {
     if request.dentry == 0 || walk.nameless && operation != Operation::Exec {
         // Pipes, sockets, memory: brought along, received, mapped, or opened again through /proc, they have no path that a
         // rule could mean. What is executed from such a place (memfd) must not escape the rules on exec.
         return NO_RULE;
     }
     let access = request.binding.access;
-    let known = path_rule(&Maps, asker, walk.device, walk, access);
+    let known = if moves {
+        moved_rule(&Maps, asker, walk.device, walk)
+    } else {
+        path_rule(&Maps, asker, walk.device, walk, access)
+    };
     let links: u32 = read(request.inode, offset!(inode_links));
     let known = if links > 1 {
         known.min(object_rule(&Maps, asker, walk.device, request.binding.inode, access))

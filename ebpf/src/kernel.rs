@@ -22,6 +22,15 @@ static LAYOUT: Layout = Layout::from_offsets([0; Layout::FIELDS]);
 #[unsafe(no_mangle)]
 static SYMBOLS: Symbols = Symbols { page_offset_base: 0, rename_lock: 0, five_levels: 0 };
 
+/// File types in `i_mode`, `include/uapi/linux/stat.h`.
+pub mod kind {
+    pub const MASK: u32 = 0o170_000;
+    pub const BLOCK: u32 = 0o060_000;
+    pub const CHARACTER: u32 = 0o020_000;
+    pub const REGULAR: u32 = 0o100_000;
+    pub const SOCKET: u32 = 0o140_000;
+}
+
 /// The offset of a field, by its name in [`Layout`].
 macro_rules! offset {
     ($field:ident) => {

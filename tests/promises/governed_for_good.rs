@@ -12,7 +12,7 @@ use holdpoint_tests::{
     Actor, Agent, Json, User,
     actor::with_actor,
     control,
-    policy::allowing,
+    policy::{allowing, under},
     shared,
     site::{self, ROOT},
     ungoverned, wait_for, wait_until,
@@ -23,7 +23,7 @@ const GROUP: &str = "/holdpoint-tests-early";
 
 /// Governs a program, a shell and a control group, and knows one more subject.
 fn policy() -> String {
-    format!(
+    under(&format!(
         r#"
 [[subject]]
 name = "early"
@@ -32,26 +32,8 @@ cgroup = ["{GROUP}"]
 
 [[subject]]
 name = "other"
-
-[reviewers]
-people = ["root", "reviewer"]
-
-[[rule]]
-name = "hold files"
-open = {{ path = ["{ROOT}/hold/**"] }}
-then = "hold"
-reviewers = "people"
-why = "a test"
-timeout = "3m"
-on_deny = "fail"
-
-[[rule]]
-name = "deny files"
-open = {{ path = ["{ROOT}/deny/**"] }}
-then = "deny"
-why = "a test"
 "#
-    )
+    ))
 }
 
 /// [`policy`] before anybody thought of those programs.

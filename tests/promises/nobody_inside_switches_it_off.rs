@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path};
 
-use holdpoint_tests::{Agent, User, agent::holdpoint, everything, shared, site};
+use holdpoint_tests::{Agent, Json, User, agent::holdpoint, everything, shared, site};
 
 /// What is tried, as a shell command. `$agent` is the agent's process, `$directory` its configuration, `$program` its file.
 const ATTEMPTS: [(&str, &str); 34] = [
@@ -58,17 +58,21 @@ fn root_in_the_tree_changes_nothing_and_each_attempt_is_on_record() {
         agent.directory().display(),
         fs::canonicalize(holdpoint()).unwrap().display()
     );
-    let mut failures = Vec::new();
-    for (what, attempt) in ATTEMPTS {
+    let attempted = |attempt: &str| {
         let actor = agent.spawn(User::ROOT, ["bash", "-c", &format!("{settings}{attempt}; exit $?")]);
         let shell = actor.pid();
-        let ended = actor.end();
+        let enrolled = |line: &Json| line["event"] == "enrolled" && line["pid"] == shell;
+        (actor.end(), agent.wait_recorded("the tree", enrolled)["tree"].clone())
+    };
+    let (idle, quiet) = attempted("true");
+    assert_eq!(idle.code(), Some(0), "the control: a shell that tries nothing: {idle:?}");
+    let mut failures = Vec::new();
+    for (what, attempt) in ATTEMPTS {
+        let (ended, tree) = attempted(attempt);
         if ended.code() == Some(0) {
             failures.push(format!("{what}: it was done: {ended:?}"));
         }
-        let tree =
-            agent.wait_recorded("the tree", |line| line["event"] == "enrolled" && line["pid"] == shell)["tree"].clone();
-        let refused = |line: &holdpoint_tests::Json| line["event"] == "denied" && line["tree"] == tree;
+        let refused = |line: &Json| line["event"] == "denied" && line["tree"] == tree;
         agent.wait_recorded(format!("{what}: {ended:?}"), refused);
         let now = state(&agent);
         if now != before {
@@ -76,6 +80,11 @@ fn root_in_the_tree_changes_nothing_and_each_attempt_is_on_record() {
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
+    let record = agent.record();
+    assert!(
+        !record.iter().any(|line| line["event"] == "denied" && line["tree"] == quiet),
+        "who tries nothing: {record:#?}"
+    );
     assert!(agent.status()["enforcing"] == true && agent.pid() == pid);
 }
 

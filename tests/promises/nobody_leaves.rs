@@ -8,7 +8,7 @@ use holdpoint_tests::{
     agent::holdpoint,
     control, everything,
     listener::Listener,
-    policy::with_containers,
+    policy::{under, with_containers},
     process::{parent, signal, wait_stopped},
     shared,
     site::{self, ROOT},
@@ -20,7 +20,7 @@ use nix::sys::signal::Signal::SIGKILL;
 const GROUP: &str = "/holdpoint-tests-governed";
 
 fn policy() -> String {
-    format!(
+    under(&format!(
         r#"
 [[subject]]
 name = "by-program"
@@ -29,20 +29,8 @@ exe = ["{ROOT}/governed/program", "{ROOT}/governed/script"]
 [[subject]]
 name = "by-group"
 cgroup = ["{GROUP}"]
-
-[reviewers]
-people = ["root", "reviewer"]
-
-[[rule]]
-name = "hold files"
-open = {{ path = ["{ROOT}/hold/**"] }}
-then = "hold"
-reviewers = "people"
-why = "a test"
-timeout = "3m"
-on_deny = "fail"
 "#
-    )
+    ))
 }
 
 /// What the policy names must be there when it is loaded.

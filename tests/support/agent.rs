@@ -413,7 +413,7 @@ impl Agent {
         assert!(status.success(), "the agent ended with {status} after detach\n{}", self.last_words());
         assert!(pinned().is_empty(), "left behind in {PINS}: {:?}", pinned());
         // The kernel frees them a moment later.
-        wait_for("no BPF links on a host without holdpoint", LIMIT, || (links() == 0).then_some(()));
+        wait_until("no BPF links on a host without holdpoint", || links() == 0);
     }
 
     /// Whether all trees have ended, which what a test has killed does in a moment.

@@ -28,7 +28,12 @@ const RANGE: u16 = 100;
 /// The policy, with the subject `tests`. Files of rule `x` are below `/srv/hp/x`, programs below `/srv/hp/bin-x`, and
 /// [`port`] gives ports. Reviewers: `root` and `reviewer`.
 pub fn everything() -> String {
-    let mut text = "[[subject]]\nname = \"tests\"\n\n[reviewers]\npeople = [\"root\", \"reviewer\"]\n".to_owned();
+    under("[[subject]]\nname = \"tests\"\n")
+}
+
+/// The rules of [`everything`], for these subjects.
+pub fn under(subjects: &str) -> String {
+    let mut text = format!("{subjects}\n[reviewers]\npeople = [\"root\", \"reviewer\"]\n");
     for (index, (rule, then)) in RULES.iter().enumerate() {
         let first = first_port(index);
         let last = first + RANGE - 1;

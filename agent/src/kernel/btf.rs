@@ -3,7 +3,7 @@
 //! rustc has no CO-RE relocations, so the agent finds the offsets itself and hands them to the programs. A member
 //! that is missing is an error, never a guess.
 
-use std::{fs, path::Path};
+use std::{collections::HashMap, fs, path::Path, sync::OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail};
 use holdpoint_common::layout::Layout;
@@ -39,17 +39,19 @@ fn layout(btf: &Btf<'_>) -> Result<Layout> {
     Ok(Layout::from_offsets(offsets))
 }
 
-/// Whether the running kernel has the LSM hook `name`.
-pub fn has_hook(name: &str) -> Result<bool> {
-    let bytes = fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
-    Ok(Btf::parse(&bytes)?.has_function(&format!("bpf_lsm_{name}")))
-}
-
-/// Number of parameters of the LSM hook `name`.
-pub fn parameters(name: &str) -> Result<u32> {
-    let bytes = fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
-    let parameters = Btf::parse(&bytes)?.parameters(&format!("bpf_lsm_{name}"));
-    parameters.with_context(|| format!("this kernel's BTF has no hook {name}"))
+/// Number of parameters of the LSM hook `name`; none if the running kernel has no such hook.
+pub fn parameters(name: &str) -> Result<Option<u32>> {
+    /// Parsed once: it is some megabytes, and `status` asks each time.
+    static HOOKS: OnceLock<HashMap<String, u32>> = OnceLock::new();
+    let hooks = match HOOKS.get() {
+        Some(hooks) => hooks,
+        None => {
+            let bytes = fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
+            let hooks = Btf::parse(&bytes)?.hooks();
+            HOOKS.get_or_init(|| hooks)
+        }
+    };
+    Ok(hooks.get(name).copied())
 }
 
 /// A parsed BTF blob.
@@ -111,17 +113,15 @@ impl<'a> Btf<'a> {
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
-    fn has_function(&self, name: &str) -> bool {
-        self.function(name).is_some()
-    }
-
-    fn function(&self, name: &str) -> Option<&Type> {
-        self.types.iter().find(|kind| kind.kind == KIND_FUNC && self.name(kind.name) == name.as_bytes())
-    }
-
-    fn parameters(&self, name: &str) -> Option<u32> {
-        let prototype = (self.function(name)?.target as usize).checked_sub(1)?;
-        self.types.get(prototype).map(|prototype| prototype.count)
+    /// The LSM hooks, with their numbers of parameters.
+    fn hooks(&self) -> HashMap<String, u32> {
+        let functions = self.types.iter().filter(|kind| kind.kind == KIND_FUNC);
+        let hooks = functions.filter_map(|function| {
+            let name = str::from_utf8(self.name(function.name)).ok()?.strip_prefix("bpf_lsm_")?;
+            let prototype = self.types.get((function.target as usize).checked_sub(1)?)?;
+            Some((name.to_owned(), prototype.count))
+        });
+        hooks.collect()
     }
 
     /// Bit offset and type of `wanted` in `within`, through anonymous members too.

@@ -136,8 +136,8 @@ enum Attach {
 impl Attach {
     fn is_possible(self) -> Result<bool> {
         match self {
-            Self::LsmIfThere(hook) => btf::has_hook(hook),
-            Self::LsmTaking(hook, parameters) => Ok(btf::parameters(hook)? == parameters),
+            Self::LsmIfThere(hook) => Ok(btf::parameters(hook)?.is_some()),
+            Self::LsmTaking(hook, parameters) => Ok(btf::parameters(hook)? == Some(parameters)),
             Self::Lsm(_) | Self::Function(_) | Self::Tracepoint(_) | Self::Iterator(_) => Ok(true),
         }
     }

@@ -179,40 +179,28 @@ impl Tables {
     /// kernel knows them.
     #[must_use]
     pub fn numbered(self, policy: &Policy) -> Self {
-        let number = |index: u32| policy.subjects.get(index as usize).map_or(index, super::Subject::number);
+        let numbered = |subject: &mut u32| {
+            if let Some(known) = policy.subjects.get(*subject as usize) {
+                *subject = known.number();
+            }
+        };
         Self {
-            roots: self
-                .roots
-                .into_iter()
-                .map(|(key, row)| (RootKey { subject: number(key.subject), ..key }, row))
-                .collect(),
-            names: self
-                .names
-                .into_iter()
-                .map(|(key, row)| (NameKey { subject: number(key.subject), ..key }, row))
-                .collect(),
-            addresses: self
-                .addresses
-                .into_iter()
-                .map(|((bits, key), row)| ((bits, AddressKey { subject: number(key.subject), ..key }), row))
-                .collect(),
-            system: self
-                .system
-                .into_iter()
-                .map(|(key, row)| (SystemKey { subject: number(key.subject), ..key }, row))
-                .collect(),
-            objects: Objects {
-                rows: self
-                    .objects
-                    .rows
-                    .into_iter()
-                    .map(|(key, row)| (ObjectKey { subject: number(key.subject), ..key }, row))
-                    .collect(),
-                ..self.objects
-            },
+            roots: rekeyed(self.roots, |key| numbered(&mut key.subject)),
+            names: rekeyed(self.names, |key| numbered(&mut key.subject)),
+            addresses: rekeyed(self.addresses, |(_, key)| numbered(&mut key.subject)),
+            system: rekeyed(self.system, |key| numbered(&mut key.subject)),
+            objects: Objects { rows: rekeyed(self.objects.rows, |key| numbered(&mut key.subject)), ..self.objects },
             ..self
         }
     }
+}
+
+fn rekeyed<K: Ord, V>(rows: BTreeMap<K, V>, change: impl Fn(&mut K)) -> BTreeMap<K, V> {
+    let rows = rows.into_iter().map(|(mut key, row)| {
+        change(&mut key);
+        (key, row)
+    });
+    rows.collect()
 }
 
 impl matcher::Tables for Tables {

@@ -10,7 +10,7 @@ use holdpoint_common::{
 
 use super::{file, net};
 use crate::{
-    gate::{at_once, request},
+    gate::at_once,
     kernel::{current, offset, read, repeat},
     task,
 };
@@ -83,14 +83,10 @@ fn judge(task: *mut Task, file: u64, way: Way) -> i32 {
     }
     let dentry: u64 = read(file, offset!(file_path_dentry));
     let device: u32 = read(inode, offset!(inode_device));
-    let request = request(task);
-    request.binding.inode = read(inode, offset!(inode_number));
-    request.binding.device = file::device(dentry);
+    let request = file::on_file(task, dentry, inode);
     request.binding.access = file::access(file);
     request.binding.flags = Action::Receive as u32;
-    request.dentry = dentry;
-    request.inode = inode;
-    request.system = handle(dentry);
+    request.system = handle(read(dentry, offset!(dentry_name))).map_or(NO_SYSTEM, |system| system as u32);
     // What everybody is started with, at a console, may be one.
     if file::is_sensitive_device(mode, device) && !(way == Way::Inherited && file::is_terminal(mode, device)) {
         request.system = System::Device as u32;
@@ -99,23 +95,23 @@ fn judge(task: *mut Task, file: u64, way: Way) -> i32 {
     at_once(task, Operation::File)
 }
 
-/// What a descriptor without a path is a handle of, by the name that the kernel gives it (`anon_inode_getfile`).
+/// What a descriptor without a path is a handle of, by the name at `name` that the kernel gives it
+/// (`anon_inode_getfile`).
 #[inline(always)]
-fn handle(dentry: u64) -> u32 {
-    let text: u64 = read(dentry, offset!(dentry_name));
-    let start: [u8; 8] = read(text, 0);
+pub fn handle(name: u64) -> Option<System> {
+    let start: [u8; 8] = read(name, 0);
     let start = u64::from_le_bytes(start);
     let is = |name: &[u8; 8]| start == u64::from_le_bytes(*name);
     let begins = |name: &[u8; 4]| start as u32 == u32::from_le_bytes(*name);
     if is(b"[io_urin") {
-        System::IoUring as u32
+        Some(System::IoUring)
     } else if is(b"[userfau") {
-        System::Userfaultfd as u32
+        Some(System::Userfaultfd)
     } else if is(b"[perf_ev") {
-        System::Perf as u32
+        Some(System::Perf)
     } else if begins(b"bpf-") || begins(b"bpf_") {
-        System::Bpf as u32
+        Some(System::Bpf)
     } else {
-        NO_SYSTEM
+        None
     }
 }

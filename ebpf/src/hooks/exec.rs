@@ -9,7 +9,7 @@ use holdpoint_common::{
 
 use super::{descriptor, file};
 use crate::{
-    gate::{self, EPERM, at_once, gate_exec, on_host},
+    gate::{EPERM, at_once, gate_exec, on_host},
     kernel::{current, offset, read},
     park, task,
 };
@@ -56,12 +56,8 @@ fn request(task: *mut Task, bprm: u64) -> &'static mut Request {
     let file: u64 = read(bprm, offset!(bprm_file));
     let dentry: u64 = read(file, offset!(file_path_dentry));
     let inode: u64 = read(file, offset!(file_inode));
-    let request = gate::request(task);
-    request.binding.inode = read(inode, offset!(inode_number));
-    request.binding.device = file::device(dentry);
+    let request = file::on_file(task, dentry, inode);
     request.binding.access = Class::Exec.bit();
-    request.dentry = dentry;
-    request.inode = inode;
     request
 }
 

@@ -3,13 +3,14 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
     pending::hook,
-    request::{Action, Class, Operation},
+    request::{Action, Class, Operation, Request},
     system::System,
+    task::Task,
 };
 
 use crate::{
     gate::{at_once, gate, read_back, request},
-    kernel::{current, offset, read},
+    kernel::{current, kind, offset, read},
     program, syscall, task,
 };
 
@@ -22,14 +23,6 @@ mod mode {
     pub const CREATED: u32 = 0x0010_0000;
     /// `FMODE_NOACCOUNT`: opened by a file system for itself (`open_with_fake_path`, `backing_file_open`).
     pub const NO_ACCOUNT: u32 = 0x2000_0000;
-}
-
-/// File types in `i_mode`, `include/uapi/linux/stat.h`.
-mod kind {
-    pub const MASK: u32 = 0o170_000;
-    pub const BLOCK: u32 = 0o060_000;
-    pub const CHARACTER: u32 = 0o020_000;
-    pub const SOCKET: u32 = 0o140_000;
 }
 
 /// `include/uapi/asm-generic/mman-common.h`.
@@ -64,10 +57,11 @@ pub fn open(ctx: LsmContext) -> i32 {
     // A file without a name gets a new inode each time that the call is executed.
     let unnamed = flags & flags::UNNAMED == flags::UNNAMED;
     let behind = mode & mode::NO_ACCOUNT != 0 || on_behalf();
-    let request = request(task);
+    let request = on_file(task, dentry, inode);
     request.at = if behind { hook::BACKING } else { hook::OPEN };
-    request.binding.inode = if unnamed { 0 } else { read(inode, offset!(inode_number)) };
-    request.binding.device = device(dentry);
+    if unnamed {
+        request.binding.inode = 0;
+    }
     request.binding.anchor = if created || unnamed { directory(dentry) } else { 0 };
     let empties = flags & flags::TRUNCATE != 0 && !created;
     request.binding.access = access(file)
@@ -76,8 +70,6 @@ pub fn open(ctx: LsmContext) -> i32 {
         | bit(Class::Write, empties)
         | bit(Class::Create, created || unnamed);
     request.binding.flags = flags;
-    request.dentry = dentry;
-    request.inode = inode;
     request.created = created.into();
     let kind: u16 = read(inode, offset!(inode_mode));
     let number: u32 = read(inode, offset!(inode_device));
@@ -101,12 +93,10 @@ pub fn create(ctx: LsmContext) -> i32 {
     let dentry: u64 = ctx.arg(1);
     let mode: u32 = ctx.arg(2);
     let (reads, writes) = syscall::open_access(syscall::number());
-    let request = request(task);
-    request.binding.device = device(dentry);
+    let request = on_file(task, dentry, 0);
     request.binding.anchor = directory(dentry);
     request.binding.access = Class::Create.bit() | bit(Class::Read, reads) | bit(Class::Write, writes);
     request.binding.flags = mode & 0xffff;
-    request.dentry = dentry;
     if is_sensitive_device(mode, ctx.arg(3)) {
         request.system = System::Device as u32;
     }
@@ -126,12 +116,8 @@ pub fn truncate(ctx: LsmContext) -> i32 {
     let path: u64 = ctx.arg(0);
     let dentry: u64 = read(path, offset!(path_dentry));
     let inode: u64 = read(dentry, offset!(dentry_inode));
-    let request = request(task);
-    request.binding.inode = read(inode, offset!(inode_number));
-    request.binding.device = device(dentry);
+    let request = on_file(task, dentry, inode);
     request.binding.access = Class::Truncate.bit() | Class::Write.bit();
-    request.dentry = dentry;
-    request.inode = inode;
     if program::is_written(request) {
         return program::ETXTBSY;
     }
@@ -171,15 +157,22 @@ fn mapped(file: u64) -> i32 {
     }
     let inode: u64 = read(file, offset!(file_inode));
     let dentry = own_dentry(read(file, offset!(file_path_dentry)), inode);
+    let request = on_file(task, dentry, inode);
+    request.binding.access = Class::Exec.bit();
+    request.binding.flags = Action::Map as u32;
+    request.implied = 1;
+    at_once(task, Operation::File)
+}
+
+/// The current thread's request about the file at `inode`, by its entry `dentry`; `inode` is 0 if there is no file yet.
+#[inline(always)]
+pub fn on_file(task: *mut Task, dentry: u64, inode: u64) -> &'static mut Request {
     let request = request(task);
     request.binding.inode = read(inode, offset!(inode_number));
     request.binding.device = device(dentry);
-    request.binding.access = Class::Exec.bit();
-    request.binding.flags = Action::Map as u32;
     request.dentry = dentry;
     request.inode = inode;
-    request.implied = 1;
-    at_once(task, Operation::File)
+    request
 }
 
 /// Whether a node of this mode and device number reaches more than a pseudo terminal or a source of zeros.

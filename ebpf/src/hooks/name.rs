@@ -6,7 +6,7 @@ use holdpoint_common::{
     task::Task,
 };
 
-use super::file::{device, directory, on_behalf};
+use super::file::{directory, on_behalf, on_file};
 use crate::{
     gate::{self, at_once},
     kernel::{current, offset, read},
@@ -138,12 +138,8 @@ fn renamed(action: Action, dentry: u64, target: u64) -> i32 {
 #[inline(always)]
 fn fill(task: *mut Task, action: Action, dentry: u64) {
     let inode: u64 = read(dentry, offset!(dentry_inode));
-    let request = gate::request(task);
-    request.binding.inode = if inode == 0 { 0 } else { read(inode, offset!(inode_number)) };
+    let request = on_file(task, dentry, inode);
     request.binding.anchor = directory(dentry);
-    request.binding.device = device(dentry);
     request.binding.access = Class::OPENING;
     request.binding.flags = action as u32;
-    request.dentry = dentry;
-    request.inode = inode;
 }

@@ -56,8 +56,7 @@ pub fn connect(ctx: LsmContext) -> i32 {
     if family == AF_UNSPEC && protocol == IPPROTO_TCP {
         // Between the hook of another thread's connect, which found the socket connected, and its effect, this would
         // make of it a second connection that nobody was asked about.
-        on_host(task, System::Socket);
-        return at_once(task, Operation::System);
+        return asked(System::Socket, 0);
     }
     let Some(destination) = destination(given, family) else {
         // AF_UNIX is judged at the socket that it reaches; the other families were, when the socket was made.
@@ -301,26 +300,20 @@ fn reach(task: *mut Task, other: u64) -> Result<(), i32> {
     }
     let Some(switches) = SWITCHES.get(0) else { return Err(EPERM) };
     let dentry: u64 = read(other, offset!(unix_path_dentry));
-    let request = request(task);
-    request.system = System::Deputy as u32;
-    request.binding.flags = Action::Connect as u32;
-    request.binding.access = Class::Read.bit() | Class::Write.bit();
-    if dentry != 0 {
-        let inode: u64 = read(dentry, offset!(dentry_inode));
-        let number: u64 = read(inode, offset!(inode_number));
-        let device = file::device(dentry);
-        if device == switches.control_device && number == switches.control_inode {
+    // Without a path all of it is zero.
+    let request = file::on_file(task, dentry, read(dentry, offset!(dentry_inode)));
+    if dentry != 0 && request.binding.device == switches.control_device {
+        if request.binding.inode == switches.control_inode {
             report::bell(Kind::ControlRefused, 0);
             return Err(EPERM);
         }
-        if device == switches.control_device && number == switches.tree_inode {
+        if request.binding.inode == switches.tree_inode {
             return Err(0);
         }
-        request.binding.inode = number;
-        request.binding.device = device;
-        request.dentry = dentry;
-        request.inode = inode;
     }
+    request.system = System::Deputy as u32;
+    request.binding.flags = Action::Connect as u32;
+    request.binding.access = Class::Read.bit() | Class::Write.bit();
     Ok(())
 }
 

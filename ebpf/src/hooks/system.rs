@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{request::Operation, system::System, task::Task};
 
-use super::file::device;
+use super::{descriptor::handle, file::device};
 use crate::{
     gate::{at_once, never, on_host},
     kernel::{current, offset, read},
@@ -118,7 +118,7 @@ pub fn signal(ctx: LsmContext) -> i32 {
     if number == SIGCONT && park::is_waiting(target) {
         // It would stop again, but not before its handlers and its other threads have run.
         on_process(task, System::Signal, target, false);
-        return never(task, Operation::System);
+        return never(task);
     }
     other(System::Signal, target, false)
 }
@@ -199,13 +199,9 @@ pub fn anonymous(ctx: LsmContext) -> i32 {
         return 0;
     }
     let name: u64 = ctx.arg(1);
-    let text: u64 = read(name, offset!(qstr_name));
-    let start: [u8; 8] = read(text, 0);
-    // The beginnings of "[userfaultfd]" and "[io_uring]".
-    match &start {
-        b"[userfau" => asked(System::Userfaultfd, 0),
-        b"[io_urin" => asked(System::IoUring, 0),
-        _ => 0,
+    match handle(read(name, offset!(qstr_name))) {
+        Some(system) => asked(system, 0),
+        None => 0,
     }
 }
 
@@ -264,7 +260,7 @@ fn other(system: System, target: u64, quiet: bool) -> i32 {
     }
     let process = on_process(task, system, target, quiet);
     if SWITCHES.get(0).is_some_and(|switches| switches.agent == process) {
-        return never(task, Operation::System);
+        return never(task);
     }
     at_once(task, Operation::System)
 }

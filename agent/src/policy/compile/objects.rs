@@ -1,7 +1,10 @@
 //! Files that a rule means by one name and that have others: hard links made before anybody was governed. A path does not
 //! lead to them, so the kernel knows them by their inode.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use holdpoint_common::tables::{Marks, ObjectKey};
 
@@ -14,7 +17,7 @@ pub struct Objects {
     /// The kernel's rows.
     pub rows: BTreeMap<ObjectKey, Marks>,
     /// The files, by one name each.
-    pub files: Vec<PathBuf>,
+    pub files: BTreeSet<PathBuf>,
     /// Whether some were left out: there are more files, or more of these, than are looked at.
     pub incomplete: bool,
 }
@@ -42,16 +45,14 @@ impl Objects {
     /// Adds the rows of `subject` for these files.
     pub fn add(&mut self, linked: &Linked, revision: u32, subject: u32, note: impl Fn(&mut Marks)) {
         self.incomplete |= linked.incomplete;
-        for file in &linked.files {
+        for (file, path) in &linked.files {
             let key = ObjectKey { inode: file.inode, device: file.device, revision, subject, reserved: 0 };
             if self.rows.len() >= limits::OBJECTS && !self.rows.contains_key(&key) {
                 self.incomplete = true;
                 return;
             }
             note(self.rows.entry(key).or_insert(Marks::NONE));
-            if !self.files.contains(&file.path) {
-                self.files.push(file.path.clone());
-            }
+            self.files.insert(path.clone());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Files that have more names than one.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -14,21 +15,19 @@ const PSEUDO: [&str; 9] = ["proc", "sysfs", "cgroup", "cgroup2", "tracefs", "deb
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Linked {
-    /// The files.
-    pub files: Vec<File>,
+    /// The files, each by a name by which it was found.
+    pub files: BTreeMap<File, PathBuf>,
     /// Whether there was more than is looked at.
     pub incomplete: bool,
 }
 
 /// A file with more than one name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct File {
     /// `s_dev` of its file system.
     pub device: u32,
     /// Its inode number.
     pub inode: u64,
-    /// The name by which it was found.
-    pub path: PathBuf,
 }
 
 /// Whether a file system of this kind is left out.
@@ -66,9 +65,9 @@ pub fn find(path: &Path, device: u32, below: bool) -> Linked {
 
 impl Linked {
     fn look_at(&mut self, path: &Path, metadata: &fs::Metadata, device: u32) {
-        let new = |files: &[File]| !files.iter().any(|file| file.inode == metadata.ino() && file.device == device);
-        if !metadata.is_dir() && metadata.nlink() > 1 && new(&self.files) {
-            self.files.push(File { device, inode: metadata.ino(), path: path.to_owned() });
+        if !metadata.is_dir() && metadata.nlink() > 1 {
+            let file = File { device, inode: metadata.ino() };
+            self.files.entry(file).or_insert_with(|| path.to_owned());
         }
     }
 }
@@ -85,7 +84,7 @@ mod tests {
         fs::write(folder.join("a/alone"), "x").unwrap();
         fs::hard_link(folder.join("a/b/secret"), folder.join("alias")).unwrap();
         let inode = fs::metadata(folder.join("alias")).unwrap().ino();
-        let inodes = |linked: Linked| linked.files.iter().map(|file| file.inode).collect::<Vec<_>>();
+        let inodes = |linked: Linked| linked.files.keys().map(|file| file.inode).collect::<Vec<_>>();
         assert_eq!(inodes(find(&folder, 1, true)), [inode]);
         assert_eq!(inodes(find(&folder.join("alias"), 1, false)), [inode]);
         assert_eq!(inodes(find(&folder, 1, false)), [0; 0]);

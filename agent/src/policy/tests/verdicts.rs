@@ -266,9 +266,7 @@ fn node_ids_of_neighbouring_revisions_are_disjoint_and_each_is_used_once() {
 
 /// Index of the rule that subject 0 meets when it moves `path`.
 fn moved(tables: &Tables, path: &str) -> Option<u32> {
-    let (asker, walk) = (Asker { revision: REVISION, subject: 0 }, Walk::new(path));
-    let itself = matcher::path_rule(tables, asker, 1, &walk, Class::OPENING);
-    some(itself.min(matcher::moved_rule(tables, asker, 1, &walk)))
+    some(matcher::moved_rule(tables, Asker { revision: REVISION, subject: 0 }, 1, &Walk::new(path)))
 }
 
 #[test]
