@@ -66,6 +66,8 @@ pub enum Operation {
     Exec {
         /// The file, resolved: links followed, as the kernel walks it.
         path: String,
+        /// Whether it is only asked if the file could be executed (`AT_EXECVE_CHECK`).
+        check: bool,
         /// The name given to `execve(2)`.
         filename: String,
         /// The arguments given to `execve(2)`, from the kernel's own copy.
@@ -109,8 +111,22 @@ pub enum Operation {
         action: &'static str,
         /// The file, resolved; none for a socket without a path.
         path: Option<String>,
+        /// Rename, link: the new name, resolved. Symbolic link: what it says.
+        target: Option<String>,
+        /// Rename: what has the new name gets the old one.
+        exchange: bool,
+        /// Rename, link: something has the new name already.
+        replaces: bool,
+        /// chmod, mkdir: the permission bits.
+        mode: Option<u32>,
+        /// chown: the new owner, where it changes.
+        owner: Option<String>,
+        /// chown: the new group, where it changes.
+        group: Option<String>,
         /// Device and inode; the inode is 0 where the file does not exist yet.
         object: Object,
+        /// The state of its content, where it gets another name.
+        content: Option<Content>,
     },
     /// Do something to the host that no file or address stands for.
     System {
@@ -127,18 +143,29 @@ impl Operation {
     /// One line for people: `open /etc/shadow (read)`. Control characters are shown escaped.
     pub fn sentence(&self) -> String {
         match self {
-            Self::Exec { path, argv, .. } => {
+            Self::Exec { path, check, argv, .. } => {
                 let argv: Vec<_> = argv.iter().map(|word| quoted(word)).collect();
-                format!("exec {} [{}]", shown(path), argv.join(" "))
+                let check = if *check { "check for " } else { "" };
+                format!("{check}exec {} [{}]", shown(path), argv.join(" "))
             }
             Self::Open { path, access, .. } => format!("open {} ({})", shown(path), access.join(", ")),
             Self::Connect { address: IpAddr::V6(address), port, protocol } => {
                 format!("connect [{address}]:{port} ({protocol})")
             }
             Self::Connect { address, port, protocol } => format!("connect {address}:{port} ({protocol})"),
-            Self::File { action, path, .. } => {
+            Self::File { action, path, target, exchange, replaces, mode, owner, group, .. } => {
                 let path = path.as_deref().map_or_else(|| "a socket without a path".to_owned(), shown);
-                format!("{action} {path}")
+                let how = if *exchange { "in exchange for" } else { "to" };
+                let target = target.as_deref().map(|target| format!(" {how} {}", shown(target)));
+                let details = [
+                    (*replaces && !*exchange).then(|| "replacing what is there".to_owned()),
+                    mode.map(|mode| format!("mode {mode:04o}")),
+                    owner.as_ref().map(|owner| format!("owner {}", shown(owner))),
+                    group.as_ref().map(|group| format!("group {}", shown(group))),
+                ];
+                let details: Vec<_> = details.into_iter().flatten().collect();
+                let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
+                format!("{action} {path}{}{details}", target.unwrap_or_default())
             }
             Self::System { system, detail, process } => {
                 let process = process.map_or_else(String::new, |pid| format!(" of process {pid}"));
@@ -550,6 +577,7 @@ mod tests {
         let digest = |stamps: Stamps, inode| {
             let what = Operation::Exec {
                 path: "/x".into(),
+                check: false,
                 filename: "x".into(),
                 argv: vec![],
                 object: Object { device: 1, inode },

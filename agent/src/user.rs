@@ -1,10 +1,16 @@
-//! User names.
+//! Names of users and groups.
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Gid, Group, Uid, User};
 
 /// The name of user `uid`, or the number where there is none.
 pub fn name(uid: u32) -> String {
     known(uid).unwrap_or_else(|| uid.to_string())
+}
+
+/// The name of group `gid`, or the number where there is none.
+pub fn group_name(gid: u32) -> String {
+    let known = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
+    known.map_or_else(|| gid.to_string(), |group| group.name)
 }
 
 /// The name of user `uid`, if it has one.

@@ -119,6 +119,8 @@ layout! {
     regs_orig_ax = "pt_regs"."orig_ax";
     regs_second = "pt_regs"."si";
     regs_third = "pt_regs"."dx";
+    regs_fifth = "pt_regs"."r8";
+    regs_fifth_compat = "pt_regs"."di";
     action_handler = "k_sigaction"."sa.sa_handler";
     action_flags = "k_sigaction"."sa.sa_flags";
 }

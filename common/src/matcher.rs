@@ -1,12 +1,9 @@
 //! The matcher: from a request to the first rule that accepts it. Pure, and compiled for both sides, so
 //! that what `explain` says is what the kernel does.
 
-use crate::{
-    request::Class,
-    tables::{
-        AddressKey, EdgeKey, LITERAL_BYTES, Marks, NO_RULE, NameKey, Node, ObjectKey, PORT_INTERVALS, Ports, RootKey,
-        SystemKey, UNKNOWN,
-    },
+use crate::tables::{
+    AddressKey, EdgeKey, LITERAL_BYTES, Marks, NO_RULE, NameKey, Node, ObjectKey, PORT_INTERVALS, Ports, RootKey,
+    SystemKey, UNKNOWN,
 };
 
 /// Most directory levels that are walked. A deeper path counts as unknown ([`UNKNOWN`]): must hold.
@@ -71,12 +68,12 @@ pub fn path_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl N
     trie.min(name_rule(tables, asker, names, access))
 }
 
-/// The first rule that moving `names` on `device` to another place meets: on the path itself, in whatever way of access,
-/// or on something below it.
+/// The first rule that accepts `access` to the path `names` on `device` or to something below it: what moves there, or
+/// from there, takes all that is in it along.
 #[inline(always)]
-pub fn moved_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names) -> u32 {
-    let (trie, below) = trie_rules(tables, asker, device, names, Class::OPENING);
-    trie.min(below).min(name_rule(tables, asker, names, Class::OPENING))
+pub fn moved_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names, access: u32) -> u32 {
+    let (trie, below) = trie_rules(tables, asker, device, names, access);
+    trie.min(below).min(name_rule(tables, asker, names, access))
 }
 
 /// The first rule that stands in the way of `access` to a file by another of its names than the one that was given.

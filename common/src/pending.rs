@@ -49,6 +49,8 @@ pub mod hook {
     pub const DEPUTY: u32 = 128;
     /// Every hook where nothing is held: see `gate::at_once`.
     pub const AT_ONCE: u32 = 256;
+    /// The hooks on names and what is kept beside them, `path_rename` and its kin: a call meets one of them.
+    pub const NAME: u32 = 512;
 }
 
 /// One pending or granted hold. Only the held thread writes it; user space reads it.

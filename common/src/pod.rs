@@ -9,7 +9,7 @@ use crate::{
     layout::{Layout, Symbols},
     matcher::DEPTH,
     pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Strings},
-    request::{Binding, Facts, PATH_BYTES, Request, Stamps},
+    request::{Binding, Facts, PATH_BYTES, Path, Request, Stamps},
     tables::{
         AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, ObjectKey, PORT_INTERVALS, Ports,
         RootKey, RuleKey, SystemKey,
@@ -32,15 +32,17 @@ macro_rules! record {
     };
 }
 
-const BINDING: usize = 2 * 8 + 4 * 4 + 16 + 2 * 4;
+const BINDING: usize = 4 * 8 + 6 * 4 + 16 + 2 * 4;
+const PATH: usize = 2 * 4 + PATH_BYTES;
 const STAMPS: usize = 4 * 8 + 2 * 4;
-const FACTS: usize = 5 * 8 + BINDING + STAMPS + 14 * 4 + PATH_BYTES;
+const FACTS: usize = 5 * 8 + BINDING + STAMPS + 12 * 4 + 2 * PATH;
 const STRINGS: usize = 4 * 4 + FILENAME_BYTES + ARGUMENT_BYTES;
 const MARKS: usize = 4 * Marks::SLOTS;
 
 record! {
     Binding = BINDING;
     Stamps = STAMPS;
+    Path = PATH;
     Facts = FACTS;
     Strings = STRINGS;
     Pending = 2 * 8 + 6 * 4 + FACTS + 2 * STRINGS;
@@ -49,7 +51,7 @@ record! {
     Report = 2 * 4 + FACTS;
     Program = 8 + 2 * 4;
     Request = BINDING + 2 * 8 + 6 * 4;
-    Task = 5 * 8 + 4 * 4 + BINDING + 2 * 8 + 6 * 4 + 8 * DEPTH;
+    Task = 5 * 8 + 6 * 4 + BINDING + 2 * 8 + 6 * 4 + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
     Switches = 3 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;

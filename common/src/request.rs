@@ -31,8 +31,8 @@ impl TryFrom<u32> for Operation {
     }
 }
 
-/// What is done with a file by another call than opening it. It takes all of the file's access along, so that every rule
-/// on the path applies.
+/// What is done with a file by another call than opening it. What changes or gives away the file takes all of its access
+/// along, so that every rule on the path applies; what makes or removes a name is [`Class::REPLACING`] what has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Action {
@@ -136,6 +136,8 @@ impl Class {
 
     /// The mask of every way of opening.
     pub const OPENING: u32 = 0xf;
+    /// The mask of what putting another file in the place of one does to it, or removing it: all but reading.
+    pub const REPLACING: u32 = Self::OPENING & !Self::Read.bit();
 
     /// The class's bit in an access mask.
     #[must_use]
@@ -164,18 +166,27 @@ impl Class {
 pub struct Binding {
     /// Inode number of the object; 0 where it does not exist yet.
     pub inode: u64,
-    /// For creation: inode number of the directory. For connect: address of the kernel's socket. For an operation on
-    /// another process: its id.
+    /// For creation, and for operations on names: inode number of the directory. For connect: address of the kernel's
+    /// socket. For an operation on another process: its id.
     pub anchor: u64,
+    /// Rename, link: inode number of what has the new name already; 0 if nothing has.
+    pub target: u64,
+    /// Rename, link: inode number of the new name's directory.
+    pub target_anchor: u64,
     /// `s_dev` of the file system the object lives on.
     pub device: u32,
     /// Mask of [`Class`] bits.
     pub access: u32,
-    /// `open(2)`: `f_flags`. Creation: file type and mode. IPv6 connect: scope id. Otherwise the [`Action`] or the
-    /// [`crate::system::System`].
+    /// `open(2)`: `f_flags`. Creation: file type and mode. IPv6 connect: scope id. Exec: `AT_EXECVE_CHECK` (6.14 and
+    /// later) if that is all that is asked. Otherwise the [`Action`] or the [`crate::system::System`].
     pub flags: u32,
-    /// Connect: `IPPROTO_*` of the socket. [`crate::system::System`]: what exactly, as the kernel numbers it.
-    pub protocol: u32,
+    /// Connect: `IPPROTO_*` of the socket. chmod, mkdir: the mode. Rename: `RENAME_*`.
+    /// [`crate::system::System`]: what exactly, as the kernel numbers it.
+    pub detail: u32,
+    /// chown: the new owner, as the initial user namespace counts; `u32::MAX` if it stays.
+    pub user: u32,
+    /// chown: likewise, the new group.
+    pub group: u32,
     /// Connect: destination address; IPv4 as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
     pub address: [u8; 16],
     /// Connect: destination port, host byte order.
@@ -233,11 +244,23 @@ pub struct Request {
     pub at: u32,
 }
 
-/// Bytes kept of a path: components from the leaf to the root of its file system, each NUL-terminated.
+/// Bytes kept of a path.
 pub const PATH_BYTES: usize = 2048;
 
 /// Longest file name (`NAME_MAX`) with its NUL.
 pub const NAME_BYTES: usize = 256;
+
+/// A path as the kernel has walked it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Path {
+    /// Bytes in use; 0 for none.
+    pub length: u32,
+    /// 1 if the path was deeper or longer than could be kept: its beginning is missing.
+    pub cut: u32,
+    /// Names from the leaf to the root of the file system, each NUL-terminated.
+    pub bytes: [u8; PATH_BYTES],
+}
 
 /// Who asks and for what: the part that a hold and a report have in common.
 #[derive(Clone, Copy, Debug)]
@@ -281,10 +304,8 @@ pub struct Facts {
     pub owner: u32,
     /// `i_mode` of an existing file.
     pub mode: u32,
-    /// Bytes used of `path`.
-    pub path_length: u32,
-    /// 1 if the path was deeper or longer than could be kept: its beginning is missing.
-    pub path_cut: u32,
-    /// See [`PATH_BYTES`].
-    pub path: [u8; PATH_BYTES],
+    /// Where.
+    pub path: Path,
+    /// Rename, link: the new name. Symbolic link: what it says, as text.
+    pub target: Path,
 }

@@ -35,6 +35,10 @@ pub struct Task {
     pub tgid: u32,
     /// 1 while the exec that made the thread governed is under way: what it brings along is still to be judged.
     pub entering: u32,
+    /// Process id of the `holdpoint run` that stays with the tree: no policy lets the tree touch it. 0 if there is none.
+    pub keeper: u32,
+    /// Always zero.
+    pub reserved: u32,
     /// Scratch of the thread: what it asks for.
     pub request: Request,
     /// Scratch of the thread: the directory entries from leaf to root of the path being judged. Here, since

@@ -3,14 +3,15 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns};
 use holdpoint_common::{
     pending::hook,
-    request::{Class, Facts, Operation, Stamps},
+    request::{Class, Facts, Operation, Path, Stamps},
+    task::Task,
 };
 
 use crate::{
-    gate::Judged,
+    gate::{Judged, Target},
     kernel::{current, kind, offset, read},
     maps::SWITCHES,
-    syscall,
+    strings, syscall, walk,
 };
 
 /// All of a fraction but `I_CTIME_QUERIED`, with which `stat(2)` marks a time since 6.13: looking changes nothing.
@@ -36,7 +37,30 @@ pub fn write(facts: *mut Facts, judged: &Judged<'_>) {
         }
     }
     object(facts, judged.request.inode);
-    judged.walk.write_path(facts);
+    // SAFETY: see above.
+    unsafe {
+        judged.walk.write_path(&raw mut (*facts).path);
+        write_target(&raw mut (*facts).target, judged);
+    }
+}
+
+/// The walker's chain is another one afterwards.
+#[inline(always)]
+fn write_target(path: *mut Path, judged: &Judged<'_>) {
+    match judged.target {
+        // SAFETY: the caller's record is its own.
+        Target::None => unsafe {
+            (*path).length = 0;
+            (*path).cut = 0;
+        },
+        Target::Entry(entry, _) => write_entry(path, judged.task, entry),
+        Target::Text(text) => strings::write_text(path, text),
+    }
+}
+
+#[inline(never)]
+fn write_entry(path: *mut Path, task: *mut Task, entry: u64) {
+    walk::from_dentry(task, entry).write_path(path);
 }
 
 /// The current process, and now.
@@ -70,7 +94,11 @@ pub fn binds_content(judged: &Judged<'_>) -> bool {
     match judged.operation {
         Operation::Exec => true,
         Operation::Open => judged.at != hook::CREATE && takes_content(request.inode, request.binding.access),
-        Operation::Connect | Operation::File | Operation::System => false,
+        // Under another name it is another's.
+        Operation::File => {
+            matches!(judged.target, Target::Entry(..)) && takes_content(request.inode, request.binding.access)
+        }
+        Operation::Connect | Operation::System => false,
     }
 }
 

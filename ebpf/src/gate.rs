@@ -27,7 +27,7 @@ use holdpoint_common::{
     event::{Kind, Reason},
     matcher::{Asker, address_rule, moved_rule, object_rule, path_rule, system_rule, unknown_path_rule},
     pending::hook,
-    request::{Binding, Class, Operation, Request},
+    request::{Binding, Operation, Request},
     system::{NO_SYSTEM, System},
     tables::{NO_RULE, RuleKey, Verdict},
     task::Task,
@@ -52,10 +52,14 @@ pub fn request(task: *mut Task) -> &'static mut Request {
         binding: Binding {
             inode: 0,
             anchor: 0,
+            target: 0,
+            target_anchor: 0,
             device: 0,
             access: 0,
             flags: 0,
-            protocol: 0,
+            detail: 0,
+            user: 0,
+            group: 0,
             address: [0; 16],
             port: 0,
             family: 0,
@@ -95,10 +99,23 @@ pub struct Judged<'a> {
     pub task: *mut Task,
     /// Where; empty for what has no path.
     pub walk: &'a Walk,
+    /// What else it is about.
+    pub target: Target,
     /// Policy revision and subject.
     pub asker: Asker,
     /// The first rule that accepts, or [`NO_RULE`].
     pub rule: u32,
+}
+
+/// The second thing that an operation on a file's name is about.
+#[derive(Clone, Copy)]
+pub enum Target {
+    /// There is none.
+    None,
+    /// The directory entry of the new name, and what happens to what has that name already: a mask of [`Class`] bits.
+    Entry(u64, u32),
+    /// Kernel memory with what a symbolic link will say.
+    Text(u64),
 }
 
 /// What becomes of a request, and what is told of it.
@@ -141,23 +158,71 @@ fn held_or_answered(task: *mut Task, operation: Operation, at: u32, bprm: u64) -
         park::creates_nothing(task, request, at);
     }
     let rule = first_rule(operation, request, &walk, asker, false);
-    let judged = Judged { request, operation, at, bprm, task, walk: &walk, asker, rule };
-    let outcome = match verdict(&judged) {
-        (Verdict::Hold, patience) => park::park(&judged, patience),
+    decide(&Judged { request, operation, at, bprm, task, walk: &walk, target: Target::None, asker, rule })
+}
+
+/// Likewise, of an operation on a file's name or on what is kept beside it. What `moves` takes along all that is below.
+#[inline(always)]
+pub fn gate_name(task: *mut Task, moves: bool, target: Target) -> i32 {
+    // First, since both walks fill the same chain.
+    let of_target = match target {
+        Target::Entry(entry, access) => rule_of_target(task, entry, access),
+        Target::None | Target::Text(_) => NO_RULE,
+    };
+    let request = read_back(task);
+    let asker = asker(task);
+    let walk = walk(Operation::File, request, task);
+    let rule = first_rule(Operation::File, request, &walk, asker, moves).min(of_target);
+    decide(&Judged {
+        request,
+        operation: Operation::File,
+        at: hook::NAME,
+        bprm: 0,
+        task,
+        walk: &walk,
+        target,
+        asker,
+        rule,
+    })
+}
+
+/// The first rule on what gets another file, and all that is below it, in its place.
+#[inline(always)]
+fn rule_of_target(task: *mut Task, entry: u64, access: u32) -> u32 {
+    let access = opaque(u64::from(access)) as u32;
+    let walk = walk::from_dentry(task, entry);
+    or_unknown(moved_rule(&Maps, asker(task), walk.device, &walk, access), &walk, asker(task), access)
+}
+
+#[inline(always)]
+fn decide(judged: &Judged<'_>) -> i32 {
+    let outcome = match verdict(judged) {
+        (Verdict::Hold, patience) => park::park(judged, patience),
         (verdict, _) => {
             if let Verdict::Allow | Verdict::Audit = verdict {
-                park::moved_on(&judged);
+                park::moved_on(judged);
             }
             told(verdict)
         }
     };
-    answer(&judged, outcome)
+    answer(judged, outcome)
 }
 
 /// Likewise, where nothing can be held: what a rule would hold is refused.
 #[inline(always)]
 pub fn at_once(task: *mut Task, operation: Operation) -> i32 {
-    answer_at_once(task, operation, None)
+    let request = read_back(task);
+    let asker = asker(task);
+    let walk = walk(operation, request, task);
+    let rule = first_rule(operation, request, &walk, asker, false);
+    let at = hook::AT_ONCE;
+    let judged = Judged { request, operation, at, bprm: 0, task, walk: &walk, target: Target::None, asker, rule };
+    let outcome = match verdict(&judged) {
+        (Verdict::Hold, _) if request.covered != 0 => Outcome::Pass,
+        (Verdict::Hold, _) => Outcome::not_held(Reason::AtOnce),
+        (verdict, _) => told(verdict),
+    };
+    answer(&judged, outcome)
 }
 
 /// Refuses an operation on the host whatever the policy says.
@@ -170,37 +235,11 @@ pub fn never(task: *mut Task) -> i32 {
         bprm: 0,
         task,
         walk: &walk::nowhere(task),
+        target: Target::None,
         asker: asker(task),
         rule: NO_RULE,
     };
     answer(&judged, told(Verdict::Deny))
-}
-
-/// As [`at_once`], of a file that gets the name at `target`, a directory entry.
-#[inline(always)]
-pub fn renamed(task: *mut Task, target: u64) -> i32 {
-    // First, since both walks fill the same chain.
-    let of_target = {
-        let access = opaque(u64::from(Class::OPENING)) as u32;
-        let walk = walk::from_dentry(task, target);
-        or_unknown(path_rule(&Maps, asker(task), walk.device, &walk, access), &walk, asker(task), access)
-    };
-    answer_at_once(task, Operation::File, Some(of_target))
-}
-
-#[inline(always)]
-fn answer_at_once(task: *mut Task, operation: Operation, of_target: Option<u32>) -> i32 {
-    let request = read_back(task);
-    let asker = asker(task);
-    let walk = walk(operation, request, task);
-    let rule = first_rule(operation, request, &walk, asker, of_target.is_some()).min(of_target.unwrap_or(NO_RULE));
-    let judged = Judged { request, operation, at: hook::AT_ONCE, bprm: 0, task, walk: &walk, asker, rule };
-    let outcome = match verdict(&judged) {
-        (Verdict::Hold, _) if request.covered != 0 => Outcome::Pass,
-        (Verdict::Hold, _) => Outcome::not_held(Reason::AtOnce),
-        (verdict, _) => told(verdict),
-    };
-    answer(&judged, outcome)
 }
 
 /// The request as it stands in the thread's entry: the compiler must not carry on what it knows of it.
@@ -291,7 +330,7 @@ fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Ask
     }
     let access = request.binding.access;
     let known = if moves {
-        moved_rule(&Maps, asker, walk.device, walk)
+        moved_rule(&Maps, asker, walk.device, walk, access)
     } else {
         path_rule(&Maps, asker, walk.device, walk, access)
     };

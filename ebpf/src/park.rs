@@ -25,10 +25,11 @@ use holdpoint_common::{
 
 use crate::{
     facts,
-    gate::{EPERM, Judged, Outcome},
-    kernel::{offset, read},
+    gate::{EPERM, Judged, Outcome, Target},
     maps::{DECISIONS, NO_PENDING, PENDING, SWITCHES},
-    program, report, strings, syscall,
+    program, report,
+    strings::{self, Which},
+    syscall,
     task::{self, random},
 };
 
@@ -269,8 +270,20 @@ fn continues(pending: *mut Pending, judged: &Judged<'_>) -> bool {
     match judged.operation {
         Operation::Exec => strings::same(pending, judged.bprm),
         Operation::Open => judged.at != hook::CREATE || same_place(pending, request),
-        Operation::Connect | Operation::File | Operation::System => true,
+        Operation::File => judged.at != hook::NAME || same_names(pending, judged),
+        Operation::Connect | Operation::System => true,
     }
+}
+
+/// Whether the request is about the names that were held; their directories have been compared.
+#[inline(always)]
+fn same_names(pending: *mut Pending, judged: &Judged<'_>) -> bool {
+    strings::is_entry(pending, Which::Path, judged.request.dentry)
+        && match judged.target {
+            Target::None => true,
+            Target::Entry(entry, _) => strings::is_entry(pending, Which::Target, entry),
+            Target::Text(text) => strings::is_text(pending, Which::Target, text),
+        }
 }
 
 /// Whether the request is about the same name in the same directory as the held creation.
@@ -281,8 +294,7 @@ fn same_place(pending: *mut Pending, request: &Request) -> bool {
     if held.binding.device != request.binding.device || held.binding.anchor != request.binding.anchor {
         return false;
     }
-    let name: u64 = read(request.dentry, offset!(dentry_name));
-    strings::same_name(pending, name)
+    strings::is_entry(pending, Which::Path, request.dentry)
 }
 
 /// A new hold.
@@ -312,7 +324,9 @@ fn begin(judged: &Judged<'_>, patience: u64) -> Outcome {
     // SAFETY: the entry is new, and nobody looks at it before it is ready.
     unsafe {
         facts::write(&raw mut (*pending).facts, judged);
-        if judged.operation == Operation::Exec && !strings::write(&raw mut (*pending).strings, judged.bprm) {
+        if judged.operation == Operation::Exec && !strings::write(&raw mut (*pending).strings, judged.bprm)
+            || matches!(judged.target, Target::Text(_)) && (*pending).facts.target.cut != 0
+        {
             let _ = PENDING.remove(id);
             return Outcome::not_held(Reason::Unreadable);
         }

@@ -123,7 +123,7 @@ fn find_process(scratch: *mut Task, thread: u64, leader: u64) -> Result<bool, i3
     if governed(root).is_none() {
         let cred: u64 = read(root, offset!(task_real_cred));
         let launcher = read(cred, offset!(cred_real_user));
-        enter_process(scratch, root, Membership { tree: random(), subject: ascent.subject, launcher })?;
+        enter_process(scratch, root, Membership { tree: random(), subject: ascent.subject, launcher, keeper: 0 })?;
     }
     enter_process(scratch, leader, membership(root)?)?;
     Ok(true)
@@ -142,7 +142,14 @@ fn enter_process(scratch: *mut Task, leader: u64, member: Membership) -> Result<
 fn membership(leader: u64) -> Result<Membership, i32> {
     let entry = governed(leader).ok_or(EPERM)?;
     // SAFETY: these fields never change, and the entry is there as long as the thread.
-    Ok(unsafe { Membership { tree: (*entry).tree, subject: (*entry).subject, launcher: (*entry).launcher } })
+    Ok(unsafe {
+        Membership {
+            tree: (*entry).tree,
+            subject: (*entry).subject,
+            launcher: (*entry).launcher,
+            keeper: (*entry).keeper,
+        }
+    })
 }
 
 #[inline(always)]

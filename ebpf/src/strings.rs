@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_
 use holdpoint_common::{
     matcher::Turn,
     pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Strings},
-    request::NAME_BYTES,
+    request::{PATH_BYTES, Path},
 };
 
 use crate::kernel::{offset, opaque, read, repeat, symbols};
@@ -53,18 +53,56 @@ pub fn same(pending: *mut Pending, bprm: u64) -> bool {
     }
 }
 
-/// Whether the file name at `name` in kernel memory is the first one of the path kept in `held`.
+/// One of the paths of a hold.
+#[derive(Clone, Copy)]
+pub enum Which {
+    /// [`holdpoint_common::request::Facts::path`].
+    Path,
+    /// [`holdpoint_common::request::Facts::target`].
+    Target,
+}
+
+/// Whether the directory entry at `entry` has the name that the path begins with.
+#[inline(always)]
+pub fn is_entry(pending: *mut Pending, which: Which, entry: u64) -> bool {
+    is_text(pending, which, read(entry, offset!(dentry_name)))
+}
+
+/// Whether the string at `text` in kernel memory is the first one in the path.
+#[inline(always)]
+pub fn is_text(pending: *mut Pending, which: Which, text: u64) -> bool {
+    // SAFETY: only addresses within the record are made.
+    let held = unsafe {
+        match which {
+            Which::Path => &raw const (*pending).facts.path.bytes,
+            Which::Target => &raw const (*pending).facts.target.bytes,
+        }
+    };
+    begins(held, pending, text)
+}
+
 #[inline(never)]
-pub fn same_name(pending: *mut Pending, name: u64) -> bool {
-    // SAFETY: the entry is the current thread's own, and both arrays are longer than a name; the helper checks
-    // the source.
+fn begins(held: *const [u8; PATH_BYTES], pending: *mut Pending, text: u64) -> bool {
+    // SAFETY: the entry is the current thread's own, and the scratch is longer than a path; the helper checks the source.
     unsafe {
         let scratch = &raw mut (*pending).again.filename;
-        let length = bpf_probe_read_kernel_str(scratch.cast(), NAME_BYTES as u32, name as *const _);
-        let held = &raw const (*pending).facts.path;
+        let length = bpf_probe_read_kernel_str(scratch.cast(), PATH_BYTES as u32, text as *const _);
+        // What fills the array may have been cut.
         length > 0
-            && length <= NAME_BYTES as i64
-            && equal::<{ NAME_BYTES / 8 }>(held.cast(), scratch.cast_const().cast(), length as u32)
+            && length < PATH_BYTES as i64
+            && equal::<{ PATH_BYTES / 8 }>(held.cast(), scratch.cast_const().cast(), length as u32)
+    }
+}
+
+/// Writes the string at `text` in kernel memory to `path`.
+#[inline(always)]
+pub fn write_text(path: *mut Path, text: u64) {
+    // SAFETY: the target is a whole array in a record that only this thread writes; the helper checks the source.
+    unsafe {
+        let length = bpf_probe_read_kernel_str((&raw mut (*path).bytes).cast(), PATH_BYTES as u32, text as *const _);
+        let whole = length > 0 && length < PATH_BYTES as i64;
+        (*path).length = if whole { length as u32 } else { 0 };
+        (*path).cut = u32::from(!whole);
     }
 }
 

@@ -17,6 +17,8 @@ const TS_COMPAT: u32 = 2;
 const ENOSYS: i64 = -38;
 /// `io_uring_enter(2)`: requests are carried out within it; -513 would be their result.
 const IO_URING_ENTER: u32 = 426;
+/// `execveat(2)` of 32-bit programs.
+const EXECVEAT_COMPAT: u32 = COMPAT | 358;
 /// The x32 bit in a system call number.
 const X32: u32 = 1 << 30;
 /// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`, `include/linux/sched.h`.
@@ -64,14 +66,42 @@ pub fn can_restart(number: u32, at: u32) -> bool {
         hook::TRUNCATE => contains([76, 77, 76, 77], [92, 93, 193, 194], number), // truncate, ftruncate
         hook::CONNECT => contains([42, 42, 42, 42], [362, 102, 362, 102], number), // connect
         hook::SEND | hook::DEPUTY => number & !COMPAT != IO_URING_ENTER,
+        hook::NAME => names(number),
         _ => false,
     }
+}
+
+/// Whether `number` is one of the calls that work on names, or on what is kept beside them: rename, mkdir, rmdir, link,
+/// unlink, symlink, chmod, chown, utime and their kin.
+#[inline(always)]
+fn names(number: u32) -> bool {
+    let plain = number & !COMPAT;
+    if number & COMPAT != 0 {
+        return matches!(
+            plain,
+            9 | 10 | 15 | 16 | 30 | 38..=40 | 83 | 94 | 95 | 182 | 198 | 207 | 212 | 271 | 296 | 298
+        ) || matches!(plain, 299 | 301..=304 | 306 | 320 | 353 | 412 | 452);
+    }
+    matches!(plain, 82..=84 | 86..=88 | 90..=94 | 132 | 235 | 258 | 260 | 261 | 263..=266 | 268 | 280 | 316 | 452)
 }
 
 /// Whether `number` is `execve(2)` or `execveat(2)`, or x32's.
 #[inline(always)]
 pub fn executes(number: u32) -> bool {
     contains([59, 322, 520, 545], [11, 358, 11, 358], number)
+}
+
+/// `AT_EXECVE_CHECK` if the current call only asks whether a file could be executed (`execveat(2)`, 6.14 and later;
+/// earlier kernels refuse the flag before any hook).
+#[inline(always)]
+pub fn execution_check() -> u32 {
+    const AT_EXECVE_CHECK: u32 = 0x1_0000;
+    let flags: u64 = match number() {
+        322 | 545 => read(registers(), offset!(regs_fifth)),
+        EXECVEAT_COMPAT => read(registers(), offset!(regs_fifth_compat)),
+        _ => 0,
+    };
+    flags as u32 & AT_EXECVE_CHECK
 }
 
 /// The access that a creating `open(2)` asks for, from its flags: (reads, writes). They are in registers, which the

@@ -39,6 +39,8 @@ pub struct Membership {
     pub subject: u32,
     /// Who launched it.
     pub launcher: u32,
+    /// See [`Task::keeper`].
+    pub keeper: u32,
 }
 
 /// The entry of the thread at `address`, if it is governed.
@@ -114,7 +116,9 @@ pub fn enrol(dentry: u64) -> i32 {
         unsafe {
             if (*offer).taken == 0 {
                 let (subject, tree, launcher) = ((*offer).subject, (*offer).tree, (*offer).launcher);
-                let done = with_scratch(|scratch| govern(scratch, Membership { tree, subject, launcher }));
+                let parent: u64 = read(current(), offset!(task_parent));
+                let keeper = read(parent, offset!(task_tgid));
+                let done = with_scratch(|scratch| govern(scratch, Membership { tree, subject, launcher, keeper }));
                 if done.is_ok() {
                     (*offer).taken = 1;
                 }
@@ -129,7 +133,7 @@ pub fn enrol(dentry: u64) -> i32 {
     let launcher = bpf_get_current_uid_gid() as u32;
     let done = with_scratch(|scratch| match subject_of(scratch, current(), dentry, switches.revision) {
         NO_RULE => Ok(()),
-        subject => govern(scratch, Membership { tree: random(), subject, launcher }),
+        subject => govern(scratch, Membership { tree: random(), subject, launcher, keeper: 0 }),
     });
     done.err().unwrap_or(0)
 }
@@ -159,6 +163,7 @@ pub fn enter(scratch: *mut Task, thread: u64, member: Membership) -> Result<bool
         (*scratch).tree = member.tree;
         (*scratch).subject = member.subject;
         (*scratch).launcher = member.launcher;
+        (*scratch).keeper = member.keeper;
         (*scratch).tgid = read(thread, offset!(task_tgid));
         TASKS.insert(thread, &*scratch, BPF_NOEXIST as u64)
     };

@@ -4,7 +4,7 @@
 use aya_ebpf::{helpers::generated::bpf_probe_read_kernel_str, maps::lpm_trie::Key};
 use holdpoint_common::{
     matcher::{DEPTH, Names, Tables, Turn},
-    request::{Facts, NAME_BYTES, PATH_BYTES},
+    request::{NAME_BYTES, PATH_BYTES, Path},
     tables::{
         ADDRESS_HEAD_BITS, AddressKey, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, ObjectKey, Ports, RootKey,
         SystemKey, kind,
@@ -148,22 +148,22 @@ impl Walk {
         unsafe { (*self.task).chain[index as usize] }
     }
 
-    /// Writes all names, leaf first, to `facts`.
+    /// Writes all names, leaf first, to `path`.
     #[inline(always)]
-    pub fn write_path(&self, facts: *mut Facts) {
-        // SAFETY: `facts` is a record that only this thread writes.
+    pub fn write_path(&self, path: *mut Path) {
+        // SAFETY: `path` is in a record that only this thread writes.
         unsafe {
-            (*facts).path_length = 0;
-            (*facts).path_cut = u32::from(!self.whole);
+            (*path).length = 0;
+            (*path).cut = u32::from(!self.whole);
         }
-        Maps.repeat(DEPTH as u32, &mut Writing { walk: self, facts });
+        Maps.repeat(DEPTH as u32, &mut Writing { walk: self, path });
     }
 }
 
 struct Writing<'a> {
     walk: &'a Walk,
     /// What is used of the path is counted in there: of a count on the stack the verifier would follow each value.
-    facts: *mut Facts,
+    path: *mut Path,
 }
 
 impl Turn for Writing<'_> {
@@ -172,25 +172,25 @@ impl Turn for Writing<'_> {
         if u64::from(index) >= self.walk.depth {
             return false;
         }
-        // SAFETY: `facts` is a record that only this thread writes.
-        let used = unsafe { (&raw const (*self.facts).path_length).read_volatile() };
+        // SAFETY: `path` is in a record that only this thread writes.
+        let used = unsafe { (&raw const (*self.path).length).read_volatile() };
         let at = opaque(u64::from(used)) & (PATH_BYTES as u64 - 1);
         let name: u64 = read(self.walk.entry(u64::from(index)), self.walk.name);
         let mut length = 0;
         if at <= (PATH_BYTES - NAME_BYTES) as u64 {
             // SAFETY: `at` plus a whole name lies inside the array; the helper checks the source.
             length = unsafe {
-                let target = (&raw mut (*self.facts).path).cast::<u8>().add(at as usize);
+                let target = (&raw mut (*self.path).bytes).cast::<u8>().add(at as usize);
                 bpf_probe_read_kernel_str(target.cast(), NAME_BYTES as u32, name as *const _)
             };
         }
         // SAFETY: see above.
         unsafe {
             if length <= 0 {
-                (*self.facts).path_cut = 1;
+                (*self.path).cut = 1;
                 return false;
             }
-            (&raw mut (*self.facts).path_length).write_volatile(used + length as u32);
+            (&raw mut (*self.path).length).write_volatile(used + length as u32);
         }
         true
     }

@@ -71,6 +71,76 @@ fn a_path_that_is_rewritten_in_memory_to_one_that_nobody_holds_passes_without_th
 }
 
 #[test]
+fn another_file_to_be_renamed_or_replaced_is_another_question() {
+    let agent = shared(&everything());
+    for what in ["source", "target"] {
+        let (file, target) = (site::file("free", "shown\n"), site::file("hold", "old\n"));
+        let other = site::file("free", "other\n");
+        let actor = agent.act([format!("rename {file} {target}")]);
+        let hold = agent.hold_of(&actor);
+        assert_eq!(
+            (hold.text("action"), hold.text("path"), hold.text("target"), &hold["replaces"]),
+            ("rename", &*file, &*target, &json!(true))
+        );
+        fs::rename(&other, if what == "source" { &file } else { &target }).unwrap();
+        let second = approved_and_asked_again(&agent, &actor, &hold);
+        agent.approve(&second);
+        assert_eq!(actor.end().stdout, "rename ok\n");
+        assert_eq!(site::content(&target), if what == "source" { "other\n" } else { "shown\n" });
+    }
+}
+
+#[test]
+fn a_file_that_changes_before_it_is_renamed_is_another_question() {
+    let agent = shared(&everything());
+    let (file, target) = (site::file("free", "shown\n"), site::nothing("hold"));
+    let actor = agent.act([format!("rename {file} {target}")]);
+    let hold = agent.hold_of(&actor);
+    fs::write(&file, "something else\n").unwrap();
+    let second = approved_and_asked_again(&agent, &actor, &hold);
+    agent.deny(&second);
+    assert_eq!(actor.end().stdout, "rename EPERM\n");
+    assert!(!site::exists(&target));
+}
+
+#[test]
+fn a_link_whose_text_is_rewritten_in_memory_is_another_question() {
+    let path = site::nothing("hold");
+    let agent = shared(&everything());
+    let mut actor = agent.act([format!("swap-symlink {path} harmless harmful")]);
+    let hold = agent.hold_of(&actor);
+    assert_eq!((hold.text("action"), hold.text("path"), hold.text("target")), ("symlink", &*path, "harmless"));
+    actor.go_on();
+    actor.wait_line("swapped");
+    let second = approved_and_asked_again(&agent, &actor, &hold);
+    assert_eq!(second.text("target"), "harmful");
+    agent.deny(&second);
+    assert_eq!(actor.end().stdout, "swapped\nsymlink EPERM\n");
+    assert!(!site::exists(&path));
+}
+
+#[test]
+fn what_is_asked_of_a_name_says_what_becomes_of_it() {
+    let agent = shared(&everything());
+    let file = site::file("hold", "Ada\n");
+    let said = |step: String| {
+        let actor = agent.act([step]);
+        let hold = agent.hold_of(&actor);
+        let told = agent.say(User::REVIEWER, ["show", hold.id()]);
+        agent.deny(&hold);
+        (hold, told.stdout)
+    };
+    let (hold, told) = said(format!("chmod {file}"));
+    assert_eq!(hold["mode"], json!(0o640));
+    assert!(told.contains(&format!("chmod {file} (mode 0640)")), "{told}");
+    let (hold, told) = said(format!("chown {file}"));
+    assert_eq!((&hold["owner"], &hold["group"]), (&json!(null), &json!("agent")));
+    assert!(told.contains(&format!("chown {file} (group agent)")), "{told}");
+    let (_, told) = said(format!("exchange {file} {}", site::file("free", "Bob\n")));
+    assert!(told.contains(&format!("rename {file} in exchange for ")), "{told}");
+}
+
+#[test]
 fn another_program_at_the_same_path_is_another_question() {
     let program = site::program("bin-hold", "/usr/bin/echo");
     let other = site::program("bin-hold", "/usr/bin/printenv");

@@ -7,7 +7,7 @@ use std::{
     os::{
         linux::net::SocketAddrExt as _,
         unix::{
-            fs::PermissionsExt,
+            fs::{PermissionsExt, chown},
             net::{SocketAddr, UnixDatagram, UnixListener},
         },
     },
@@ -15,8 +15,8 @@ use std::{
 };
 
 use holdpoint_tests::{
-    Actor, Agent, User, agent::holdpoint, control, everything, policy, shared, shared::Shared, site, ungoverned,
-    wait_until,
+    Agent, User, actor::with_actor, agent::holdpoint, control, everything, policy, shared, shared::Shared, site,
+    ungoverned, wait_until,
 };
 
 /// A Python program with arguments: what it prints is what came of it.
@@ -37,13 +37,6 @@ def attempt(what):
 
 fn attempt(step: &str) -> String {
     format!("{ATTEMPT}\nattempt(lambda: {step})")
-}
-
-fn refused_at_once(agent: &Agent, actor: Actor, action: &str) {
-    let pid = actor.pid();
-    assert_eq!(actor.end().stdout, "EPERM\n", "{action}");
-    let line = agent.wait_recorded(action, |line| line["event"] == "not-held" && line["pid"] == pid);
-    assert_eq!((&line["action"], &line["reason"]), (&action.into(), &"at_once".into()));
 }
 
 #[test]
@@ -145,32 +138,91 @@ fn a_datagram_to_a_socket_outside_is_refused() {
 }
 
 #[test]
-fn a_protected_file_keeps_its_name_its_owner_and_its_mode() {
+fn an_attribute_of_a_held_file_is_refused_at_once() {
     let agent = shared(&everything());
-    let steps = [
-        ("rename", "os.rename(sys.argv[1], sys.argv[2])"),
-        ("link", "os.link(sys.argv[1], sys.argv[2])"),
-        ("unlink", "os.unlink(sys.argv[1])"),
-        ("chmod", "os.chmod(sys.argv[1], 0o777)"),
-        ("chown", "os.chown(sys.argv[1], -1, os.getgid())"),
-        ("xattr", "os.setxattr(sys.argv[1], 'user.a', b'b')"),
+    assert_eq!(control([format!("setxattr {}", site::file("free", "Ada\n"))]).stdout, "setxattr ok\n", "the control");
+    let actor = agent.act([format!("setxattr {}", site::file("hold", "Ada\n"))]);
+    let pid = actor.pid();
+    assert_eq!(actor.end().stdout, "setxattr EPERM\n");
+    let line = agent.wait_recorded("why", |line| line["event"] == "not-held" && line["pid"] == pid);
+    assert_eq!((&line["action"], &line["reason"]), (&"xattr".into(), &"at_once".into()));
+}
+
+#[test]
+fn what_moves_takes_all_that_is_below_along() {
+    let place = site::directory("free");
+    let [above, away, own] = ["above", "away", "own"].map(|name| place.join(name).display().to_string());
+    let protected = format!("{above}/folder/secret");
+    let rule = format!(
+        "[[rule]]\nname = \"below\"\nopen = {{ path = [\"{protected}\"], access = [\"create\"] }}\nthen = \"deny\"\n"
+    );
+    let agent = shared(&format!("[[subject]]\nname = \"tests\"\n\n{rule}"));
+    // Of the subject's own, with a file of the protected name, and, if it `stands`, an empty directory in the way of that.
+    let reset = |stands: bool| {
+        let _ = fs::remove_file(&above);
+        for directory in [&above, &away, &own] {
+            let _ = fs::remove_dir_all(directory);
+        }
+        fs::create_dir_all(format!("{own}/folder")).unwrap();
+        fs::write(format!("{own}/folder/secret"), "forged\n").unwrap();
+        chown(&own, Some(site::AGENT), Some(site::AGENT)).unwrap();
+        if stands {
+            fs::create_dir(&above).unwrap();
+            chown(&above, Some(site::AGENT), Some(site::AGENT)).unwrap();
+        }
+    };
+    let routes = [
+        ("a directory that has it moves there", false, "rename"),
+        ("a link leads to another", false, "symlink"),
+        ("two directories change places", true, "exchange"),
     ];
-    for (action, step) in steps {
-        let program = attempt(step);
-        let (control, other) = (site::file("free", "Ada\n"), site::nothing("free"));
-        assert_eq!(ungoverned(User::AGENT, python(&program, &[&control, &other])).end().stdout, "done\n", "{action}");
-        let (file, other) = (site::file("hold", "Ada\n"), site::nothing("free"));
-        refused_at_once(&agent, agent.spawn(User::AGENT, python(&program, &[&file, &other])), action);
-        assert_eq!((site::content(&file).as_str(), site::exists(&other)), ("Ada\n", false));
+    for (what, stands, step) in routes {
+        let steps = [format!("{step} {own} {above}")];
+        reset(stands);
+        assert_eq!(control(&steps).stdout, format!("{step} ok\n"), "the control: {what}");
+        assert!(site::exists(&protected), "{what}");
+        reset(stands);
+        assert_eq!(agent.act(&steps).end().stdout, format!("{step} EPERM\n"), "{what}");
+        assert!(!site::exists(&protected), "{what}");
     }
+    reset(true);
+    assert_eq!(agent.act([format!("rename {above} {away}")]).end().stdout, "rename EPERM\n", "and from there");
+}
+
+#[test]
+fn what_may_not_be_read_may_be_removed_but_not_moved_to_where_it_could_be() {
+    let directory = site::directory("free");
+    let [secret, elsewhere] = ["secret", "elsewhere"].map(|name| directory.join(name).display().to_string());
+    let rule = format!(
+        "[[rule]]\nname = \"unread\"\nopen = {{ path = [\"{secret}\"], access = [\"read\"] }}\nthen = \"deny\"\n"
+    );
+    let agent = shared(&format!("[[subject]]\nname = \"tests\"\n\n{rule}"));
+    for path in [&secret, &elsewhere] {
+        fs::write(path, "Ada\n").unwrap();
+        chown(path, Some(site::AGENT), Some(site::AGENT)).unwrap();
+    }
+    let steps = [
+        format!("open {secret} r"),
+        format!("rename {secret} {elsewhere}"),
+        format!("link {secret} {elsewhere}.link"),
+        format!("exchange {elsewhere} {secret}"),
+        format!("chmod {secret}"),
+        format!("rename {elsewhere} {secret}"),
+        format!("unlink {secret}"),
+    ];
+    let expected = "open EPERM\nrename EPERM\nlink EPERM\nexchange EPERM\nchmod EPERM\nrename ok\nunlink ok\n";
+    assert_eq!(agent.act(&steps).end().stdout, expected);
 }
 
 #[test]
 fn a_directory_above_a_protected_one_is_not_moved_away() {
     let agent = shared(&everything());
-    let program = attempt("os.rename('/srv/hp', '/srv/moved')");
-    let actor = agent.spawn(User::ROOT, python(&program, &[]));
-    assert_eq!(actor.end().stdout, "EPERM\n");
+    let rename = [format!("rename {} /srv/moved", site::ROOT)];
+    let actor = agent.spawn(User::ROOT, with_actor(rename));
+    let hold = agent.hold_of(&actor);
+    assert_eq!((hold.text("action"), hold.text("path")), ("rename", site::ROOT));
+    agent.deny(&hold);
+    assert_eq!(actor.end().stdout, "rename EPERM\n");
     assert!(Path::new(site::ROOT).exists());
 }
 
@@ -210,12 +262,15 @@ fn what_acts_on_the_host_is_refused_unless_the_policy_allows_it() {
 #[test]
 fn no_policy_gives_the_agent_away() {
     let agent = generous();
+    let kill = attempt("os.kill(os.getppid(), signal.SIGKILL)");
+    let ended = agent.spawn(User::ROOT, python(&kill, &[])).end();
+    assert_eq!(ended.stdout, "EPERM\n", "the `holdpoint run` that it was started with");
     let pid = agent.pid().to_string();
     let program = holdpoint();
     let steps = [
         ("os.kill(int(sys.argv[1]), signal.SIGKILL)", "EPERM"),
         ("open('/var/lib/holdpoint/record.jsonl', 'a')", "EPERM"),
-        ("os.unlink('/sys/fs/bpf/holdpoint/maps-2/TASKS')", "EPERM"),
+        ("os.unlink('/sys/fs/bpf/holdpoint/maps-3/TASKS')", "EPERM"),
         // The kernel's own refusal: the program runs.
         ("open(sys.argv[2], 'r+b')", "ETXTBSY"),
         ("os.rename(sys.argv[2], '/usr/bin/elsewhere')", "EPERM"),
@@ -283,7 +338,7 @@ fn an_interpreter_is_judged_like_the_script_that_names_it() {
 fn rights_come_with_an_approval_of_the_program_that_gives_them_or_not_at_all() {
     let [held, free] = ["bin-hold", "bin-free"].map(|rule| {
         let program = site::program(rule, "/usr/bin/id");
-        std::os::unix::fs::chown(&program, Some(0), Some(0)).unwrap();
+        chown(&program, Some(0), Some(0)).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
         program
     });

@@ -1,6 +1,11 @@
 //! Promise 1: while a request is held it has had no effect.
 
-use std::fs;
+use std::{
+    cell::OnceCell,
+    fs,
+    os::unix::fs::{MetadataExt as _, chown},
+    path::Path,
+};
 
 use holdpoint_tests::{
     Agent, Hold, control, everything,
@@ -203,6 +208,80 @@ fn a_held_execve_keeps_the_old_image() {
 fn a_held_script_keeps_the_old_image() {
     let script = site::script("bin-hold", "#!/usr/bin/dash\necho script\nread line\n");
     a_held_exec_keeps_the_old_image(&script, "/usr/bin/dash");
+}
+
+#[test]
+fn a_held_change_of_names_or_marks_changes_nothing() {
+    let (inside, outside) = (site::directory("hold"), site::directory("free"));
+    let state = || [&inside, &outside].map(|directory| listing(directory));
+    let path = |directory: &Path, name: &str| directory.join(name).display().to_string();
+    let [file, folder, other, taken, foreign] =
+        [(&inside, "file"), (&inside, "folder"), (&inside, "other"), (&inside, "taken"), (&outside, "foreign")]
+            .map(|(directory, name)| path(directory, name));
+    let reset = || {
+        for directory in [&inside, &outside] {
+            fs::remove_dir_all(directory).unwrap();
+            fs::create_dir(directory).unwrap();
+            chown(directory, Some(site::AGENT), Some(site::AGENT)).unwrap();
+        }
+        fs::create_dir(&folder).unwrap();
+        for file in [&file, &taken, &foreign] {
+            fs::write(file, file).unwrap();
+        }
+        for file in [&file, &taken, &foreign, &folder] {
+            chown(file, Some(site::AGENT), Some(0)).unwrap();
+        }
+    };
+    let steps = [
+        format!("rename {file} {other}"),
+        format!("rename {file} {taken}"),
+        format!("rename {foreign} {other}"),
+        format!("rename {file} {foreign}"),
+        format!("exchange {foreign} {file}"),
+        format!("link {file} {other}"),
+        format!("link {foreign} {other}"),
+        format!("symlink {foreign} {other}"),
+        format!("unlink {file}"),
+        format!("rmdir {folder}"),
+        format!("mkdir {other}"),
+        format!("chmod {file}"),
+        format!("chown {file}"),
+        format!("utime {file}"),
+    ];
+    for step in steps {
+        reset();
+        let before = state();
+        let after = OnceCell::new();
+        let action = step.split(' ').next().unwrap();
+        Operation {
+            steps: vec![step.clone()],
+            success: &format!("{action} ok"),
+            refusal: &format!("{action} EPERM"),
+            reset: &reset,
+            untouched: &|| assert_eq!(state(), before, "{step}"),
+            done: &|| {
+                let now = state();
+                assert_ne!(now, before, "{step}");
+                assert_eq!(&now, after.get_or_init(|| now.clone()), "{step}: the same as without holdpoint");
+            },
+        }
+        .happens_only_after_approval();
+    }
+}
+
+/// What there is in `directory`: names, what they lead to, content, and marks.
+fn listing(directory: &Path) -> Vec<String> {
+    let shown = |path: &Path| {
+        let metadata = path.symlink_metadata().unwrap();
+        let content = fs::read_link(path).map(|target| target.display().to_string());
+        let content = content.or_else(|_| fs::read_to_string(path)).unwrap_or_default();
+        // Other than the time of writing, which `reset` does not set.
+        let old = metadata.mtime() < 10;
+        format!("{} {:o} {} {old} {content}", path.display(), metadata.mode(), metadata.gid())
+    };
+    let mut entries: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| shown(&entry.unwrap().path())).collect();
+    entries.sort();
+    entries
 }
 
 /// `program` goes on until its input ends.

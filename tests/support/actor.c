@@ -3,6 +3,7 @@
  *   open PATH HOW             HOW: r, w or rw, then any of +creat +excl +trunc +nonblock; keeps the descriptor
  *   close, read, write TEXT   on that descriptor
  *   truncate PATH SIZE
+ *   rename, exchange, link OLD NEW; symlink TEXT PATH; unlink, rmdir, mkdir, chmod, chown, utime, setxattr PATH
  *   connect ADDRESS PORT [nonblock]    on a new socket, which becomes the descriptor
  *   again                     the same connect, on the same socket
  *   poll                      waits until the descriptor can be written; prints the socket's error
@@ -28,6 +29,7 @@
  *   swap-open PATH OTHER      opens PATH; on a line of input a process with the same memory writes OTHER over it
  *   swap-exec PATH OTHER      likewise with exec
  *   swap-argument PATH ARGUMENT OTHER    likewise with exec's argument
+ *   swap-symlink PATH TEXT OTHER         likewise with what a symbolic link says
  *
  * actor announce FILE COMMAND...: writes its pid to FILE and executes COMMAND.
  * actor links: prints how many BPF links there are on this host.
@@ -53,8 +55,10 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -411,6 +415,35 @@ static bool is(char **word, const char *name)
     return strcmp(word[0], name) == 0;
 }
 
+/* What is done to a name or beside it; -2 if the word is none of these. */
+static long named(char **word)
+{
+    const struct timespec times[2] = { { .tv_sec = 1 }, { .tv_sec = 2 } };
+    if (is(word, "rename"))
+        return rename(word[1], word[2]);
+    if (is(word, "exchange"))
+        return renameat2(AT_FDCWD, word[1], AT_FDCWD, word[2], RENAME_EXCHANGE);
+    if (is(word, "link"))
+        return link(word[1], word[2]);
+    if (is(word, "symlink"))
+        return symlink(word[1], word[2]);
+    if (is(word, "unlink"))
+        return unlink(word[1]);
+    if (is(word, "rmdir"))
+        return rmdir(word[1]);
+    if (is(word, "mkdir"))
+        return mkdir(word[1], 0750);
+    if (is(word, "chmod"))
+        return chmod(word[1], 0640);
+    if (is(word, "chown"))
+        return chown(word[1], -1, getgid());
+    if (is(word, "utime"))
+        return utimensat(AT_FDCWD, word[1], times, 0);
+    if (is(word, "setxattr"))
+        return setxattr(word[1], "user.a", "b", 1, 0);
+    return -2;
+}
+
 static void step(char **word)
 {
     if (is(word, "open")) {
@@ -486,9 +519,15 @@ static void step(char **word)
         swap_exec(swapped_later(word[1], word[2]), NULL);
     } else if (is(word, "swap-argument")) {
         swap_exec(word[1], swapped_later(word[2], word[3]));
+    } else if (is(word, "swap-symlink")) {
+        long value = symlink(swapped_later(word[2], word[3]), word[1]);
+        result("symlink", value, errno);
     } else {
         errno = ENOSYS;
-        fail(word[0]);
+        long value = named(word);
+        if (value == -2)
+            fail(word[0]);
+        result(word[0], value, errno);
     }
 }
 

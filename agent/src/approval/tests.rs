@@ -270,8 +270,14 @@ fn the_longest_question_fits() {
     hold.request.subject = worst.clone();
     let object = crate::request::Object { device: 1, inode: 2 };
     let argv = vec![worst.clone(); 100];
-    hold.request.what =
-        crate::request::Operation::Exec { path: worst.clone(), filename: worst, argv, object, content: None };
+    hold.request.what = crate::request::Operation::Exec {
+        path: worst.clone(),
+        check: false,
+        filename: worst,
+        argv,
+        object,
+        content: None,
+    };
     let (size, question) = question(&hold);
     assert!(size < 20_000, "{size}");
     assert_eq!(question["data"]["operation"]["argv"][8], "…, 92 more");

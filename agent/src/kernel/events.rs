@@ -9,7 +9,7 @@ use std::{
 use holdpoint_common::{
     event::{Bell, Kind, Reason, Report},
     pending::{Pending, hook},
-    request::{Action, Class, Facts, Operation as Kernel, Stamps},
+    request::{Action, Class, Facts, Operation as Kernel, Path, Stamps},
     system::System,
     tables::CANARIES,
 };
@@ -20,6 +20,9 @@ use crate::{
     request::{Content, Object, Operation, Request},
     user,
 };
+
+/// `RENAME_EXCHANGE`, `include/uapi/linux/fs.h`.
+const RENAME_EXCHANGE: u32 = 2;
 
 /// What the kernel says, checked.
 #[derive(Debug)]
@@ -101,6 +104,7 @@ impl Reader<'_> {
         let what = match Kernel::try_from(facts.operation).ok()? {
             Kernel::Exec => Operation::Exec {
                 path: self.path(facts),
+                check: facts.binding.flags != 0,
                 filename: text(filename.strip_suffix(b"\0").unwrap_or(filename)),
                 argv: split(arguments),
                 object: object(facts),
@@ -119,16 +123,12 @@ impl Reader<'_> {
             Kernel::Connect => Operation::Connect {
                 address: address(facts.binding.address),
                 port: u16::try_from(facts.binding.port).ok()?,
-                protocol: protocol(facts.binding.protocol),
+                protocol: protocol(facts.binding.detail),
             },
-            Kernel::File => Operation::File {
-                action: Action::try_from(facts.binding.flags).ok()?.word(),
-                path: (facts.path_length > 0).then(|| self.path(facts)),
-                object: object(facts),
-            },
+            Kernel::File => self.file(facts)?,
             Kernel::System => Operation::System {
                 system: System::try_from(facts.binding.flags).ok()?.word(),
-                detail: facts.binding.protocol,
+                detail: facts.binding.detail,
                 process: u32::try_from(facts.binding.anchor).ok().filter(|pid| *pid != 0),
             },
         };
@@ -159,19 +159,44 @@ impl Reader<'_> {
         }
     }
 
-    /// The path as this host shows it: where the file system is mounted, then the names that the kernel walked.
-    fn path(&self, facts: &Facts) -> String {
-        let used = facts.path.get(..facts.path_length as usize).unwrap_or_default();
-        if facts.path_cut != 0 {
-            return format!("…/{}", names(used).join(OsStr::new("/")).to_string_lossy());
-        }
-        self.walked(facts.binding.device, used)
+    fn file(&self, facts: &Facts) -> Option<Operation> {
+        let action = Action::try_from(facts.binding.flags).ok()?;
+        let binding = &facts.binding;
+        let known = |path: &Path| path.length > 0 || path.cut > 0;
+        let chown = |id: u32, name: fn(u32) -> String| (action == Action::Chown && id != u32::MAX).then(|| name(id));
+        Some(Operation::File {
+            action: action.word(),
+            path: known(&facts.path).then(|| self.path(facts)),
+            target: match action {
+                Action::Symlink => Some(text(used(&facts.target).strip_suffix(b"\0").unwrap_or_default())),
+                _ => known(&facts.target).then(|| self.walked(binding.device, &facts.target)),
+            },
+            exchange: action == Action::Rename && binding.detail & RENAME_EXCHANGE != 0,
+            replaces: binding.target != 0,
+            mode: matches!(action, Action::Chmod | Action::Mkdir).then_some(binding.detail & 0o7777),
+            owner: chown(binding.user, user::name),
+            group: chown(binding.group, user::group_name),
+            object: object(facts),
+            content: content(facts),
+        })
     }
 
-    /// The path whose names the kernel has written, leaf first.
-    fn walked(&self, device: u32, bytes: &[u8]) -> String {
-        self.mounts.shown(device, &names(bytes)).to_string_lossy().into_owned()
+    fn path(&self, facts: &Facts) -> String {
+        self.walked(facts.binding.device, &facts.path)
     }
+
+    /// The path as this host shows it: where the file system is mounted, then the names that the kernel walked.
+    fn walked(&self, device: u32, path: &Path) -> String {
+        let names = names(used(path));
+        if path.cut != 0 {
+            return format!("…/{}", names.join(OsStr::new("/")).to_string_lossy());
+        }
+        self.mounts.shown(device, &names).to_string_lossy().into_owned()
+    }
+}
+
+fn used(path: &Path) -> &[u8] {
+    path.bytes.get(..path.length as usize).unwrap_or_default()
 }
 
 /// Names, from the root down.

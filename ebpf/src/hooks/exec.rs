@@ -11,7 +11,7 @@ use super::{descriptor, file};
 use crate::{
     gate::{EPERM, at_once, gate_exec, on_host},
     kernel::{current, offset, read},
-    park, task,
+    park, syscall, task,
 };
 
 /// `security_bprm_creds_for_exec(bprm)`: once per exec, with the file given to it (a script, not its interpreter),
@@ -58,6 +58,7 @@ fn request(task: *mut Task, bprm: u64) -> &'static mut Request {
     let inode: u64 = read(file, offset!(file_inode));
     let request = file::on_file(task, dentry, inode);
     request.binding.access = Class::Exec.bit();
+    request.binding.flags = syscall::execution_check();
     request
 }
 

@@ -1,18 +1,20 @@
-//! Operations on files and their names by other calls than opening. Each takes all of the file's access along.
+//! Operations on files and their names by other calls than opening.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
-    request::{Action, Class, Operation},
+    request::{Action, Class, Operation, Request},
     task::Task,
 };
 
 use super::file::{directory, on_behalf, on_file};
 use crate::{
-    gate::{self, at_once},
+    gate::{Target, at_once, gate_name},
     kernel::{current, offset, read},
     task,
 };
 
+/// `include/uapi/linux/fs.h`: what has the new name gets the old one.
+const RENAME_EXCHANGE: u32 = 2;
 /// `ATTR_*`, `include/linux/fs.h`: mode, uid, gid, size; the times of access and modification, as told by the caller or
 /// set to now.
 const OTHERS: u32 = 0xf;
@@ -21,51 +23,66 @@ const TIMES: u32 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8;
 /// `security_path_link(old_dentry, new_dir, new_dentry)`.
 #[lsm(hook = "path_link")]
 pub fn link(ctx: LsmContext) -> i32 {
-    renamed(Action::Link, ctx.arg(0), ctx.arg(2))
+    renamed(Action::Link, ctx.arg(0), ctx.arg(2), 0)
 }
 
 /// `security_path_rename(old_dir, old_dentry, new_dir, new_dentry, flags)`.
 #[lsm(hook = "path_rename")]
 pub fn rename(ctx: LsmContext) -> i32 {
-    renamed(Action::Rename, ctx.arg(1), ctx.arg(3))
+    renamed(Action::Rename, ctx.arg(1), ctx.arg(3), ctx.arg(4))
 }
 
 /// `security_path_unlink(dir, dentry)`.
 #[lsm(hook = "path_unlink")]
 pub fn unlink(ctx: LsmContext) -> i32 {
-    changed(Action::Unlink, ctx.arg(1))
+    replaced(Action::Unlink, ctx.arg(1), 0)
 }
 
 /// `security_path_rmdir(dir, dentry)`.
 #[lsm(hook = "path_rmdir")]
 pub fn rmdir(ctx: LsmContext) -> i32 {
-    changed(Action::Rmdir, ctx.arg(1))
+    replaced(Action::Rmdir, ctx.arg(1), 0)
 }
 
 /// `security_path_mkdir(dir, dentry, mode)`.
 #[lsm(hook = "path_mkdir")]
 pub fn mkdir(ctx: LsmContext) -> i32 {
-    changed(Action::Mkdir, ctx.arg(1))
+    replaced(Action::Mkdir, ctx.arg(1), ctx.arg(2))
 }
 
 /// `security_path_symlink(dir, dentry, old_name)`.
 #[lsm(hook = "path_symlink")]
 pub fn symlink(ctx: LsmContext) -> i32 {
-    changed(Action::Symlink, ctx.arg(1))
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    fill(task, Action::Symlink, ctx.arg(1)).binding.access = Class::REPLACING;
+    // Whoever looks for something below finds what the link leads to.
+    gate_name(task, true, Target::Text(ctx.arg(2)))
 }
 
 /// `security_path_chmod(path, mode)`.
 #[lsm(hook = "path_chmod")]
 pub fn chmod(ctx: LsmContext) -> i32 {
-    let path: u64 = ctx.arg(0);
-    changed(Action::Chmod, read(path, offset!(path_dentry)))
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    let (path, mode): (u64, u32) = (ctx.arg(0), ctx.arg(1));
+    fill(task, Action::Chmod, read(path, offset!(path_dentry))).binding.detail = mode & 0xffff;
+    gate_name(task, false, Target::None)
 }
 
 /// `security_path_chown(path, uid, gid)`.
 #[lsm(hook = "path_chown")]
 pub fn chown(ctx: LsmContext) -> i32 {
-    let path: u64 = ctx.arg(0);
-    changed(Action::Chown, read(path, offset!(path_dentry)))
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    let (path, user, group): (u64, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    let request = fill(task, Action::Chown, read(path, offset!(path_dentry)));
+    request.binding.user = user;
+    request.binding.group = group;
+    gate_name(task, false, Target::None)
 }
 
 /// `security_inode_setxattr(idmap, dentry, name, value, size, flags)`.
@@ -108,38 +125,62 @@ pub fn touch_mapped(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn touched(dentry: u64, attributes: u64) -> i32 {
     let valid: u32 = read(attributes, offset!(attributes_valid));
-    if valid & OTHERS != 0 || valid & TIMES == 0 || on_behalf() { 0 } else { changed(Action::Times, dentry) }
+    if valid & OTHERS != 0 || valid & TIMES == 0 || on_behalf() {
+        return 0;
+    }
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    fill(task, Action::Times, dentry);
+    gate_name(task, false, Target::None)
 }
 
 #[inline(always)]
 fn attribute(dentry: u64) -> i32 {
     // A file system keeps its own accounts in attributes, on behalf of a call that was judged.
-    if on_behalf() { 0 } else { changed(Action::Xattr, dentry) }
-}
-
-#[inline(always)]
-fn changed(action: Action, dentry: u64) -> i32 {
+    if on_behalf() {
+        return 0;
+    }
     let Some(task) = task::governed(current()) else {
         return 0;
     };
-    fill(task, action, dentry);
+    fill(task, Action::Xattr, dentry);
     at_once(task, Operation::File)
 }
 
+/// Something comes or goes at `dentry`.
 #[inline(always)]
-fn renamed(action: Action, dentry: u64, target: u64) -> i32 {
+fn replaced(action: Action, dentry: u64, mode: u32) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
-    fill(task, action, dentry);
-    gate::renamed(task, target)
+    let request = fill(task, action, dentry);
+    request.binding.access = Class::REPLACING;
+    request.binding.detail = mode & 0xffff;
+    gate_name(task, false, Target::None)
+}
+
+/// The file at `dentry` gets the name at `target`, and is not read or written by rules on its old one any more.
+#[inline(always)]
+fn renamed(action: Action, dentry: u64, target: u64, flags: u32) -> i32 {
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    let replaced: u64 = read(target, offset!(dentry_inode));
+    let request = fill(task, action, dentry);
+    request.binding.target = read(replaced, offset!(inode_number));
+    request.binding.target_anchor = directory(target);
+    request.binding.detail = flags;
+    let access = if flags & RENAME_EXCHANGE != 0 { Class::OPENING } else { Class::REPLACING };
+    gate_name(task, true, Target::Entry(target, access))
 }
 
 #[inline(always)]
-fn fill(task: *mut Task, action: Action, dentry: u64) {
+fn fill(task: *mut Task, action: Action, dentry: u64) -> &'static mut Request {
     let inode: u64 = read(dentry, offset!(dentry_inode));
     let request = on_file(task, dentry, inode);
     request.binding.anchor = directory(dentry);
     request.binding.access = Class::OPENING;
     request.binding.flags = action as u32;
+    request
 }

@@ -125,7 +125,7 @@ fn elsewhere(task: *mut Task, sock: u64) -> Option<Destination> {
 fn fill(task: *mut Task, socket: u64, protocol: u16, family: u16, to: Destination) {
     let request = request(task);
     request.binding.anchor = socket;
-    request.binding.protocol = u32::from(protocol);
+    request.binding.detail = u32::from(protocol);
     request.binding.address = to.address;
     request.binding.port = u32::from(to.port);
     request.binding.family = u32::from(family);
@@ -143,7 +143,7 @@ pub fn create_socket(ctx: LsmContext) -> i32 {
     };
     let request = on_host(task, System::Socket);
     request.binding.family = family;
-    request.binding.protocol = protocol;
+    request.binding.detail = protocol;
     at_once(task, Operation::System)
 }
 

@@ -187,7 +187,7 @@ pub fn capability(ctx: LsmContext) -> i32 {
     };
     let options: u32 = ctx.arg(3);
     let request = on_host(task, System::Admin);
-    request.binding.protocol = number;
+    request.binding.detail = number;
     request.quiet = (options & CAPABLE_ONLY_ASKS != 0).into();
     at_once(task, Operation::System)
 }
@@ -245,11 +245,12 @@ pub fn asked(system: System, detail: u64) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
-    on_host(task, system).binding.protocol = detail as u32;
+    on_host(task, system).binding.detail = detail as u32;
     at_once(task, Operation::System)
 }
 
-/// An operation on the process of the thread at `target`: nothing to ask within the tree, and never allowed on the agent.
+/// An operation on the process of the thread at `target`: nothing to ask within the tree, and never allowed on the agent
+/// and the `holdpoint run` that stays with the tree.
 #[inline(always)]
 fn other(system: System, target: u64, quiet: bool) -> i32 {
     let Some(task) = task::governed(current()) else {
@@ -259,7 +260,9 @@ fn other(system: System, target: u64, quiet: bool) -> i32 {
         return 0;
     }
     let process = on_process(task, system, target, quiet);
-    if SWITCHES.get(0).is_some_and(|switches| switches.agent == process) {
+    // SAFETY: the entry is the current thread's own.
+    let keeper = unsafe { (*task).keeper };
+    if process == keeper || SWITCHES.get(0).is_some_and(|switches| switches.agent == process) {
         return never(task);
     }
     at_once(task, Operation::System)

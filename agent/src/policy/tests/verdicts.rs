@@ -266,7 +266,7 @@ fn node_ids_of_neighbouring_revisions_are_disjoint_and_each_is_used_once() {
 
 /// Index of the rule that subject 0 meets when it moves `path`.
 fn moved(tables: &Tables, path: &str) -> Option<u32> {
-    some(matcher::moved_rule(tables, Asker { revision: REVISION, subject: 0 }, 1, &Walk::new(path)))
+    some(matcher::moved_rule(tables, Asker { revision: REVISION, subject: 0 }, 1, &Walk::new(path), Class::OPENING))
 }
 
 #[test]
