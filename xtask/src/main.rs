@@ -42,7 +42,7 @@ enum Task {
     Vm(vm::VmArgs),
     /// Run unit tests, lints, and the promises in virtual machines
     Test(test::TestArgs),
-    /// Count the instructions that holdpoint adds to opening a file
+    /// Count the instructions that holdpoint adds to each operation
     Bench(bench::BenchArgs),
     /// Process 1 of the virtual machine
     #[command(hide = true)]

@@ -145,7 +145,7 @@ async fn run(run_dir: &Path, args: &AgentArgs) -> Result<()> {
             Some(command) = inbox.commands.recv() => daemon.command(command),
             Some(submission) = inbox.answers.recv() => daemon.submitted(submission),
             Some(note) = inbox.notes.recv() => daemon.note(&note),
-            _ = look.tick() => {
+            _ = look.tick(), if daemon.waits() => {
                 // What a thread did before it is looked at comes first.
                 daemon.drain(events.get_mut());
                 let gone = daemon.look();
@@ -187,6 +187,11 @@ fn since_boot() -> SignedDuration {
 impl Daemon {
     fn now(&self) -> Timestamp {
         now(self.boot)
+    }
+
+    /// Whether somebody is held, or is about to be let go for good. Otherwise the agent costs its host nothing.
+    fn waits(&self) -> bool {
+        !self.watched.is_empty() || self.holds.pending().next().is_some() || self.detaching.is_some()
     }
 
     /// Puts something into the state machine and carries out what comes out.

@@ -25,6 +25,10 @@ type Operation = (&'static str, u32, Box<dyn FnMut() -> Result<()>>);
 /// Prints how many instructions each operation takes, as JSON: the mean of the best of some rounds. The others were
 /// interrupted more often.
 pub fn count() -> Result<()> {
+    if Path::new(DIRECTORY).exists() {
+        // What an earlier count in this guest has left.
+        fs::remove_dir_all(DIRECTORY).with_context(|| format!("failed to remove {DIRECTORY}"))?;
+    }
     fs::create_dir_all(DIRECTORY).with_context(|| format!("failed to create {DIRECTORY}"))?;
     let mut counts = Counts::new();
     for (name, times, mut operation) in operations()? {
