@@ -89,6 +89,8 @@ pub enum Operation {
         object: Object,
         /// The state of its content, where the file is read or emptied.
         content: Option<Content>,
+        /// `truncate(2)`: its size from now on, in bytes.
+        length: Option<u64>,
         /// Owner's user name, where the file exists.
         owner: Option<String>,
         /// Permission bits, where the file exists.
@@ -125,8 +127,12 @@ pub enum Operation {
         group: Option<String>,
         /// Device and inode; the inode is 0 where the file does not exist yet.
         object: Object,
+        /// `file`, `directory`, `symbolic link`, ...; none where there is nothing yet.
+        kind: Option<&'static str>,
         /// The state of its content, where it gets another name.
         content: Option<Content>,
+        /// Likewise, of what changes places with it.
+        target_content: Option<Content>,
     },
     /// Do something to the host that no file or address stands for.
     System {
@@ -146,17 +152,19 @@ impl Operation {
             Self::Exec { path, check, argv, .. } => {
                 let argv: Vec<_> = argv.iter().map(|word| quoted(word)).collect();
                 let check = if *check { "check for " } else { "" };
-                format!("{check}exec {} [{}]", shown(path), argv.join(" "))
+                format!("{check}exec {} [{}]", quoted(path), argv.join(" "))
             }
-            Self::Open { path, access, .. } => format!("open {} ({})", shown(path), access.join(", ")),
+            Self::Open { path, length: Some(length), .. } => format!("truncate {} to {length} bytes", quoted(path)),
+            Self::Open { path, access, .. } => format!("open {} ({})", quoted(path), access.join(", ")),
             Self::Connect { address: IpAddr::V6(address), port, protocol } => {
                 format!("connect [{address}]:{port} ({protocol})")
             }
             Self::Connect { address, port, protocol } => format!("connect {address}:{port} ({protocol})"),
-            Self::File { action, path, target, exchange, replaces, mode, owner, group, .. } => {
-                let path = path.as_deref().map_or_else(|| "a socket without a path".to_owned(), shown);
+            Self::File { action, path, target, exchange, replaces, mode, owner, group, kind, .. } => {
+                let path = path.as_deref().map_or_else(|| "a socket without a path".to_owned(), quoted);
+                let kind = kind.filter(|kind| *kind != "file").map_or_else(String::new, |kind| format!("{kind} "));
                 let how = if *exchange { "in exchange for" } else { "to" };
-                let target = target.as_deref().map(|target| format!(" {how} {}", shown(target)));
+                let target = target.as_deref().map(|target| format!(" {how} {}", quoted(target)));
                 let details = [
                     (*replaces && !*exchange).then(|| "replacing what is there".to_owned()),
                     mode.map(|mode| format!("mode {mode:04o}")),
@@ -165,7 +173,7 @@ impl Operation {
                 ];
                 let details: Vec<_> = details.into_iter().flatten().collect();
                 let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
-                format!("{action} {path}{}{details}", target.unwrap_or_default())
+                format!("{action} {kind}{path}{}{details}", target.unwrap_or_default())
             }
             Self::System { system, detail, process } => {
                 let process = process.map_or_else(String::new, |pid| format!(" of process {pid}"));
@@ -175,7 +183,7 @@ impl Operation {
     }
 }
 
-/// One argument, so that it can be told from two.
+/// One argument or path, so that it can be told from two.
 fn quoted(argument: &str) -> String {
     let plain = |c: char| !c.is_whitespace() && !matches!(c, '"' | '\\' | '[' | ']');
     match !argument.is_empty() && argument.chars().all(plain) {

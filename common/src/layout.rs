@@ -42,6 +42,7 @@ layout! {
     dentry_super = "dentry"."d_sb";
     dentry_alias = "dentry"."d_u";
     dentry_private = "dentry"."d_fsdata";
+    dentry_flags = "dentry"."d_flags";
     super_device = "super_block"."s_dev";
     super_magic = "super_block"."s_magic";
     super_root = "super_block"."s_root";
@@ -89,6 +90,8 @@ layout! {
     mm_pgd = "mm_struct"."pgd";
     mm_program = "mm_struct"."exe_file";
     task_flags = "task_struct"."flags";
+    task_ptrace = "task_struct"."ptrace";
+    task_thread_node = "task_struct"."thread_node";
     task_tgid = "task_struct"."tgid";
     task_leader = "task_struct"."group_leader";
     task_parent = "task_struct"."real_parent";
@@ -103,6 +106,7 @@ layout! {
     task_status = "task_struct"."thread_info.status";
     task_cgroups = "task_struct"."cgroups";
     signal_pids = "signal_struct"."pids";
+    signal_threads = "signal_struct"."thread_head";
     pid_level = "pid"."level";
     pid_numbers = "pid"."numbers";
     pid_tasks = "pid"."tasks";
@@ -118,6 +122,7 @@ layout! {
     regs_ax = "pt_regs"."ax";
     regs_orig_ax = "pt_regs"."orig_ax";
     regs_second = "pt_regs"."si";
+    regs_second_compat = "pt_regs"."cx";
     regs_third = "pt_regs"."dx";
     regs_fifth = "pt_regs"."r8";
     regs_fifth_compat = "pt_regs"."di";

@@ -2,8 +2,8 @@
 //! that what `explain` says is what the kernel does.
 
 use crate::tables::{
-    AddressKey, EdgeKey, LITERAL_BYTES, Marks, NO_RULE, NameKey, Node, ObjectKey, PORT_INTERVALS, Ports, RootKey,
-    SystemKey, UNKNOWN,
+    AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NO_RULE, NameKey, Node, ObjectKey, PORT_INTERVALS, Ports,
+    RootKey, RuleKey, SystemKey, UNKNOWN, Verdict,
 };
 
 /// Most directory levels that are walked. A deeper path counts as unknown ([`UNKNOWN`]): must hold.
@@ -39,6 +39,8 @@ pub trait Tables {
     fn object(&self, key: &ObjectKey) -> Option<&Marks>;
     /// Rules on the narrowest address block that holds the address.
     fn address(&self, key: &AddressKey) -> Option<&Ports>;
+    /// What follows from a rule.
+    fn consequence(&self, key: &RuleKey) -> Option<&Consequence>;
 }
 
 /// A path from the root of its file system down.
@@ -68,12 +70,36 @@ pub fn path_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl N
     trie.min(name_rule(tables, asker, names, access))
 }
 
-/// The first rule that accepts `access` to the path `names` on `device` or to something below it: what moves there, or
-/// from there, takes all that is in it along.
+/// The rule for `access` to the path `names` on `device` and, in whatever way, to all that is below it: what moves there,
+/// or from there, takes that along.
 #[inline(always)]
 pub fn moved_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names, access: u32) -> u32 {
     let (trie, below) = trie_rules(tables, asker, device, names, access);
-    trie.min(below).min(name_rule(tables, asker, names, access))
+    stricter(tables, asker, trie.min(name_rule(tables, asker, names, access)), below)
+}
+
+/// The rule for a request on two objects, of which each has met its own. The order of the file says nothing of that: a
+/// rule that allows what is done to one does not allow what is done to the other.
+#[inline(always)]
+pub fn stricter(tables: &impl Tables, asker: Asker, one: u32, other: u32) -> u32 {
+    let (of_one, of_other) = (severity(tables, asker, one), severity(tables, asker, other));
+    if of_one == of_other {
+        one.min(other)
+    } else if of_one > of_other {
+        one
+    } else {
+        other
+    }
+}
+
+/// The number of the rule's [`Verdict`], 0 for no rule.
+#[inline(always)]
+fn severity(tables: &impl Tables, asker: Asker, rule: u32) -> u32 {
+    if rule == NO_RULE {
+        return 0;
+    }
+    let key = RuleKey { revision: asker.revision, rule };
+    tables.consequence(&key).map_or(Verdict::Deny as u32, |consequence| consequence.verdict)
 }
 
 /// The first rule that stands in the way of `access` to a file by another of its names than the one that was given.

@@ -73,6 +73,10 @@ pub struct Pending {
     pub interrupted: u32,
     /// Signal handlers that began on top of the held call.
     pub handlers: u32,
+    /// 1 if the call was traced when it passed: a tracer can have any call executed again.
+    pub traced: u32,
+    /// Always zero.
+    pub reserved: u32,
     /// Who asks and for what.
     pub facts: Facts,
     /// Exec only: what was given.

@@ -33,9 +33,10 @@ macro_rules! record {
 }
 
 const BINDING: usize = 4 * 8 + 6 * 4 + 16 + 2 * 4;
+const PROGRAM: usize = 8 + 2 * 4;
 const PATH: usize = 2 * 4 + PATH_BYTES;
 const STAMPS: usize = 4 * 8 + 2 * 4;
-const FACTS: usize = 5 * 8 + BINDING + STAMPS + 12 * 4 + 2 * PATH;
+const FACTS: usize = 5 * 8 + BINDING + 2 * STAMPS + 12 * 4 + 2 * PATH;
 const STRINGS: usize = 4 * 4 + FILENAME_BYTES + ARGUMENT_BYTES;
 const MARKS: usize = 4 * Marks::SLOTS;
 
@@ -45,13 +46,13 @@ record! {
     Path = PATH;
     Facts = FACTS;
     Strings = STRINGS;
-    Pending = 2 * 8 + 6 * 4 + FACTS + 2 * STRINGS;
+    Pending = 2 * 8 + 8 * 4 + FACTS + 2 * STRINGS;
     DecisionRecord = 2 * 4 + DIGEST_BYTES;
     Bell = 2 * 4 + 8;
     Report = 2 * 4 + FACTS;
-    Program = 8 + 2 * 4;
+    Program = PROGRAM;
     Request = BINDING + 2 * 8 + 6 * 4;
-    Task = 5 * 8 + 6 * 4 + BINDING + 2 * 8 + 6 * 4 + 8 * DEPTH;
+    Task = 3 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 2 * 8 + 6 * 4 + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
     Switches = 3 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;

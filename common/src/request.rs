@@ -169,7 +169,8 @@ pub struct Binding {
     /// For creation, and for operations on names: inode number of the directory. For connect: address of the kernel's
     /// socket. For an operation on another process: its id.
     pub anchor: u64,
-    /// Rename, link: inode number of what has the new name already; 0 if nothing has.
+    /// Rename, link: inode number of what has the new name already; 0 if nothing has. truncate(2): the new length, as the
+    /// registers have it.
     pub target: u64,
     /// Rename, link: inode number of the new name's directory.
     pub target_anchor: u64,
@@ -280,6 +281,8 @@ pub struct Facts {
     pub binding: Binding,
     /// Likewise, of the file's content.
     pub content: Stamps,
+    /// Likewise, of what changes places with it.
+    pub target_content: Stamps,
     /// Process id, as the initial PID namespace counts.
     pub tgid: u32,
     /// Thread id, likewise.

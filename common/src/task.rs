@@ -23,8 +23,10 @@ pub struct Task {
     pub tree: u64,
     /// The hold that this thread is in, 0 if none.
     pub hold: u64,
-    /// The file whose exec is held, or was approved and is what the thread runs.
+    /// The file that the thread runs, where its exec was approved.
     pub program: Program,
+    /// The file whose exec is held, or was approved and has not succeeded yet.
+    pub candidate: Program,
     /// Not 0 while the call in progress has passed a hook by its approval: for an exec the address of its `linux_binprm`.
     pub granted: u64,
     /// Index of the subject in the policy.

@@ -9,6 +9,7 @@ use holdpoint_common::{
 
 use crate::{
     gate::{Judged, Target},
+    hooks::name::RENAME_EXCHANGE,
     kernel::{current, kind, offset, read},
     maps::SWITCHES,
     strings, syscall, walk,
@@ -16,6 +17,10 @@ use crate::{
 
 /// All of a fraction but `I_CTIME_QUERIED`, with which `stat(2)` marks a time since 6.13: looking changes nothing.
 const FRACTION: u32 = 0x7fff_ffff;
+
+/// Where a decision does not bind to content.
+const NO_STAMPS: Stamps =
+    Stamps { size: 0, version: 0, modified: 0, changed: 0, modified_fraction: 0, changed_fraction: 0 };
 
 /// Writes everything about `judged` to `facts`, a record that only this thread writes.
 #[inline(always)]
@@ -32,9 +37,8 @@ pub fn write(facts: *mut Facts, judged: &Judged<'_>) {
         (*facts).syscall = syscall::number();
         (*facts).policy = policy();
         (*facts).binding = judged.request.binding;
-        if binds_content(judged) {
-            (*facts).content = stamps(judged.request.inode);
-        }
+        (*facts).content = if binds_content(judged) { stamps(judged.request.inode) } else { NO_STAMPS };
+        (*facts).target_content = exchanged(judged).map_or(NO_STAMPS, |inode| stamps(inode));
     }
     object(facts, judged.request.inode);
     // SAFETY: see above.
@@ -94,11 +98,20 @@ pub fn binds_content(judged: &Judged<'_>) -> bool {
     match judged.operation {
         Operation::Exec => true,
         Operation::Open => judged.at != hook::CREATE && takes_content(request.inode, request.binding.access),
-        // Under another name it is another's.
-        Operation::File => {
-            matches!(judged.target, Target::Entry(..)) && takes_content(request.inode, request.binding.access)
-        }
+        // Under another name it is another's; and what has been removed, and made anew, can have its number again.
+        Operation::File => matches!(judged.target, Target::Entry(..)),
         Operation::Connect | Operation::System => false,
+    }
+}
+
+/// The inode of what a rename puts in the place of its source.
+#[inline(always)]
+pub fn exchanged(judged: &Judged<'_>) -> Option<u64> {
+    match judged.target {
+        Target::Entry(entry, _) if judged.request.binding.detail & RENAME_EXCHANGE != 0 => {
+            Some(read(entry, offset!(dentry_inode)))
+        }
+        _ => None,
     }
 }
 

@@ -7,12 +7,14 @@
 //! A grant is good for one system call of one thread, but no hook fires when a call returns, and a program on
 //! `sys_exit` would tax every call of every process (about 110 instructions). What is seen instead:
 //!
-//! * A call passes each of its hooks once. A hook that is met a second time is either the kernel's own restart of
-//!   the interrupted call, or a new call.
-//! * It is the restart only if the thread went through `arch_do_signal_or_restart` with a restart code in its
-//!   result since then (`hooks::signal::interrupted`), and the handler that ran, if any, does not turn the code
-//!   into EINTR (`hooks::signal::delivered`). Both fire on signals only: nothing is added to a system call's path.
-//!   Anything else ends the grant and is judged as a new request.
+//! * A call passes each of its hooks once. (It can meet a hook again after waiting for a lease or a delegation, which
+//!   asks again.) A hook that is met a second time is either the kernel's own restart of the interrupted call, or a
+//!   new call.
+//! * Only opening is restarted after its hook with nothing done: a FIFO waits for its other end. It is the restart only
+//!   if the thread went through `arch_do_signal_or_restart` with a restart code in its result since then
+//!   (`hooks::signal::interrupted`), the handler that ran, if any, does not turn the code into EINTR
+//!   (`hooks::signal::delivered`), and no tracer can have written it. Both fire on signals only: nothing is added to a
+//!   system call's path. Anything else ends the grant and is judged as a new request.
 //! * A `connect()` on a socket that is already connecting to that address has no new effect and passes.
 //! * A file system may open more within the call: overlayfs opens what is behind a file, and copies it. That is judged
 //!   like any open, under its own path; where the approved rule holds it too, the approval covers it.
@@ -25,17 +27,19 @@
 
 use holdpoint_common::{
     event::{Kind, Reason},
-    matcher::{Asker, address_rule, moved_rule, object_rule, path_rule, system_rule, unknown_path_rule},
+    matcher::{
+        Asker, Tables as _, address_rule, moved_rule, object_rule, path_rule, stricter, system_rule, unknown_path_rule,
+    },
     pending::hook,
     request::{Binding, Operation, Request},
     system::{NO_SYSTEM, System},
-    tables::{NO_RULE, RuleKey, Verdict},
+    tables::{NO_RULE, RootKey, RuleKey, Verdict},
     task::Task,
 };
 
 use crate::{
-    kernel::{offset, opaque, read},
-    maps::{RULES, SWITCHES},
+    kernel::opaque,
+    maps::SWITCHES,
     park, report,
     walk::{self, Maps, Walk},
 };
@@ -172,7 +176,8 @@ pub fn gate_name(task: *mut Task, moves: bool, target: Target) -> i32 {
     let request = read_back(task);
     let asker = asker(task);
     let walk = walk(Operation::File, request, task);
-    let rule = first_rule(Operation::File, request, &walk, asker, moves).min(of_target);
+    let rule = first_rule(Operation::File, request, &walk, asker, moves);
+    let rule = stricter(&Maps, asker, rule, of_target);
     decide(&Judged {
         request,
         operation: Operation::File,
@@ -272,8 +277,7 @@ fn verdict(judged: &Judged<'_>) -> (Verdict, u64) {
         return (if judged.request.system == NO_SYSTEM { Verdict::Allow } else { Verdict::Deny }, 0);
     }
     let key = RuleKey { revision: judged.asker.revision, rule: judged.rule };
-    // SAFETY: rows of a revision in force are not changed.
-    match unsafe { RULES.get(key) } {
+    match Maps.consequence(&key) {
         Some(consequence) if judged.request.implied != 0 && consequence.everything != 0 => (Verdict::Allow, 0),
         Some(consequence) => (Verdict::try_from(consequence.verdict).unwrap_or(Verdict::Deny), consequence.patience),
         None => (Verdict::Deny, 0),
@@ -334,17 +338,21 @@ fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Ask
     } else {
         path_rule(&Maps, asker, walk.device, walk, access)
     };
-    let links: u32 = read(request.inode, offset!(inode_links));
-    let known = if links > 1 {
-        known.min(object_rule(&Maps, asker, walk.device, request.binding.inode, access))
-    } else {
-        known
-    };
-    or_unknown(known, walk, asker, access)
+    // Whatever its count of names is now: one of them may just have been taken away.
+    let of_object = object_rule(&Maps, asker, walk.device, request.binding.inode, access);
+    or_unknown(stricter(&Maps, asker, known, of_object), walk, asker, access)
 }
 
-/// A path that could not be walked is taken for any.
+/// A path that could not be walked is taken for any, and so is one on a file system that the policy names and that takes
+/// names in other spellings.
 #[inline(always)]
 fn or_unknown(known: u32, walk: &Walk, asker: Asker, access: u32) -> u32 {
-    if walk.whole { known } else { unknown_path_rule(&Maps, asker, access) }
+    if walk.whole && !(walk.folds && is_named(walk, asker)) { known } else { unknown_path_rule(&Maps, asker, access) }
+}
+
+/// Whether a path of the policy leads to the file system.
+#[inline(always)]
+fn is_named(walk: &Walk, asker: Asker) -> bool {
+    let key = RootKey { revision: asker.revision, subject: asker.subject, device: walk.device };
+    Maps.root(&key).is_some()
 }

@@ -27,6 +27,7 @@ pub mod kind {
     pub const MASK: u32 = 0o170_000;
     pub const BLOCK: u32 = 0o060_000;
     pub const CHARACTER: u32 = 0o020_000;
+    pub const DIRECTORY: u32 = 0o040_000;
     pub const REGULAR: u32 = 0o100_000;
     pub const SOCKET: u32 = 0o140_000;
 }

@@ -18,6 +18,7 @@ use aya_ebpf::{
 use holdpoint_common::{
     decision::Decision,
     event::{Kind, Reason},
+    matcher::Turn,
     pending::{Pending, hook},
     request::{Operation, Request},
     task::Task,
@@ -26,6 +27,7 @@ use holdpoint_common::{
 use crate::{
     facts,
     gate::{EPERM, Judged, Outcome, Target},
+    kernel::{current, offset, read, repeat},
     maps::{DECISIONS, NO_PENDING, PENDING, SWITCHES},
     program, report,
     strings::{self, Which},
@@ -63,9 +65,6 @@ pub fn park(judged: &Judged<'_>, patience: u64) -> Outcome {
 /// handler can be running on top of it, or if one of its hooks is met again without an interruption.
 #[inline(always)]
 pub fn moved_on(judged: &Judged<'_>) {
-    if judged.at == hook::EXEC {
-        program::release(judged.task);
-    }
     // SAFETY: the entries are the current thread's own.
     unsafe {
         let held = (*judged.task).hold;
@@ -110,12 +109,37 @@ pub fn creates_nothing(task: *mut Task, request: &Request, at: u32) {
     }
 }
 
-/// Whether the thread at `address` is held, and nothing is decided yet.
+/// Whether any thread of the process of `thread` is held, and nothing is decided yet. A process with more threads than are
+/// looked at counts as held.
 #[inline(always)]
-pub fn is_waiting(address: u64) -> bool {
-    // SAFETY: a field is read, whoever writes it meanwhile.
-    let held = task::governed(address).map_or(0, |task| unsafe { (*task).hold });
-    standing(held).is_some() && decision(held).is_none()
+pub fn is_waiting(thread: u64) -> bool {
+    const THREADS: u32 = 1024;
+    let signal: u64 = read(thread, offset!(task_signal));
+    let head = signal + offset!(signal_threads);
+    let mut search = Search { head, at: read(head, 0), found: true };
+    repeat(THREADS, &mut search);
+    search.found
+}
+
+/// The search for a thread that waits, along the list of its process's threads.
+struct Search {
+    head: u64,
+    at: u64,
+    found: bool,
+}
+
+impl Turn for Search {
+    #[inline(always)]
+    fn turn(&mut self, _: u32) -> bool {
+        if self.at == self.head || self.at == 0 {
+            self.found = false;
+            return false;
+        }
+        // SAFETY: a field is read, whoever writes it meanwhile.
+        let held = task::governed(self.at - offset!(task_thread_node)).map_or(0, |task| unsafe { (*task).hold });
+        self.at = read(self.at, 0);
+        !(standing(held).is_some() && decision(held).is_none())
+    }
 }
 
 /// Whether the exec that `bprm` is about was approved.
@@ -202,8 +226,12 @@ fn pass(pending: *mut Pending, at: u32) -> bool {
             return false;
         }
         let first = (*pending).passed == 0;
+        let traced: u32 = read(current(), offset!(task_ptrace));
+        if traced != 0 {
+            (*pending).traced = 1;
+        }
         if (*pending).passed & at != 0 {
-            if (*pending).interrupted == 0 {
+            if at != hook::OPEN || (*pending).interrupted == 0 || (*pending).traced != 0 {
                 return false;
             }
             (*pending).passed = 0;
@@ -238,7 +266,7 @@ fn end(task: *mut Task, id: u64) {
     unsafe {
         (*task).hold = 0;
         if standing(id).is_some_and(|pending| (*pending).passed == 0 && (*pending).hook == hook::EXEC) {
-            program::release(task);
+            program::drop_candidate(task);
         }
     }
     let _ = PENDING.remove(id);
@@ -264,6 +292,11 @@ fn continues(pending: *mut Pending, judged: &Judged<'_>) -> bool {
             return false;
         }
         if facts::binds_content(judged) && !facts::same_content(&raw const (*pending).facts.content, request.inode) {
+            return false;
+        }
+        if let Some(inode) = facts::exchanged(judged)
+            && !facts::same_content(&raw const (*pending).facts.target_content, inode)
+        {
             return false;
         }
     }
@@ -313,7 +346,7 @@ fn begin(judged: &Judged<'_>, patience: u64) -> Outcome {
             return Outcome::not_held(Reason::TasksFull);
         }
         if program::is_open_for_writing(judged) {
-            program::release(judged.task);
+            program::drop_candidate(judged.task);
             return Outcome::Fail(program::ETXTBSY);
         }
     }

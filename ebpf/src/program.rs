@@ -22,32 +22,63 @@ use crate::{
 /// `-ETXTBSY`.
 pub const ETXTBSY: i32 = -26;
 
-/// The current thread's program is the one that is to be executed, from now on. False if that cannot be kept.
+/// The current thread asks to execute a file: busy from now on. False if that cannot be kept.
 #[inline(always)]
 pub fn take(task: *mut Task, request: &Request) -> bool {
-    release(task);
+    drop_candidate(task);
     let program = Program { inode: request.binding.inode, device: request.binding.device, reserved: 0 };
     // Fails if it is there; then that one counts.
     let _ = BUSY.insert(program, 0, aya_ebpf::bindings::BPF_NOEXIST as u64);
     let Some(users) = BUSY.get_ptr_mut(program) else { return false };
     increment(users);
     // SAFETY: the entry is the current thread's own.
-    unsafe { (*task).program = program };
+    unsafe { (*task).candidate = program };
     true
 }
 
-/// The thread's program is no longer what it was, or never was.
+/// The thread executes something new: its candidate, if the exec was approved.
 #[inline(always)]
-pub fn release(task: *mut Task) {
-    // SAFETY: the entry is the current thread's own, or that of a thread that is no more.
+pub fn executed(task: *mut Task, approved: bool) {
+    // SAFETY: the entry is the current thread's own.
     unsafe {
-        if (*task).program.inode == 0 {
+        leave(&raw mut (*task).program);
+        if approved {
+            (*task).program = (*task).candidate;
+            (*task).candidate.inode = 0;
+        }
+    }
+    drop_candidate(task);
+}
+
+/// The thread does not execute its candidate.
+#[inline(always)]
+pub fn drop_candidate(task: *mut Task) {
+    // SAFETY: the entry is the current thread's own, or that of a thread that is no more.
+    unsafe { leave(&raw mut (*task).candidate) };
+}
+
+/// The thread is no more.
+#[inline(always)]
+pub fn forget(task: *mut Task) {
+    drop_candidate(task);
+    // SAFETY: the entry is that of a thread that is no more.
+    unsafe { leave(&raw mut (*task).program) };
+}
+
+/// # Safety
+///
+/// `program` is a field of an entry that only this thread writes.
+#[inline(always)]
+unsafe fn leave(program: *mut Program) {
+    // SAFETY: see above.
+    unsafe {
+        if (*program).inode == 0 {
             return;
         }
-        if let Some(users) = BUSY.get_ptr_mut((*task).program) {
+        if let Some(users) = BUSY.get_ptr_mut(*program) {
             decrement(users);
         }
-        (*task).program.inode = 0;
+        (*program).inode = 0;
     }
 }
 

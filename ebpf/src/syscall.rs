@@ -85,6 +85,25 @@ fn names(number: u32) -> bool {
     matches!(plain, 82..=84 | 86..=88 | 90..=94 | 132 | 235 | 258 | 260 | 261 | 263..=266 | 268 | 280 | 316 | 452)
 }
 
+/// The length that `truncate(2)` or `ftruncate(2)` is given. 32-bit programs give 64 bits as two registers, and 32 as one:
+/// then the other is whatever it is, each time that the call is executed.
+#[inline(always)]
+pub fn new_length() -> u64 {
+    if number() & COMPAT == 0 {
+        return read(registers(), offset!(regs_second));
+    }
+    let (low, high): (u32, u32) =
+        (read(registers(), offset!(regs_second_compat)), read(registers(), offset!(regs_third)));
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Whether io_uring carries out the request.
+#[inline(always)]
+pub fn is_uring() -> bool {
+    let flags: u32 = read(current(), offset!(task_flags));
+    flags & WORKER != 0 || number() & !COMPAT == IO_URING_ENTER
+}
+
 /// Whether `number` is `execve(2)` or `execveat(2)`, or x32's.
 #[inline(always)]
 pub fn executes(number: u32) -> bool {

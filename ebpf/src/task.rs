@@ -93,6 +93,7 @@ fn descend(child: u64) -> i32 {
         (*entry).granted = 0;
         (*entry).entering = 0;
         (*entry).program.inode = 0;
+        (*entry).candidate.inode = 0;
     }
     0
 }
@@ -101,7 +102,7 @@ fn descend(child: u64) -> i32 {
 #[inline(always)]
 pub fn forget(address: u64) {
     if let Some(entry) = governed(address) {
-        program::release(entry);
+        program::forget(entry);
     }
     let _ = TASKS.remove(address);
 }

@@ -6,19 +6,23 @@ use holdpoint_common::{
     matcher::{DEPTH, Names, Tables, Turn},
     request::{NAME_BYTES, PATH_BYTES, Path},
     tables::{
-        ADDRESS_HEAD_BITS, AddressKey, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, ObjectKey, Ports, RootKey,
-        SystemKey, kind,
+        ADDRESS_HEAD_BITS, AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, ObjectKey, Ports,
+        RootKey, RuleKey, SystemKey, kind,
     },
     task::Task,
 };
 
 use crate::{
     kernel::{self, offset, opaque, read, symbols},
-    maps::{ADDRESSES, EDGES, NAMES, OBJECTS, ROOTS, SYSTEM},
+    maps::{ADDRESSES, EDGES, NAMES, OBJECTS, ROOTS, RULES, SYSTEM},
 };
 
 /// `SB_NOUSER`: a file system that cannot be mounted by anybody (pipes, sockets, memfd).
 const NO_USER: u64 = 1 << 31;
+
+/// `DCACHE_OP_HASH`, `include/linux/dcache.h`: the file system has a comparison of names of its own (vfat, exfat, cifs,
+/// casefold). An entry then has the spelling that somebody used.
+const OP_HASH: u32 = 1;
 
 /// A walked path: the entries are in the walker's own [`Task::chain`], leaf first.
 pub struct Walk {
@@ -34,6 +38,8 @@ pub struct Walk {
     pub whole: bool,
     /// Whether the file system is one that nobody can mount, so that its files have no path.
     pub nameless: bool,
+    /// Whether the file system takes several spellings for one name.
+    pub folds: bool,
     /// Where an entry keeps the pointer to its name.
     name: u64,
 }
@@ -41,7 +47,7 @@ pub struct Walk {
 /// No path at all.
 #[inline(always)]
 pub fn nowhere(task: *mut Task) -> Walk {
-    Walk { task, depth: 0, device: 0, kind: 0, whole: true, nameless: false, name: 0 }
+    Walk { task, depth: 0, device: 0, kind: 0, whole: true, nameless: false, folds: false, name: 0 }
 }
 
 /// Walks up from `dentry`.
@@ -49,7 +55,7 @@ pub fn nowhere(task: *mut Task) -> Walk {
 pub fn from_dentry(task: *mut Task, dentry: u64) -> Walk {
     let superblock: u64 = read(dentry, offset!(dentry_super));
     let root: u64 = read(superblock, offset!(super_root));
-    let flags: u64 = read(superblock, offset!(super_flags));
+    let spelling: u32 = read(dentry, offset!(dentry_flags));
     let (depth, whole) = climb_undisturbed(task, dentry, root);
     Walk {
         task,
@@ -57,9 +63,18 @@ pub fn from_dentry(task: *mut Task, dentry: u64) -> Walk {
         device: read(superblock, offset!(super_device)),
         kind: kind(read(superblock, offset!(super_magic))),
         whole,
-        nameless: flags & NO_USER != 0,
+        nameless: is_nameless(dentry),
+        folds: spelling & OP_HASH != 0,
         name: offset!(dentry_name),
     }
+}
+
+/// Whether the file of `dentry` is on a file system that nobody can mount.
+#[inline(always)]
+pub fn is_nameless(dentry: u64) -> bool {
+    let superblock: u64 = read(dentry, offset!(dentry_super));
+    let flags: u64 = read(superblock, offset!(super_flags));
+    flags & NO_USER != 0
 }
 
 /// Walks up from a control group's node in kernfs; `device` is the pseudo device of the policy's trie.
@@ -68,7 +83,16 @@ pub fn from_kernfs(task: *mut Task, node: u64, device: u32) -> Walk {
     let (depth, end) = climb(task, node, 0, offset!(kernfs_parent));
     // The topmost node is the root: it has no parent and no name of its own.
     let depth = if depth > 0 { depth - 1 } else { 0 };
-    Walk { task, depth, device, kind: device, whole: end == 0, nameless: false, name: offset!(kernfs_name) }
+    Walk {
+        task,
+        depth,
+        device,
+        kind: device,
+        whole: end == 0,
+        nameless: false,
+        folds: false,
+        name: offset!(kernfs_name),
+    }
 }
 
 /// Climbs again when a rename came between: names and parents of two moments make a path that never was.
@@ -268,6 +292,12 @@ impl Tables for Maps {
     fn object(&self, key: &ObjectKey) -> Option<&Marks> {
         // SAFETY: as for `root`.
         unsafe { OBJECTS.get(key) }
+    }
+
+    #[inline(always)]
+    fn consequence(&self, key: &RuleKey) -> Option<&Consequence> {
+        // SAFETY: as for `root`.
+        unsafe { RULES.get(key) }
     }
 
     #[inline(always)]

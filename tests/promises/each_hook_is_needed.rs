@@ -64,7 +64,7 @@ const NEEDED: [(&str, &str); 54] = [
 ];
 
 /// Programs that refuse nothing, and one without which nobody is governed at all.
-const BOOKKEEPING: [(&str, &str); 11] = [
+const BOOKKEEPING: [(&str, &str); 12] = [
     ("enter", "makes the attacker governed: without it the attack says so and ends"),
     ("found_at_exec", "makes governed who ran before: see governed_for_good.rs"),
     ("running", "likewise"),
@@ -73,6 +73,7 @@ const BOOKKEEPING: [(&str, &str); 11] = [
     ("forget", "removes threads that are gone"),
     ("interrupted", "tells the restart of a granted call from a new call: without it fewer calls pass"),
     ("delivered", "likewise"),
+    ("executed", "tells which program a thread runs: without it more programs stay busy"),
     ("created", "notes the tree's own sockets: without it fewer sends pass"),
     ("accepted", "likewise"),
     ("freed", "removes sockets that are gone"),

@@ -3,7 +3,10 @@
 use std::{fs, io::Write as _};
 
 use holdpoint_tests::{
-    Actor, Agent, Hold, User, control, everything, policy::allowing, process::image, shared, site, wait_until,
+    Actor, Agent, Hold, User, control, everything,
+    policy::{self, allowing},
+    process::image,
+    shared, site, wait_until,
 };
 use nix::sys::signal::Signal::SIGCONT;
 use serde_json::json;
@@ -91,16 +94,84 @@ fn another_file_to_be_renamed_or_replaced_is_another_question() {
 }
 
 #[test]
-fn a_file_that_changes_before_it_is_renamed_is_another_question() {
+fn a_file_that_changes_before_it_comes_is_another_question() {
     let agent = shared(&everything());
-    let (file, target) = (site::file("free", "shown\n"), site::nothing("hold"));
-    let actor = agent.act([format!("rename {file} {target}")]);
+    for (action, target) in [("rename", site::nothing("hold")), ("exchange", site::file("hold", "old\n"))] {
+        for incoming_first in [true, false] {
+            let file = site::file("free", "shown\n");
+            if action == "rename" && !incoming_first {
+                continue;
+            }
+            let (one, other) = if incoming_first { (&file, &target) } else { (&target, &file) };
+            let actor = agent.act([format!("{action} {one} {other}")]);
+            let hold = agent.hold_of(&actor);
+            fs::write(&file, "something else\n").unwrap();
+            let second = approved_and_asked_again(&agent, &actor, &hold);
+            agent.deny(&second);
+            assert_eq!(actor.end().stdout, format!("{action} EPERM\n"));
+            assert_eq!(site::content(&file), "something else\n");
+        }
+    }
+}
+
+#[test]
+fn the_same_datagram_after_a_send_that_was_interrupted_is_another_question() {
+    let agent = shared(&everything());
+    let send = format!("send 127.0.0.1 {}", policy::port("hold"));
+    let steps = ["handler 14 jump", &send, "stall", &send];
+    let stalled = "send ok\nhandled 14\njumped\n";
+    assert_eq!(control(steps).stdout, format!("{stalled}send ok\n"), "the control");
+    let actor = agent.act(steps);
     let hold = agent.hold_of(&actor);
-    fs::write(&file, "something else\n").unwrap();
-    let second = approved_and_asked_again(&agent, &actor, &hold);
+    agent.approve(&hold);
+    actor.wait_line("jumped");
+    let second = agent.wait_for_hold(|second| second.tree() == hold.tree() && second.id() != hold.id());
     agent.deny(&second);
-    assert_eq!(actor.end().stdout, "rename EPERM\n");
-    assert!(!site::exists(&target));
+    assert_eq!(actor.end().stdout, format!("{stalled}send EPERM\n"));
+}
+
+#[test]
+fn a_call_that_a_tracer_has_executed_again_is_another_question() {
+    let file = site::file("hold", "Ada\n");
+    let agent = shared(&everything());
+    let steps = [format!("redo open {file} r")];
+    assert_eq!(control(&steps).stdout, "open ok\nredone once\n", "the control");
+    let actor = agent.act(&steps);
+    let hold = agent.wait_for_hold(|hold| hold["path"] == file);
+    agent.approve(&hold);
+    let second = agent.wait_for_hold(|second| second.tree() == hold.tree() && second.id() != hold.id());
+    agent.deny(&second);
+    assert_eq!(actor.end().stdout, "open EPERM\nredone once\n");
+}
+
+#[test]
+fn how_short_a_file_becomes_is_part_of_the_question() {
+    let file = site::file("hold", "Ada\n");
+    let agent = shared(&everything());
+    let actor = agent.act([format!("truncate {file} 2")]);
+    let hold = agent.hold_of(&actor);
+    assert_eq!(hold["length"], 2);
+    let told = agent.say(User::REVIEWER, ["show", hold.id()]);
+    assert!(told.stdout.contains(&format!("truncate {file} to 2 bytes")), "{told:?}");
+    agent.approve(&hold);
+    assert_eq!((actor.end().stdout.as_str(), site::content(&file).as_str()), ("truncate ok\n", "Ad"));
+}
+
+#[test]
+fn a_script_stays_busy_while_it_runs_whatever_it_tries_to_execute() {
+    let unfit = site::script("free", "#!/nowhere\n");
+    let text = format!("#!/usr/bin/bash\nshopt -s execfail\nexec {unfit}\necho failed\nread line\n");
+    let script = site::script("bin-hold", &text);
+    let write = [format!("open {script} w")];
+    let agent = shared(&everything());
+    assert_eq!(agent.act(&write).end().stdout, "open ok\n", "the control");
+    let mut actor = agent.act([format!("exec {script}")]);
+    agent.approve(agent.hold_of(&actor));
+    actor.wait_line("failed");
+    assert_eq!(agent.act(&write).end().stdout, "open ETXTBSY\n");
+    actor.go_on();
+    actor.end();
+    wait_until("it is not busy any more", || agent.act(&write).end().stdout == "open ok\n");
 }
 
 #[test]

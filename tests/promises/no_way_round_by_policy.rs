@@ -2,6 +2,7 @@
 //! process may do to the host it must be allowed. `no_way_round.rs` tries the routes themselves.
 
 use std::{
+    ffi::OsStr,
     fs,
     net::UdpSocket,
     os::{
@@ -12,6 +13,7 @@ use std::{
         },
     },
     path::Path,
+    process::Command,
 };
 
 use holdpoint_tests::{
@@ -210,8 +212,101 @@ fn what_may_not_be_read_may_be_removed_but_not_moved_to_where_it_could_be() {
         format!("rename {elsewhere} {secret}"),
         format!("unlink {secret}"),
     ];
+    // Another name of it would be free of the rule.
+    let alias = directory.join("alias");
+    fs::hard_link(&secret, &alias).unwrap();
+    let [.., replaced, removed] = &steps;
+    assert_eq!(agent.act([replaced, removed]).end().stdout, "rename EPERM\nunlink EPERM\n");
+    fs::remove_file(&alias).unwrap();
     let expected = "open EPERM\nrename EPERM\nlink EPERM\nexchange EPERM\nchmod EPERM\nrename ok\nunlink ok\n";
     assert_eq!(agent.act(&steps).end().stdout, expected);
+}
+
+#[test]
+fn what_is_allowed_of_one_name_is_not_of_the_other() {
+    let place = site::directory("free");
+    let [public, secret, alias] = ["public", "secret", "public/alias"].map(|name| place.join(name));
+    fs::create_dir(&public).unwrap();
+    for file in [&secret, &public.join("own")] {
+        fs::write(file, "Ada\n").unwrap();
+    }
+    fs::hard_link(&secret, &alias).unwrap();
+    for path in [&public, &secret, &public.join("own")] {
+        chown(path, Some(site::AGENT), Some(site::AGENT)).unwrap();
+    }
+    let (place, public, secret) = (place.display(), public.display(), secret.display());
+    // The exception stands before the rule.
+    let policy = format!(
+        "[[subject]]\nname = \"tests\"\n\n\
+         [[rule]]\nname = \"public\"\nopen = {{ path = [\"{public}/**\"] }}\nthen = \"allow\"\n\n\
+         [[rule]]\nname = \"all\"\nopen = {{ path = [\"{place}/**\"] }}\nthen = \"deny\"\n"
+    );
+    let steps = [
+        format!("open {public}/own r"),
+        format!("open {public}/alias r"),
+        format!("link {secret} {public}/link"),
+        format!("rename {public}/own {secret}"),
+        format!("exchange {public}/own {secret}"),
+        format!("rename {public}/own {public}/other"),
+    ];
+    let agent = shared(&policy);
+    let expected = "open ok\nopen EPERM\nlink EPERM\nrename EPERM\nexchange EPERM\nrename ok\n";
+    assert_eq!(agent.act(&steps).end().stdout, expected);
+}
+
+#[test]
+fn a_directory_with_a_protected_mount_in_it_is_not_moved_away() {
+    let place = site::directory("free");
+    let [above, away] = ["above", "away"].map(|name| place.join(name));
+    let mount = above.join("mount");
+    fs::create_dir_all(&mount).unwrap();
+    chown(&above, Some(site::AGENT), Some(site::AGENT)).unwrap();
+    assert!(Command::new("mount").args(["-t", "tmpfs", "protected"]).arg(&mount).status().unwrap().success());
+    let there = [format!("rename {} {}", above.display(), away.display())];
+    let back = [format!("rename {} {}", away.display(), above.display())];
+    for step in [&there, &back] {
+        assert_eq!(control(step).stdout, "rename ok\n", "the control");
+    }
+    let rule = format!("[[rule]]\nname = \"all\"\nopen = {{ path = [\"{}/**\"] }}\nthen = \"deny\"\n", mount.display());
+    let agent = shared(&format!("[[subject]]\nname = \"tests\"\n\n{rule}"));
+    assert_eq!(agent.act(&there).end().stdout, "rename EPERM\n");
+    assert!(Command::new("umount").arg(&mount).status().unwrap().success());
+}
+
+#[test]
+fn where_a_name_has_several_spellings_each_is_held() {
+    let place = site::directory("free");
+    let (image, mount) = (place.join("image"), place.join("mount"));
+    fs::write(&image, floppy()).unwrap();
+    fs::create_dir(&mount).unwrap();
+    let done = |program: &str, arguments: &[&OsStr]| Command::new(program).args(arguments).status().unwrap().success();
+    // There is no udev in the guest to make its nodes.
+    assert!(done("modprobe", &["loop".as_ref()]));
+    let options = ["-t", "vfat", "-o", "loop,uid=1000"].map(OsStr::new);
+    assert!(done("mount", &[&options[..], &[image.as_ref(), mount.as_ref()]].concat()), "vfat");
+    let secret = mount.join("Secret").display().to_string();
+    fs::write(&secret, "Ada\n").unwrap();
+    let steps = ["Secret", "SECRET"].map(|name| format!("open {} r", mount.join(name).display()));
+    assert_eq!(control(&steps).stdout, "open ok\nopen ok\n", "the control");
+    let rule = format!("[[rule]]\nname = \"secret\"\nopen = {{ path = [\"{secret}\"] }}\nthen = \"deny\"\n");
+    let agent = shared(&format!("[[subject]]\nname = \"tests\"\n\n{rule}"));
+    assert_eq!(agent.act(&steps).end().stdout, "open EPERM\nopen EPERM\n");
+    assert!(done("umount", &[mount.as_ref()]));
+}
+
+/// An empty FAT file system of 1440 KiB, as Microsoft's specification of 2000 (1.03) has it.
+fn floppy() -> Vec<u8> {
+    let mut image = vec![0; 2880 * 512];
+    // 512 bytes a sector, one a cluster, one before two tables of nine; 224 entries in the root.
+    image[..30].copy_from_slice(&[
+        0xeb, 0x3c, 0x90, b'H', b'O', b'L', b'D', b'P', b'O', b'I', b'N', 0, 2, 1, 1, 0, 2, 224, 0, 0x40, 0x0b, 0xf0,
+        9, 0, 18, 0, 2, 0, 0, 0,
+    ]);
+    image[510..512].copy_from_slice(&[0x55, 0xaa]);
+    for table in [512, 10 * 512] {
+        image[table..table + 3].copy_from_slice(&[0xf0, 0xff, 0xff]);
+    }
+    image
 }
 
 #[test]
@@ -230,7 +325,7 @@ fn a_directory_above_a_protected_one_is_not_moved_away() {
 fn generous() -> Shared {
     shared(
         "[[subject]]\nname = \"tests\"\n\n[[rule]]\nname = \"files\"\nopen = { path = [\"/**\"] }\nthen = \"allow\"\n\n\
-         [[rule]]\nname = \"host\"\nsystem = [\"signal\", \"mount\"]\nthen = \"audit\"\n",
+         [[rule]]\nname = \"host\"\nsystem = [\"signal\", \"schedule\", \"mount\"]\nthen = \"audit\"\n",
     )
 }
 
@@ -275,6 +370,8 @@ fn no_policy_gives_the_agent_away() {
         ("open(sys.argv[2], 'r+b')", "ETXTBSY"),
         ("os.rename(sys.argv[2], '/usr/bin/elsewhere')", "EPERM"),
         ("open('/proc/' + sys.argv[1] + '/mem', 'r+b')", "EACCES"),
+        ("__import__('fcntl').fcntl(0, 8, int(sys.argv[1]))", "EPERM"), // F_SETOWN
+        ("__import__('resource').prlimit(int(sys.argv[1]), 7, (1, 1))", "EPERM"),
     ];
     for (step, error) in steps {
         let actor = agent.spawn(User::ROOT, python(&attempt(step), &[&pid, &program]));
@@ -315,6 +412,10 @@ fn what_a_process_would_bring_along_is_judged_when_it_becomes_governed() {
         ungoverned(User::ROOT, ["bash".to_owned(), "-c".to_owned(), script]).end()
     };
     assert_eq!(started(&free).stdout, "Ada\n", "the control");
+    // Named as the kernel names handles that have no path.
+    let notes = site::directory("free").join("bpf-notes").display().to_string();
+    fs::rename(&free, &notes).unwrap();
+    assert_eq!(started(&notes).stdout, "Ada\n");
     let refused = started(&denied);
     assert!(refused.stdout.is_empty() && refused.code() != Some(0), "{refused:?}");
     agent.wait_recorded("the refusal", |line| line["event"] == "denied" && line["path"] == denied);

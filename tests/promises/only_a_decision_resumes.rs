@@ -14,6 +14,20 @@ fn ten_thousand_sigconts_that_are_handled_neither_pass_nor_ask_again() {
 }
 
 #[test]
+fn no_sigcont_of_a_peer_reaches_a_process_of_which_a_thread_is_held() {
+    let file = site::file("hold", "Ada\n");
+    let agent = shared(&everything());
+    let open = format!("thread open {file} r");
+    let mut actor = agent.act(["fork", "line", "storm 1000", "end", &open, "join", "wait"]);
+    let hold = agent.hold_of(&actor);
+    actor.go_on();
+    actor.wait_line("storm over: 0");
+    agent.approve(&hold);
+    actor.wait_line("1 open ok");
+    actor.end();
+}
+
+#[test]
 fn no_sigcont_of_a_peer_reaches_a_held_process() {
     let file = site::file("hold", "Ada\n");
     let open = format!("open {file} r");

@@ -17,11 +17,14 @@
  *   after PATH STEP           the step, once there is something at PATH
  *   wait                      waits for a child
  *   handler SIGNAL restart|plain|jump    prints "handled SIGNAL" when it comes; jump leaves the step: "jumped"
+ *   send ADDRESS PORT         a datagram, by the same socket each time
+ *   stall                     a send that waits for ever, until SIGALRM
  *   block SIGNAL
  *   line                      waits for a line on standard input
  *   print TEXT, sleep MILLISECONDS, quit STATUS
  *   storm COUNT               so many SIGCONTs to the parent; prints how many went
  *   urge STEP                 a child does the step, traced: each stop of it is suppressed
+ *   redo STEP                 likewise, but what it does is done again, as if it had been interrupted
  *   crowd COUNT PATH          so many children open PATH; prints how many could, and how many got EPERM
  *   generations LINES PATH    begins so many lines of processes, each of which makes the next one, lingers, and ends
  *   harvest                   has all of them that live open PATH, and ends them: how many were born, could, got EPERM
@@ -57,6 +60,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -201,6 +205,32 @@ static void vfork_exec(char **word)
 
 static bool jumps;
 
+/* In writable memory that stays the same: what is sent again is the same call. */
+static void send_to(char **word)
+{
+    static int udp = -1;
+    static struct sockaddr_in to;
+    if (udp < 0)
+        udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    to.sin_family = AF_INET;
+    to.sin_port = htons(atoi(word[2]));
+    inet_pton(AF_INET, word[1], &to.sin_addr);
+    long value = sendto(udp, "Ada", 3, 0, (struct sockaddr *)&to, sizeof to);
+    result("send", value, errno);
+}
+
+static void stall(void)
+{
+    int pair[2];
+    char text[4096] = "";
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+        fail("socketpair");
+    while (sendto(pair[0], text, sizeof text, MSG_DONTWAIT, NULL, 0) > 0)
+        ;
+    alarm(1);
+    result("stall", sendto(pair[0], text, sizeof text, 0, NULL, 0), errno);
+}
+
 static void handled(int signal)
 {
     say("handled %d", signal);
@@ -211,7 +241,7 @@ static void handled(int signal)
 static void handle(int signal, const char *manner)
 {
     struct sigaction action = { .sa_handler = handled };
-    action.sa_flags = strcmp(manner, "restart") == 0 ? SA_RESTART : 0;
+    action.sa_flags = strcmp(manner, "plain") == 0 ? 0 : SA_RESTART;
     jumps = strcmp(manner, "jump") == 0;
     if (sigaction(signal, &action, NULL))
         fail("sigaction");
@@ -260,6 +290,43 @@ static void urge(char **word)
             fail("ptrace");
     }
     say("urged %s", stops > 100 ? "often" : "seldom");
+}
+
+/* The child stops itself, does the step, and stops itself again: the calls between are those of the step. The result of
+ * the first of them that opens is written over with -ERESTARTNOINTR, on whose way out of the kernel a signal waits. */
+static void redo(char **word)
+{
+    pid_t child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+            fail("ptrace");
+        raise(SIGSTOP);
+        step(word);
+        _exit(0);
+    }
+    int status, signal = 0;
+    bool redone = false, entry = true;
+    waitpid(child, &status, 0);
+    if (ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESYSGOOD))
+        fail("ptrace");
+    while (ptrace(PTRACE_SYSCALL, child, NULL, signal) == 0 && waitpid(child, &status, 0) == child && WIFSTOPPED(status)) {
+        signal = WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : WSTOPSIG(status);
+        if (signal)
+            continue;
+        struct user_regs_struct registers;
+        if (ptrace(PTRACE_GETREGS, child, NULL, &registers))
+            fail("ptrace");
+        if (!entry && !redone && registers.orig_rax == SYS_openat && (long long)registers.rax >= 0) {
+            redone = true;
+            registers.rax = -513;
+            if (ptrace(PTRACE_SETREGS, child, NULL, &registers) || kill(child, SIGURG))
+                fail("ptrace");
+        }
+        entry = !entry;
+    }
+    say("redone %s", redone ? "once" : "never");
 }
 
 static void crowd(int count, const char *path)
@@ -500,6 +567,12 @@ static void step(char **word)
         storm(atoi(word[1]));
     } else if (is(word, "urge")) {
         urge(word + 1);
+    } else if (is(word, "redo")) {
+        redo(word + 1);
+    } else if (is(word, "send")) {
+        send_to(word);
+    } else if (is(word, "stall")) {
+        stall();
     } else if (is(word, "crowd")) {
         crowd(atoi(word[1]), word[2]);
     } else if (is(word, "generations")) {

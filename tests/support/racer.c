@@ -139,6 +139,8 @@ static void script_to(int state)
     if (pwrite(fd, &"AB"[state], 1, lseek(fd, 0, SEEK_END) - 1) != 1)
         fail("write");
     close(fd);
+    /* Long enough for a question to be read before its script changes, where nothing keeps it from changing. */
+    usleep(random() % 50000);
 }
 
 static void peer_to(int state)

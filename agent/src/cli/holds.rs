@@ -121,7 +121,9 @@ fn shortened(text: &str) -> String {
     if text.chars().count() <= OPERATION_WIDTH {
         return text.to_owned();
     }
-    text.chars().take(OPERATION_WIDTH - 1).chain(['…']).collect()
+    let all: Vec<_> = text.chars().collect();
+    let (head, tail) = ((OPERATION_WIDTH - 1) / 2, OPERATION_WIDTH / 2);
+    all[..head].iter().chain(&['…']).chain(&all[all.len() - tail..]).collect()
 }
 
 /// A span for people. What is negative is over.
@@ -232,6 +234,7 @@ mod tests {
             flags: 0,
             object: Object { device: 1, inode: 2 },
             content: None,
+            length: None,
             owner: Some("root".into()),
             mode: Some(0o600),
             size: Some(12),
@@ -284,7 +287,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "ID                AGE  LEFT  USER   SUBJECT       REVIEWERS  OPERATION");
         assert_eq!(lines[1], "0000000000000001  5 s  55 s  agent  coding-agent  security   open /srv/x (read)");
-        assert!(lines[2].ends_with('…'));
+        assert!(lines[2].contains('…') && lines[2].ends_with("/long (read)"), "both ends are shown: {}", lines[2]);
         assert_eq!(table(&[], moment(0)), "nothing is held\n");
     }
 

@@ -14,6 +14,7 @@ use holdpoint_common::{
     tables::CANARIES,
 };
 use jiff::{SignedDuration, Timestamp};
+use nix::sys::stat::SFlag;
 
 use crate::{
     policy::{Mounts, Policy},
@@ -108,14 +109,15 @@ impl Reader<'_> {
                 filename: text(filename.strip_suffix(b"\0").unwrap_or(filename)),
                 argv: split(arguments),
                 object: object(facts),
-                content: content(facts),
+                content: content(&facts.content),
             },
             Kernel::Open => Operation::Open {
                 path: self.path(facts),
                 access: Class::ALL.iter().filter(|c| facts.binding.access & c.bit() != 0).map(|c| c.word()).collect(),
                 flags: facts.binding.flags,
                 object: object(facts),
-                content: content(facts),
+                content: content(&facts.content),
+                length: resizes(facts).then_some(facts.binding.target),
                 owner: (!created).then(|| user::name(facts.owner)),
                 mode: (!created).then_some(facts.mode & 0o7777),
                 size: (!created).then_some(facts.size),
@@ -162,14 +164,14 @@ impl Reader<'_> {
     fn file(&self, facts: &Facts) -> Option<Operation> {
         let action = Action::try_from(facts.binding.flags).ok()?;
         let binding = &facts.binding;
-        let known = |path: &Path| path.length > 0 || path.cut > 0;
         let chown = |id: u32, name: fn(u32) -> String| (action == Action::Chown && id != u32::MAX).then(|| name(id));
         Some(Operation::File {
             action: action.word(),
-            path: known(&facts.path).then(|| self.path(facts)),
+            // The root of a file system has no names; a socket without a path has no inode either.
+            path: (is_known(&facts.path) || binding.inode != 0).then(|| self.path(facts)),
             target: match action {
                 Action::Symlink => Some(text(used(&facts.target).strip_suffix(b"\0").unwrap_or_default())),
-                _ => known(&facts.target).then(|| self.walked(binding.device, &facts.target)),
+                _ => is_known(&facts.target).then(|| self.walked(binding.device, &facts.target)),
             },
             exchange: action == Action::Rename && binding.detail & RENAME_EXCHANGE != 0,
             replaces: binding.target != 0,
@@ -177,7 +179,9 @@ impl Reader<'_> {
             owner: chown(binding.user, user::name),
             group: chown(binding.group, user::group_name),
             object: object(facts),
-            content: content(facts),
+            kind: (binding.inode != 0).then(|| kind(facts.mode)),
+            content: content(&facts.content),
+            target_content: content(&facts.target_content),
         })
     }
 
@@ -211,8 +215,30 @@ fn object(facts: &Facts) -> Object {
 }
 
 /// None where the kernel does not bind to it: no file has ever been changed at zero.
-fn content(facts: &Facts) -> Option<Content> {
-    (facts.content != Stamps::default()).then(|| (&facts.content).into())
+fn content(stamps: &Stamps) -> Option<Content> {
+    (*stamps != Stamps::default()).then(|| stamps.into())
+}
+
+/// Whether it is `truncate(2)` and not an open that empties the file.
+fn resizes(facts: &Facts) -> bool {
+    let alone = Class::Truncate.bit() | Class::Write.bit();
+    facts.binding.access == alone && facts.binding.flags == 0
+}
+
+/// The type in a file's mode.
+fn kind(mode: u32) -> &'static str {
+    match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
+        SFlag::S_IFDIR => "directory",
+        SFlag::S_IFLNK => "symbolic link",
+        SFlag::S_IFSOCK => "socket",
+        SFlag::S_IFIFO => "fifo",
+        SFlag::S_IFBLK | SFlag::S_IFCHR => "device",
+        _ => "file",
+    }
+}
+
+fn is_known(path: &Path) -> bool {
+    path.length > 0 || path.cut > 0
 }
 
 /// IPv4-mapped addresses as IPv4.

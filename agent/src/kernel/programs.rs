@@ -30,7 +30,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ho
 const RUNNING: &str = "running";
 
 /// Each program: its name, and what it attaches to.
-const PROGRAMS: [(&str, Attach); 66] = [
+const PROGRAMS: [(&str, Attach); 67] = [
     ("inherit", Attach::Lsm("task_alloc")),
     ("named", Attach::Tracepoint("sched_process_fork")),
     ("forget", Attach::Lsm("task_free")),
@@ -42,6 +42,7 @@ const PROGRAMS: [(&str, Attach); 66] = [
     ("found_at_exec", Attach::Lsm("bprm_creds_for_exec")),
     ("interpreter", Attach::Lsm("bprm_check_security")),
     ("credentials", Attach::Lsm("bprm_creds_from_file")),
+    ("executed", Attach::Lsm("bprm_committed_creds")),
     ("open", Attach::Lsm("file_open")),
     ("create", Attach::Lsm("path_mknod")),
     ("truncate", Attach::Lsm("path_truncate")),

@@ -99,6 +99,10 @@ impl Places for OneFileSystem {
         self.resolve(path)
     }
 
+    fn mount_points(&self, _: &Path, _: bool) -> Vec<Place> {
+        Vec::new()
+    }
+
     fn linked(&self, _: &Path, _: bool) -> Linked {
         Linked::default()
     }

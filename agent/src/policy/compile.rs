@@ -224,6 +224,10 @@ impl matcher::Tables for Tables {
         self.objects.rows.get(key)
     }
 
+    fn consequence(&self, key: &RuleKey) -> Option<&Consequence> {
+        self.rules.get(key)
+    }
+
     fn address(&self, key: &AddressKey) -> Option<&Ports> {
         let address = u128::from_be_bytes(key.address);
         (0..=128).rev().find_map(|bits| {

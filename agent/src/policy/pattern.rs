@@ -44,6 +44,15 @@ impl Pattern {
         matches!(self, Self::Below(directory) if directory == Path::new("/"))
     }
 
+    /// The path that it begins at, and whether it goes on below. None for a name wherever it stands, and for everything.
+    pub fn site(&self) -> Option<(&Path, bool)> {
+        match self {
+            Self::Exact(path) => Some((path, false)),
+            Self::Below(directory) if !self.is_everything() => Some((directory, true)),
+            Self::Below(_) | Self::Named(_) => None,
+        }
+    }
+
     /// Whether every path that `other` accepts is accepted by this one. Judged by the spelling alone: false
     /// where that cannot tell.
     pub fn covers(&self, other: &Self) -> bool {

@@ -10,7 +10,7 @@ mod linked;
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
-    fs, io,
+    fs, io, iter,
     os::unix::ffi::OsStringExt,
     path::{Component, Path, PathBuf},
 };
@@ -35,6 +35,8 @@ pub trait Places {
     fn resolve(&self, path: &Path) -> Vec<Place>;
     /// The same, and the root of every file system that is mounted below it.
     fn below(&self, path: &Path) -> Vec<Place>;
+    /// What is mounted over on the way to `path`, and below it if `below`: where each such directory or file lives itself.
+    fn mount_points(&self, path: &Path, below: bool) -> Vec<Place>;
     /// The files at `path`, and below it if `below`, that have further names.
     fn linked(&self, path: &Path, below: bool) -> Linked;
 }
@@ -84,7 +86,7 @@ impl Mounts {
 
     /// The path of `names`, walked down from the root of the file system on `device`: as one of its mounts shows it.
     pub fn shown(&self, device: u32, names: &[&OsStr]) -> PathBuf {
-        let inside: PathBuf = std::iter::once(OsStr::new("/")).chain(names.iter().copied()).collect();
+        let inside: PathBuf = iter::once(OsStr::new("/")).chain(names.iter().copied()).collect();
         let shows = |mount: &&Mount| mount.device == device && inside.starts_with(&mount.root);
         match self.0.iter().find(shows).and_then(|mount| Some((mount, inside.strip_prefix(&mount.root).ok()?))) {
             Some((mount, rest)) if rest.as_os_str().is_empty() => mount.point.clone(),
@@ -93,19 +95,18 @@ impl Mounts {
         }
     }
 
-    /// Where a path without links lives. Goes down the tree of mounts as the kernel does: what is mounted over
-    /// a directory hides what had been mounted there and below.
+    /// Where a path without links lives.
     fn place(&self, path: &Path) -> Option<Place> {
+        self.way(path).last().map(|mount| mount.place(path))
+    }
+
+    /// The mounts that one goes through to a path without links, from the root's. Goes down the tree of mounts as the
+    /// kernel does: what is mounted over a directory hides what had been mounted there and below.
+    fn way(&self, path: &Path) -> impl Iterator<Item = &Mount> {
         let is_root =
             |mount: &&Mount| mount.point == Path::new("/") && self.0.iter().all(|other| other.id != mount.parent);
-        let mut mount = self.0.iter().rfind(is_root)?;
-        for _ in 0..self.0.len() {
-            match self.crossed(mount, path) {
-                Some(next) => mount = next,
-                None => break,
-            }
-        }
-        Some(mount.place(path))
+        let root = self.0.iter().rfind(is_root);
+        iter::successors(root, move |mount| self.crossed(mount, path)).take(self.0.len())
     }
 
     /// The mount that one enters first on the way from the root of `mount` to `path`.
@@ -116,16 +117,29 @@ impl Mounts {
     }
 
     /// Mounts at `path` and below, hidden ones too: their files can still be reached by who holds them open.
-    fn mounted_below(&self, path: &Path) -> impl Iterator<Item = Place> {
-        let below = self.0.iter().filter(move |mount| mount.point.starts_with(path));
-        below.map(|mount| mount.place(&mount.point))
+    fn mounted_below(&self, path: &Path) -> impl Iterator<Item = &Mount> {
+        self.0.iter().filter(move |mount| mount.point.starts_with(path))
+    }
+
+    /// A place in a kind of file system, and in each that is mounted: the kernel looks for what the policy says of a device,
+    /// and only where that is nothing for what it says of its kind.
+    fn instances(&self, place: Place) -> Vec<Place> {
+        let mounted = self.0.iter().filter(|mount| kinds::is_of(place.device, &mount.kind));
+        let own = mounted.map(|mount| Place { device: mount.device, components: place.components.clone() });
+        own.chain([place.clone()]).collect()
+    }
+
+    /// What `mount` is mounted on. None for the root, and for a directory on itself: it goes nowhere without its files.
+    fn covered(&self, mount: &Mount) -> Option<Place> {
+        let parent = self.0.iter().find(|parent| parent.id == mount.parent && parent.id != mount.id)?;
+        Some(parent.place(&mount.point)).filter(|covered| *covered != mount.top())
     }
 }
 
 impl Places for Mounts {
     fn resolve(&self, path: &Path) -> Vec<Place> {
         let spellings = spellings(path);
-        let of_kinds = spellings.iter().flat_map(|path| kinds::place(path));
+        let of_kinds = spellings.iter().flat_map(|path| kinds::place(path)).flat_map(|place| self.instances(place));
         let places: BTreeSet<_> = spellings.iter().filter_map(|path| self.place(path)).chain(of_kinds).collect();
         places.into_iter().collect()
     }
@@ -133,8 +147,9 @@ impl Places for Mounts {
     fn below(&self, path: &Path) -> Vec<Place> {
         let spellings = spellings(path);
         let below = spellings.iter().flat_map(|path| {
-            let mounted = self.place(path).into_iter().chain(self.mounted_below(path));
-            mounted.chain(kinds::place(path)).chain(kinds::below(path))
+            let mounted = self.place(path).into_iter().chain(self.mounted_below(path).map(Mount::top));
+            let of_kinds = kinds::place(path).into_iter().chain(kinds::below(path));
+            mounted.chain(of_kinds.flat_map(|place| self.instances(place)))
         });
         let mut places: Vec<Place> = Vec::new();
         for place in below.collect::<BTreeSet<_>>() {
@@ -145,6 +160,16 @@ impl Places for Mounts {
             }
         }
         places
+    }
+
+    fn mount_points(&self, path: &Path, below: bool) -> Vec<Place> {
+        let spellings = spellings(path);
+        let mounts = spellings.iter().flat_map(|path| {
+            let inside = self.mounted_below(path).filter(|_| below);
+            self.way(path).chain(inside)
+        });
+        let points: BTreeSet<_> = mounts.filter_map(|mount| self.covered(mount)).collect();
+        points.into_iter().collect()
     }
 
     fn linked(&self, path: &Path, below: bool) -> Linked {
@@ -180,6 +205,11 @@ impl Mount {
         let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
         let kind = String::from_utf8_lossy(rest.next()?).into_owned();
         point.is_absolute().then_some(Self { id, parent, device, root, point, kind })
+    }
+
+    /// Where the directory or file that is mounted lives.
+    fn top(&self) -> Place {
+        self.place(&self.point)
     }
 
     /// Where `path` lives if it is in this mount. A root that is no path (`net:[4026531840]`) is taken for

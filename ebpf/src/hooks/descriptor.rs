@@ -12,7 +12,7 @@ use super::{file, net};
 use crate::{
     gate::at_once,
     kernel::{current, offset, read, repeat},
-    task,
+    task, walk,
 };
 
 /// Most places in a descriptor table that are looked at; a process that uses more brings too much along.
@@ -86,7 +86,9 @@ fn judge(task: *mut Task, file: u64, way: Way) -> i32 {
     let request = file::on_file(task, dentry, inode);
     request.binding.access = file::access(file);
     request.binding.flags = Action::Receive as u32;
-    request.system = handle(read(dentry, offset!(dentry_name))).map_or(NO_SYSTEM, |system| system as u32);
+    if walk::is_nameless(dentry) {
+        request.system = handle(read(dentry, offset!(dentry_name))).map_or(NO_SYSTEM, |system| system as u32);
+    }
     // What everybody is started with, at a console, may be one.
     if file::is_sensitive_device(mode, device) && !(way == Way::Inherited && file::is_terminal(mode, device)) {
         request.system = System::Device as u32;

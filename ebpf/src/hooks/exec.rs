@@ -11,7 +11,7 @@ use super::{descriptor, file};
 use crate::{
     gate::{EPERM, at_once, gate_exec, on_host},
     kernel::{current, offset, read},
-    park, syscall, task,
+    park, program, syscall, task,
 };
 
 /// `security_bprm_creds_for_exec(bprm)`: once per exec, with the file given to it (a script, not its interpreter),
@@ -94,6 +94,15 @@ pub fn credentials(ctx: LsmContext) -> i32 {
     }
     on_host(task, System::Privilege);
     at_once(task, Operation::System)
+}
+
+/// `security_bprm_committed_creds(bprm)`: the exec has succeeded, and the thread is the only one of its process.
+#[lsm(hook = "bprm_committed_creds")]
+pub fn executed(ctx: LsmContext) -> i32 {
+    if let Some(task) = task::governed(current()) {
+        program::executed(task, park::is_granted(task, ctx.arg(0)));
+    }
+    0
 }
 
 /// Whether the exec gives another user or group, or capabilities that the thread does not have.

@@ -118,6 +118,7 @@ pub fn truncate(ctx: LsmContext) -> i32 {
     let inode: u64 = read(dentry, offset!(dentry_inode));
     let request = on_file(task, dentry, inode);
     request.binding.access = Class::Truncate.bit() | Class::Write.bit();
+    request.binding.target = syscall::new_length();
     if program::is_written(request) {
         return program::ETXTBSY;
     }
@@ -221,13 +222,13 @@ pub fn access(file: u64) -> u32 {
 }
 
 /// Whether a file system acts for the current thread, with its mounter's rights: overlayfs does so while it opens
-/// what is behind a file, and while it copies it.
+/// what is behind a file, and while it copies it. io_uring takes whatever credentials its user has registered.
 #[inline(always)]
 pub fn on_behalf() -> bool {
     let task = current();
     let acting: u64 = read(task, offset!(task_cred));
     let own: u64 = read(task, offset!(task_real_cred));
-    acting != own
+    acting != own && !syscall::is_uring()
 }
 
 /// The directory entry of `inode`. `shown` is it, unless the kernel opens what backs a file and shows the path of the

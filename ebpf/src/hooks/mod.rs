@@ -3,7 +3,7 @@
 mod descriptor;
 mod exec;
 mod file;
-mod name;
+pub mod name;
 mod net;
 mod signal;
 mod system;

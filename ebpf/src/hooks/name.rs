@@ -9,12 +9,12 @@ use holdpoint_common::{
 use super::file::{directory, on_behalf, on_file};
 use crate::{
     gate::{Target, at_once, gate_name},
-    kernel::{current, offset, read},
+    kernel::{current, kind, offset, read},
     task,
 };
 
 /// `include/uapi/linux/fs.h`: what has the new name gets the old one.
-const RENAME_EXCHANGE: u32 = 2;
+pub const RENAME_EXCHANGE: u32 = 2;
 /// `ATTR_*`, `include/linux/fs.h`: mode, uid, gid, size; the times of access and modification, as told by the caller or
 /// set to now.
 const OTHERS: u32 = 0xf;
@@ -35,19 +35,24 @@ pub fn rename(ctx: LsmContext) -> i32 {
 /// `security_path_unlink(dir, dentry)`.
 #[lsm(hook = "path_unlink")]
 pub fn unlink(ctx: LsmContext) -> i32 {
-    replaced(Action::Unlink, ctx.arg(1), 0)
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    let request = fill(task, Action::Unlink, ctx.arg(1));
+    request.binding.access = loss(request.inode);
+    gate_name(task, false, Target::None)
 }
 
 /// `security_path_rmdir(dir, dentry)`.
 #[lsm(hook = "path_rmdir")]
 pub fn rmdir(ctx: LsmContext) -> i32 {
-    replaced(Action::Rmdir, ctx.arg(1), 0)
+    replaced(Action::Rmdir, ctx.arg(1), 0, true)
 }
 
 /// `security_path_mkdir(dir, dentry, mode)`.
 #[lsm(hook = "path_mkdir")]
 pub fn mkdir(ctx: LsmContext) -> i32 {
-    replaced(Action::Mkdir, ctx.arg(1), ctx.arg(2))
+    replaced(Action::Mkdir, ctx.arg(1), ctx.arg(2), false)
 }
 
 /// `security_path_symlink(dir, dentry, old_name)`.
@@ -148,16 +153,16 @@ fn attribute(dentry: u64) -> i32 {
     at_once(task, Operation::File)
 }
 
-/// Something comes or goes at `dentry`.
+/// Something comes or goes at `dentry`. What `moves` may hide what is mounted there, and take the mount along.
 #[inline(always)]
-fn replaced(action: Action, dentry: u64, mode: u32) -> i32 {
+fn replaced(action: Action, dentry: u64, mode: u32, moves: bool) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
     let request = fill(task, action, dentry);
     request.binding.access = Class::REPLACING;
     request.binding.detail = mode & 0xffff;
-    gate_name(task, false, Target::None)
+    gate_name(task, moves, Target::None)
 }
 
 /// The file at `dentry` gets the name at `target`, and is not read or written by rules on its old one any more.
@@ -171,8 +176,18 @@ fn renamed(action: Action, dentry: u64, target: u64, flags: u32) -> i32 {
     request.binding.target = read(replaced, offset!(inode_number));
     request.binding.target_anchor = directory(target);
     request.binding.detail = flags;
-    let access = if flags & RENAME_EXCHANGE != 0 { Class::OPENING } else { Class::REPLACING };
+    let access = if flags & RENAME_EXCHANGE != 0 { Class::OPENING } else { loss(replaced) };
     gate_name(task, true, Target::Entry(target, access))
+}
+
+/// What taking away this name of the file at `inode` does to it. If there are other names, the rules on this one no longer
+/// stand in their way.
+#[inline(always)]
+fn loss(inode: u64) -> u32 {
+    let mode: u16 = read(inode, offset!(inode_mode));
+    let links: u32 = read(inode, offset!(inode_links));
+    let others = links > 1 && u32::from(mode) & kind::MASK != kind::DIRECTORY;
+    if others { Class::OPENING } else { Class::REPLACING }
 }
 
 #[inline(always)]

@@ -24,12 +24,14 @@ const SA_RESTART: u64 = 0x1000_0000;
 #[fentry(function = "arch_do_signal_or_restart")]
 pub fn interrupted(ctx: FEntryContext) -> u32 {
     let Some(pending) = held() else { return 0 };
+    let traced: u32 = read(current(), offset!(task_ptrace));
     let regs: u64 = ctx.arg(0);
     let result: i64 = read(regs, offset!(regs_ax));
     // SAFETY: the entry is the current thread's own.
     let held_call = unsafe { (*pending).facts.syscall };
     // Another call's interruption says nothing of the granted one, which has then returned.
     if held_call == syscall::number()
+        && traced == 0
         && matches!(result, ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND | ERESTART_RESTARTBLOCK)
     {
         // SAFETY: the entry is the current thread's own.

@@ -25,13 +25,14 @@ const UPID: u64 = 16;
 /// What `kernel_read_file_id` calls a module, and a kernel and its ramdisk for kexec (`include/linux/kernel_read_file.h`).
 const CODE: core::ops::RangeInclusive<u32> = 2..=4;
 /// Capabilities that rule the host, `include/uapi/linux/capability.h`: NET_ADMIN, SYS_MODULE, SYS_RAWIO, SYS_ADMIN,
-/// SYS_BOOT, SYS_TIME, AUDIT_CONTROL, MAC_OVERRIDE, MAC_ADMIN, SYSLOG, PERFMON, BPF, CHECKPOINT_RESTORE.
+/// SYS_BOOT, SYS_TIME, SYS_TTY_CONFIG, AUDIT_CONTROL, MAC_OVERRIDE, MAC_ADMIN, SYSLOG, PERFMON, BPF, CHECKPOINT_RESTORE.
 const RULING: u64 = 1 << 12
     | 1 << 16
     | 1 << 17
     | 1 << 21
     | 1 << 22
     | 1 << 25
+    | 1 << 26
     | 1 << 30
     | 1 << 32
     | 1 << 33
@@ -141,11 +142,12 @@ pub fn input_priority(ctx: LsmContext) -> i32 {
     other(System::Schedule, ctx.arg(0), false)
 }
 
-/// `security_task_prlimit(cred, tcred, flags)`: the process is not told, so its own is what has the same credentials.
+/// `security_task_prlimit(cred, tcred, flags)`: the process is not told, and could be the agent. What has the same
+/// credentials is the caller's own.
 #[lsm(hook = "task_prlimit")]
 pub fn limits(ctx: LsmContext) -> i32 {
     let (own, of): (u64, u64) = (ctx.arg(0), ctx.arg(1));
-    if own == of { 0 } else { asked(System::Schedule, 0) }
+    if own == of { 0 } else { refused(System::Schedule, 0) }
 }
 
 /// `security_kernel_read_file(file, id, contents)`.
@@ -220,7 +222,7 @@ pub fn owner(ctx: LsmContext) -> i32 {
         return 0;
     }
     let whom: u64 = ctx.arg(2);
-    if command == F_SETOWN && (whom == 0 || whom == own_number()) { 0 } else { asked(System::Signal, whom) }
+    if command == F_SETOWN && (whom == 0 || whom == own_number()) { 0 } else { refused(System::Signal, whom) }
 }
 
 /// The current process's id in its own PID namespace.
@@ -247,6 +249,16 @@ pub fn asked(system: System, detail: u64) -> i32 {
     };
     on_host(task, system).binding.detail = detail as u32;
     at_once(task, Operation::System)
+}
+
+/// An operation on a process that the hook is not told of: never, since it could be the agent.
+#[inline(always)]
+pub fn refused(system: System, detail: u64) -> i32 {
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    on_host(task, system).binding.detail = detail as u32;
+    never(task)
 }
 
 /// An operation on the process of the thread at `target`: nothing to ask within the tree, and never allowed on the agent

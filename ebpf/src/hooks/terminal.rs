@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{system::System, task::Task};
 
-use super::system::{asked, is_relative};
+use super::system::{asked, is_relative, refused};
 use crate::kernel::{current, offset, read};
 
 /// `TIOCSTI`, `TIOCLINUX`, `include/uapi/asm-generic/ioctls.h`.
@@ -36,7 +36,7 @@ fn commanded(command: u32) -> i32 {
     match command {
         TIOCSTI | TIOCLINUX => asked(System::Terminal, u64::from(command)),
         SNAPSHOT | SNAPSHOT_NAMED => asked(System::Mount, u64::from(command)),
-        FIOSETOWN | SIOCSPGRP => asked(System::Signal, u64::from(command)),
+        FIOSETOWN | SIOCSPGRP => refused(System::Signal, u64::from(command)),
         _ => 0,
     }
 }

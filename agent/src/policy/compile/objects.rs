@@ -27,12 +27,8 @@ pub struct Objects {
 pub fn compile(policy: &Policy, revision: u32, places: &dyn Places) -> Objects {
     let mut objects = Objects::default();
     for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| !rule.lets_pass()) {
-        for pattern in rule.paths().0 {
-            let linked = match pattern {
-                Pattern::Exact(path) => places.linked(path, false),
-                Pattern::Below(path) if !pattern.is_everything() => places.linked(path, true),
-                Pattern::Below(_) | Pattern::Named(_) => continue,
-            };
+        for (path, below) in rule.paths().0.iter().filter_map(Pattern::site) {
+            let linked = places.linked(path, below);
             for subject in &rule.subjects {
                 objects.add(&linked, revision, *subject, |marks| mark(marks, rule, index));
             }

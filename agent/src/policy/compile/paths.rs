@@ -24,6 +24,7 @@ pub fn compile(policy: &Policy, places: &dyn Places, trie: &mut Trie<'_>, proble
         for pattern in rule.paths().0 {
             if !trie.is_overfull() {
                 note_pattern(index, rule, pattern, places, trie, problems);
+                note_mount_points(index, rule, pattern, places, trie);
             }
         }
     }
@@ -73,6 +74,22 @@ fn note_pattern(
                 mark(trie.name(*subject, padded(OsStr::new(name))), rule, index);
             }
         }
+    }
+}
+
+/// What is mounted goes, and every rule on it, when what it is mounted over is removed or replaced (from another mount
+/// namespace, that works), or moves away along with a directory above it. A rule that stands in the way of what is mounted
+/// stands in the way of that. One on everything does so wherever the files are.
+fn note_mount_points(index: u32, rule: &Rule, pattern: &Pattern, places: &dyn Places, trie: &mut Trie<'_>) {
+    let Some((path, below)) = pattern.site().filter(|_| !rule.lets_pass()) else { return };
+    for point in places.mount_points(path, below) {
+        // As for `reachable`: too much is held, never too little.
+        let in_full = can_be_spelled(&point.components);
+        note(trie, index, rule, &[cut(point)], |node| {
+            let marks = if in_full { &mut node.exact } else { &mut node.subtree };
+            classes(Class::REPLACING).for_each(|class| marks.note(class, index));
+            node.below = node.below.min(index);
+        });
     }
 }
 

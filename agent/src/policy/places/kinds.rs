@@ -7,33 +7,38 @@ use holdpoint_common::tables::kind;
 
 use super::{Place, names};
 
-/// Magic numbers (`include/uapi/linux/magic.h`, `fs/binfmt_misc.c`), and where these file systems are by custom; the
-/// outer ones first.
-const KINDS: [(u32, &str); 10] = [
-    (0x9fa0, "/proc"),
-    (0x4249_4e4d, "/proc/sys/fs/binfmt_misc"),
-    (0x6265_6572, "/sys"),
-    (0x6367_7270, "/sys/fs/cgroup"),
-    (0x0027_e0eb, "/sys/fs/cgroup"),
-    (0xcafe_4a11, "/sys/fs/bpf"),
-    (0x7472_6163, "/sys/kernel/tracing"),
-    (0x6462_6720, "/sys/kernel/debug"),
-    (0x7363_6673, "/sys/kernel/security"),
-    (0x6265_6570, "/sys/kernel/config"),
+/// Names of file systems, their magic numbers (`include/uapi/linux/magic.h`, `fs/binfmt_misc.c`), and where they are by
+/// custom; the outer ones first.
+const KINDS: [(&str, u32, &str); 10] = [
+    ("proc", 0x9fa0, "/proc"),
+    ("binfmt_misc", 0x4249_4e4d, "/proc/sys/fs/binfmt_misc"),
+    ("sysfs", 0x6265_6572, "/sys"),
+    ("cgroup2", 0x6367_7270, "/sys/fs/cgroup"),
+    ("cgroup", 0x0027_e0eb, "/sys/fs/cgroup"),
+    ("bpf", 0xcafe_4a11, "/sys/fs/bpf"),
+    ("tracefs", 0x7472_6163, "/sys/kernel/tracing"),
+    ("debugfs", 0x6462_6720, "/sys/kernel/debug"),
+    ("securityfs", 0x7363_6673, "/sys/kernel/security"),
+    ("configfs", 0x6265_6570, "/sys/kernel/config"),
 ];
 
 /// `path` in whichever instance: the kinds of the innermost place that it is in.
 pub fn place(path: &Path) -> Vec<Place> {
-    let innermost = KINDS.iter().rev().find(|(_, point)| path.starts_with(point));
-    let Some((_, innermost)) = innermost else { return Vec::new() };
-    let same = KINDS.iter().filter(|(_, point)| point == innermost);
-    same.map(|(magic, point)| in_kind(*magic, path.strip_prefix(point).unwrap_or(Path::new("")))).collect()
+    let innermost = KINDS.iter().rev().find(|(.., point)| path.starts_with(point));
+    let Some((.., innermost)) = innermost else { return Vec::new() };
+    let same = KINDS.iter().filter(|(.., point)| point == innermost);
+    same.map(|(_, magic, point)| in_kind(*magic, path.strip_prefix(point).unwrap_or(Path::new("")))).collect()
 }
 
 /// The whole of each kind that is by custom in the directory `path`.
 pub fn below(path: &Path) -> impl Iterator<Item = Place> {
-    let inside = KINDS.iter().filter(move |(_, point)| Path::new(point).starts_with(path));
-    inside.map(|(magic, _)| in_kind(*magic, Path::new("")))
+    let inside = KINDS.iter().filter(move |(.., point)| Path::new(point).starts_with(path));
+    inside.map(|(_, magic, _)| in_kind(*magic, Path::new("")))
+}
+
+/// Whether the file system `name` is of the kind with this pseudo device.
+pub fn is_of(device: u32, name: &str) -> bool {
+    KINDS.iter().any(|(known, magic, _)| *known == name && kind(*magic) == device)
 }
 
 fn in_kind(magic: u32, path: &Path) -> Place {
@@ -48,7 +53,7 @@ mod tests {
 
     #[test]
     fn no_two_kinds_share_a_pseudo_device() {
-        assert_eq!(KINDS.map(|(magic, _)| kind(magic)).into_iter().collect::<BTreeSet<_>>().len(), KINDS.len());
+        assert_eq!(KINDS.map(|(_, magic, _)| kind(magic)).into_iter().collect::<BTreeSet<_>>().len(), KINDS.len());
     }
 
     #[test]

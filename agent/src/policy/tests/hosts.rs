@@ -113,6 +113,16 @@ fn a_directory_rule_reaches_what_is_mounted_below_it() {
     assert_eq!(at_of(&tables, 0, 8 << 20 | 1, "/volumes/data/x", READ), Some(0));
     assert_eq!(at_of(&tables, 0, 8 << 20 | 1, "/volumes/x", READ), None);
     assert_eq!(at_of(&tables, 0, ROOT, "/no-such/srv/x", READ), None);
+    assert_eq!(at_of(&tables, 0, ROOT, "/no-such/srv", WRITE), Some(0), "it is what the mount is on");
+    assert_eq!(moved(&tables, ROOT, "/no-such", Class::OPENING), Some(0));
+}
+
+#[test]
+fn a_rule_on_a_directory_does_not_hide_the_rules_on_the_kind_of_what_is_mounted_there() {
+    let rules = rule("0", r#"open = { path = ["/proc/sys/**"] }"#) + &rule("1", r#"open = { path = ["/no-such/**"] }"#);
+    let tables = compile(&policy(&format!("{HEAD}{rules}")), REVISION, &host()).expect("within the limits");
+    assert_eq!(at_of(&tables, 0, 21, "/sys/kernel", READ), Some(0));
+    assert_eq!(at_of(&tables, 0, 21, "/1", READ), Some(1));
 }
 
 #[test]
@@ -134,6 +144,10 @@ impl Places for Fixed {
 
     fn below(&self, path: &Path) -> Vec<Place> {
         self.resolve(path)
+    }
+
+    fn mount_points(&self, _: &Path, _: bool) -> Vec<Place> {
+        Vec::new()
     }
 
     fn linked(&self, _: &Path, _: bool) -> Linked {

@@ -2,6 +2,7 @@
 
 mod format;
 mod hosts;
+mod mount_points;
 mod random;
 mod reach;
 mod refusals;
@@ -82,6 +83,12 @@ fn at(tables: &Tables, path: &str, access: u32) -> Option<u32> {
 fn at_of(tables: &Tables, subject: u32, device: u32, path: &str, access: u32) -> Option<u32> {
     let asker = Asker { revision: REVISION, subject };
     some(matcher::path_rule(tables, asker, device, &Walk::new(path), access))
+}
+
+/// Index of the rule that subject 0 meets when it moves `path`, or something to it.
+fn moved(tables: &Tables, device: u32, path: &str, access: u32) -> Option<u32> {
+    let asker = Asker { revision: REVISION, subject: 0 };
+    some(matcher::moved_rule(tables, asker, device, &Walk::new(path), access))
 }
 
 /// Index of the rule that subject 0 meets where the path could not be walked.

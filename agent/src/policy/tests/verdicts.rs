@@ -264,22 +264,17 @@ fn node_ids_of_neighbouring_revisions_are_disjoint_and_each_is_used_once() {
     }
 }
 
-/// Index of the rule that subject 0 meets when it moves `path`.
-fn moved(tables: &Tables, path: &str) -> Option<u32> {
-    some(matcher::moved_rule(tables, Asker { revision: REVISION, subject: 0 }, 1, &Walk::new(path), Class::OPENING))
-}
-
 #[test]
 fn what_is_above_a_rule_is_not_moved_away() {
     let tables = rules(&["open = { path = [\"/srv/a/**\", \"/opt/x/key\"], access = [\"read\"] }"]);
     for path in ["/", "/srv", "/srv/a", "/srv/a/b", "/opt", "/opt/x", "/opt/x/key"] {
-        assert_eq!(moved(&tables, path), Some(0), "{path}");
+        assert_eq!(moved(&tables, 1, path, Class::OPENING), Some(0), "{path}");
     }
     for path in ["/srv/b", "/opt/y", "/opt/x/other", "/home"] {
-        assert_eq!(moved(&tables, path), None, "{path}");
+        assert_eq!(moved(&tables, 1, path, Class::OPENING), None, "{path}");
     }
     let allowed = tables_of("open = { path = [\"/srv/a/**\"] }\nthen = \"allow\"");
-    assert_eq!(moved(&allowed, "/srv"), None, "a rule that lets pass protects nothing");
+    assert_eq!(moved(&allowed, 1, "/srv", Class::OPENING), None, "a rule that lets pass protects nothing");
 }
 
 fn tables_of(rule: &str) -> Tables {
