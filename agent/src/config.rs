@@ -116,22 +116,22 @@ struct RawChannel {
     reviewers: Spanned<Vec<String>>,
 }
 
-/// Reads the file at `path` and the secrets that it names; `credentials` is systemd's
-/// `$CREDENTIALS_DIRECTORY`. A file that does not exist is the default.
+/// Reads the file at `path` and the secrets that it names, and gives the files of these too: no subject may have them.
+/// `credentials` is systemd's `$CREDENTIALS_DIRECTORY`. A file that does not exist is the default.
 ///
 /// # Errors
 /// The file cannot be read, or something in it or in the files that it names is not as it must be.
-pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Config, ConfigError> {
+pub fn load(path: &Path, credentials: Option<&Path>) -> Result<(Config, Vec<PathBuf>), ConfigError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Config::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
         Err(error) => return Err(ConfigError::Read { path: path.to_owned(), error }),
     };
     let source = Source { file: path.display().to_string(), text };
     Ok(parse(source, credentials)?)
 }
 
-fn parse(source: Source, credentials: Option<&Path>) -> Result<Config, Refusal> {
+fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<PathBuf>), Refusal> {
     let file: File = match toml::from_str(&source.text) {
         Ok(file) => file,
         Err(error) => {
@@ -144,7 +144,9 @@ fn parse(source: Source, credentials: Option<&Path>) -> Result<Config, Refusal> 
     let mut problems = vec![];
     let listener = file.listener.and_then(|raw| kept(listener(&raw), &mut problems));
     let channels = channels(&file.channel, credentials, &mut problems);
-    if problems.is_empty() { Ok(Config { listener, channels }) } else { Err(Refusal::new(source, problems)) }
+    let named = file.channel.iter().filter_map(|channel| channel.get_ref().secret_file.as_ref());
+    let secrets = named.map(|file| file.get_ref().clone()).collect();
+    if problems.is_empty() { Ok((Config { listener, channels }, secrets)) } else { Err(Refusal::new(source, problems)) }
 }
 
 fn kept<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {

@@ -2,13 +2,21 @@
 //!
 //! Signals go through a pidfd, which names one process for ever; a number could be somebody else's by then.
 
-use std::{fs, os::fd::OwnedFd, path::Path};
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    os::fd::OwnedFd,
+    path::Path,
+};
 
 use procfs::{
-    ProcResult,
+    ProcError, ProcResult,
     process::{Process as Proc, Stat},
 };
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 
 use crate::{
     request::{Context, Process, Withdrawal},
@@ -17,6 +25,10 @@ use crate::{
 
 /// Deepest ancestry that is shown.
 const GENERATIONS: usize = 32;
+
+/// Bytes that are read of a file whose length is the process's own choice: `PR_SET_MM_MAP` makes a command line of all
+/// its memory.
+const LONGEST: usize = 4096;
 
 /// Signals whose default does not end the process: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH (signal(7), x86).
 const HARMLESS: u64 = bit(17) | bit(18) | bit(19) | bit(20) | bit(21) | bit(22) | bit(23) | bit(28);
@@ -66,11 +78,14 @@ impl Held {
 
     /// Thread `tid` of process `pid`, held in the system call `syscall`; `None` if the process that `started` then
     /// (nanoseconds of `CLOCK_BOOTTIME`) is gone.
-    pub fn find(pid: u32, tid: u32, started: u64, syscall: u32) -> Option<Self> {
-        let pidfd = pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()?;
+    ///
+    /// # Errors
+    /// It cannot be looked at, and may well be there.
+    pub fn find(pid: u32, tid: u32, started: u64, syscall: u32) -> ProcResult<Option<Self>> {
+        let Some(pidfd) = open(pid)? else { return Ok(None) };
         // Looked at after the pidfd was opened: if this is still the process, the pidfd is its.
         let held = Self { pidfd, pid, tid, started, syscall, elsewhere: Elsewhere::default() };
-        held.is_same_process().then_some(held)
+        Ok(unless_gone(held.is_same_process())?.unwrap_or(false).then_some(held))
     }
 
     /// Lets the process run; it meets the decision, or is stopped again.
@@ -92,10 +107,19 @@ impl Held {
 
     /// Looks at the thread. `entries` is how often the kernel has stopped it at its hold.
     pub fn look(&mut self, entries: u32) -> State {
-        let Ok((stat, signals)) = self.read() else {
-            return State::Gone(Withdrawal::ProcessDead);
-        };
-        if matches!(stat.state, 'Z' | 'X' | 'x') || !self.is_same_process() {
+        match unless_gone(self.read()) {
+            Ok(Some((stat, signals))) => self.judge(&stat, &signals, entries),
+            Ok(None) => State::Gone(Withdrawal::ProcessDead),
+            Err(error) => {
+                // The next look may tell; until then it counts as there.
+                tracing::debug!(pid = self.pid, %error, "a held thread cannot be looked at");
+                State::Waiting { stopped: false }
+            }
+        }
+    }
+
+    fn judge(&mut self, stat: &Stat, signals: &Signals, entries: u32) -> State {
+        if matches!(stat.state, 'Z' | 'X' | 'x') {
             return State::Gone(Withdrawal::ProcessDead);
         }
         if signals.fatal_waits() {
@@ -118,6 +142,7 @@ impl Held {
         }
     }
 
+    /// The thread as it is now.
     fn read(&self) -> ProcResult<(Stat, Signals)> {
         let task = Proc::new(self.pid.cast_signed())?.task_from_tid(self.tid.cast_signed())?;
         let status = task.status()?;
@@ -127,7 +152,9 @@ impl Held {
             ignored: status.sigign,
             caught: status.sigcgt,
         };
-        Ok((task.stat()?, signals))
+        let stat = task.stat()?;
+        // Last: if it still is, all of that was about it.
+        if self.is_same_process()? { Ok((stat, signals)) } else { Err(ProcError::NotFound(None)) }
     }
 
     /// Whether the thread is in the call that is held, as when it waits in a frozen control group.
@@ -137,9 +164,30 @@ impl Held {
         number == Some(self.syscall & !(1 << 31))
     }
 
-    fn is_same_process(&self) -> bool {
-        let start = || Proc::new(self.pid.cast_signed())?.stat().map(|stat| stat.starttime);
-        start().is_ok_and(|ticks| ticks == self.started / (1_000_000_000 / procfs::ticks_per_second()))
+    fn is_same_process(&self) -> ProcResult<bool> {
+        let ticks = Proc::new(self.pid.cast_signed())?.stat()?.starttime;
+        Ok(ticks == self.started / (1_000_000_000 / procfs::ticks_per_second()))
+    }
+}
+
+/// A pidfd of process `pid`, if there is one.
+fn open(pid: u32) -> ProcResult<Option<OwnedFd>> {
+    let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    match pidfd_open(number, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        // The last two: the number is that of another process's thread by now.
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
+        Err(error) => Err(ProcError::Io(error.into(), None)),
+    }
+}
+
+/// What was read of a process; `None` if it is gone. No other error says that: the agent may be out of descriptors.
+fn unless_gone<T>(read: ProcResult<T>) -> ProcResult<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(ProcError::NotFound(_)) => Ok(None),
+        Err(ProcError::Io(error, _)) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -180,12 +228,33 @@ pub fn parent(pid: u32) -> Option<u32> {
 
 /// A process and its parent's id.
 fn ancestor(pid: u32) -> Option<(Process, u32)> {
-    let proc = Proc::new(pid.cast_signed()).ok()?;
-    let status = proc.status().ok()?;
+    let (parent, uid) = origin(&head(pid, "status")?)?;
     let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-    let process =
-        Process { pid, exe: shown(&exe), argv: proc.cmdline().unwrap_or_default(), user: user::name(status.euid) };
-    Some((process, status.ppid.cast_unsigned()))
+    let argv = head(pid, "cmdline").as_deref().map(argv).unwrap_or_default();
+    Some((Process { pid, exe: shown(&exe), argv, user: user::name(uid) }, parent))
+}
+
+/// The beginning of a file of process `pid`: one byte more than [`LONGEST`] if there is more.
+fn head(pid: u32, file: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(format!("/proc/{pid}/{file}")).ok()?;
+    file.take(LONGEST as u64 + 1).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The parent and the effective user in the head of a `status`. Both stand before the list of groups, which can be long.
+fn origin(status: &[u8]) -> Option<(u32, u32)> {
+    let status = String::from_utf8_lossy(status);
+    let number = |key, index| status.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().nth(index));
+    Some((number("PPid:", 0)?.parse().ok()?, number("Uid:", 1)?.parse().ok()?))
+}
+
+/// The arguments in the head of a `cmdline`; `…` stands for what was cut off.
+fn argv(cmdline: &[u8]) -> Vec<String> {
+    let kept = &cmdline[..cmdline.len().min(LONGEST)];
+    let arguments = kept.split(|byte| *byte == 0).filter(|argument| !argument.is_empty());
+    let cut = (cmdline.len() > LONGEST).then(|| "…".to_owned());
+    arguments.map(|argument| String::from_utf8_lossy(argument).into_owned()).chain(cut).collect()
 }
 
 fn shown(path: &Path) -> String {
@@ -194,6 +263,8 @@ fn shown(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     fn waiting(signal: u64) -> Signals {
@@ -218,5 +289,47 @@ mod tests {
         let context = context(std::process::id());
         assert_eq!(context.ancestry[0].pid, std::process::id());
         assert!(context.ancestry.len() > 1);
+        assert_eq!(Some(context.ancestry[1].pid), parent(std::process::id()));
+        assert_eq!(context.ancestry[0].user, user::name(nix::unistd::geteuid().as_raw()));
+    }
+
+    #[test]
+    fn a_command_line_is_read_no_further_than_what_is_shown() {
+        assert_eq!(argv(b"sh\0-c\0\0ls\xff\0"), ["sh", "-c", "ls\u{fffd}"]);
+        let long = "x".repeat(3 * LONGEST);
+        let mut shell = Command::new("/bin/sh");
+        let mut child = shell.args(["-c", "read wait", &long]).stdin(Stdio::piped()).spawn().unwrap();
+        let shown = loop {
+            // While it executes, it shows nothing yet.
+            let argv = ancestor(child.id()).unwrap().0.argv;
+            if argv.first().is_some_and(|program| program == "/bin/sh") {
+                break argv;
+            }
+        };
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(shown[1..3], ["-c", "read wait"]);
+        assert!(shown[3].len() < LONGEST && long.starts_with(&shown[3]));
+        assert_eq!(shown[4..], ["…"]);
+    }
+
+    #[test]
+    fn only_a_process_that_is_gone_is_not_found() {
+        let me = std::process::id();
+        let ticks = Proc::myself().unwrap().stat().unwrap().starttime;
+        let started = ticks * (1_000_000_000 / procfs::ticks_per_second());
+        assert!(Held::find(me, me, started, 0).unwrap().is_some());
+        assert!(Held::find(me, me, 0, 0).unwrap().is_none(), "the number is another's by now");
+        assert!(Held::find(i32::MAX.cast_unsigned(), 1, 0, 0).unwrap().is_none());
+        assert!(Held::find(0, 0, 0, 0).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_error_that_says_nothing_of_the_process_is_not_its_end() {
+        let error = |errno: Errno| unless_gone::<()>(Err(ProcError::Io(errno.into(), None)));
+        assert!(matches!(error(Errno::SRCH), Ok(None)));
+        assert!(error(Errno::MFILE).is_err());
+        assert!(error(Errno::NOMEM).is_err());
+        assert!(matches!(unless_gone::<()>(Err(ProcError::NotFound(None))), Ok(None)));
     }
 }

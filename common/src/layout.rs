@@ -69,9 +69,11 @@ layout! {
     sock_remote_address6 = "sock"."__sk_common.skc_v6_daddr";
     sock_remote_port = "sock"."__sk_common.skc_dport";
     sock_family = "sock"."__sk_common.skc_family";
+    sock_state = "sock"."__sk_common.skc_state";
     sock_local_address4 = "sock"."__sk_common.skc_rcv_saddr";
     sock_local_address6 = "sock"."__sk_common.skc_v6_rcv_saddr";
     message_name = "msghdr"."msg_name";
+    message_name_length = "msghdr"."msg_namelen";
     message_flags = "msghdr"."msg_flags";
     qstr_name = "qstr"."name";
     area_file = "vm_area_struct"."vm_file";

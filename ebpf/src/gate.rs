@@ -301,11 +301,10 @@ fn answer(judged: &Judged<'_>, outcome: Outcome) -> i32 {
         Outcome::Pass => 0,
         Outcome::Fail(error) => error,
         Outcome::Told(kind, reason) => {
-            if judged.request.quiet == 0 {
-                report::request(kind, reason, judged);
-            }
+            let told = judged.request.quiet != 0 || report::request(kind, reason, judged);
             match kind {
-                Kind::Audited => 0,
+                // On record, or not at all.
+                Kind::Audited if told => 0,
                 Kind::Killed => park::kill(),
                 _ => EPERM,
             }

@@ -34,11 +34,12 @@ pub fn bell_of(kind: Kind, id: u64, tgid: u32) {
     entry.submit(0);
 }
 
-/// A request is over: audited, denied, killed or refused.
+/// A request is over: audited, denied, killed or refused. False if that could not be told.
 #[inline(always)]
-pub fn request(kind: Kind, reason: u32, judged: &Judged<'_>) {
+pub fn request(kind: Kind, reason: u32, judged: &Judged<'_>) -> bool {
     let Some(mut entry) = EVENTS.reserve::<Report>(0) else {
-        return count(Reason::RingFull);
+        count(Reason::RingFull);
+        return false;
     };
     let report = entry.as_mut_ptr();
     // SAFETY: the reserved record is this program's until it is submitted.
@@ -48,4 +49,5 @@ pub fn request(kind: Kind, reason: u32, judged: &Judged<'_>) {
         facts::write(&raw mut (*report).facts, judged);
     }
     entry.submit(0);
+    true
 }

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use holdpoint_tests::{Agent, Json, User, everything};
 
 /// Each program, and an attack that only its hook stands in the way of.
-const NEEDED: [(&str, &str); 54] = [
+const NEEDED: [(&str, &str); 55] = [
+    ("placed", "clone-into-cgroup"),
     ("exec", "execve"),
     ("interpreter", "execve-interpreter"),
     ("credentials", "set-uid"),
@@ -63,8 +64,8 @@ const NEEDED: [(&str, &str); 54] = [
     ("key", "key"),
 ];
 
-/// Programs that refuse nothing, and one without which nobody is governed at all.
-const BOOKKEEPING: [(&str, &str); 12] = [
+/// Programs that refuse nothing, one without which nobody is governed at all, and one that no single attempt shows.
+const BOOKKEEPING: [(&str, &str); 13] = [
     ("enter", "makes the attacker governed: without it the attack says so and ends"),
     ("found_at_exec", "makes governed who ran before: see governed_for_good.rs"),
     ("running", "likewise"),
@@ -74,6 +75,7 @@ const BOOKKEEPING: [(&str, &str); 12] = [
     ("interrupted", "tells the restart of a granted call from a new call: without it fewer calls pass"),
     ("delivered", "likewise"),
     ("executed", "tells which program a thread runs: without it more programs stay busy"),
+    ("shutdown", "closes a race: see exactly_this_operation.rs for what it refuses"),
     ("created", "notes the tree's own sockets: without it fewer sends pass"),
     ("accepted", "likewise"),
     ("freed", "removes sockets that are gone"),

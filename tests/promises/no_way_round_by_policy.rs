@@ -335,7 +335,13 @@ fn what_acts_on_the_host_is_refused_unless_the_policy_allows_it() {
     let pid = victim.pid().to_string();
     let kill = attempt("os.kill(int(sys.argv[1]), signal.SIGTERM)");
     let clock = attempt("__import__('time').clock_settime(0, __import__('time').clock_gettime(0))");
-    assert_eq!(ungoverned(User::ROOT, python(&clock, &[])).end().stdout, "done\n", "the control");
+    // Others would wait for it to be given up.
+    let lease = attempt("__import__('fcntl').fcntl(open('/etc/hostname'), 1024, 1)");
+    // The kernel would look for a module for it, with a helper outside the tree.
+    let unfit = attempt("socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_UDP)");
+    for (step, answer) in [(&clock, "done"), (&lease, "done"), (&unfit, "EPROTONOSUPPORT")] {
+        assert_eq!(ungoverned(User::ROOT, python(step, &[])).end().stdout, format!("{answer}\n"), "the control");
+    }
 
     let agent = shared(&everything());
     let actor = agent.spawn(User::ROOT, python(&kill, &[&pid]));
@@ -344,7 +350,9 @@ fn what_acts_on_the_host_is_refused_unless_the_policy_allows_it() {
     let line = agent.wait_recorded("the refusal", |line| line["event"] == "denied" && line["pid"] == caller);
     assert_eq!((&line["operation"], &line["system"]), (&"system".into(), &"signal".into()));
     assert_eq!(line["process"].to_string(), pid);
-    assert_eq!(agent.spawn(User::ROOT, python(&clock, &[])).end().stdout, "EPERM\n");
+    for step in [&clock, &lease, &unfit] {
+        assert_eq!(agent.spawn(User::ROOT, python(step, &[])).end().stdout, "EPERM\n");
+    }
     drop(agent);
 
     let agent = generous();
@@ -371,6 +379,7 @@ fn no_policy_gives_the_agent_away() {
         ("os.rename(sys.argv[2], '/usr/bin/elsewhere')", "EPERM"),
         ("open('/proc/' + sys.argv[1] + '/mem', 'r+b')", "EACCES"),
         ("__import__('fcntl').fcntl(0, 8, int(sys.argv[1]))", "EPERM"), // F_SETOWN
+        ("__import__('fcntl').fcntl(0, 10, signal.SIGKILL)", "EPERM"),  // F_SETSIG
         ("__import__('resource').prlimit(int(sys.argv[1]), 7, (1, 1))", "EPERM"),
     ];
     for (step, error) in steps {

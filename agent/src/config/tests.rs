@@ -24,6 +24,11 @@ impl Place {
 
     /// What becomes of `text` with the directory's path for `@`.
     fn parse(&self, text: &str) -> Result<Config, String> {
+        self.parse_whole(text).map(|(config, _)| config)
+    }
+
+    /// The same, with the files of its secrets.
+    fn parse_whole(&self, text: &str) -> Result<(Config, Vec<PathBuf>), String> {
         let text = text.replace('@', &self.0.display().to_string());
         let source = Source { file: "config.toml".into(), text };
         parse(source, Some(&self.0)).map_err(|refusal| refusal.to_string().replace(&self.0.display().to_string(), "@"))
@@ -53,7 +58,8 @@ reviewers = ["security"]
 
 #[test]
 fn without_a_file_nobody_is_asked_and_nothing_listens() {
-    let config = load(Path::new("/nonexistent/config.toml"), None).unwrap();
+    let (config, secrets) = load(Path::new("/nonexistent/config.toml"), None).unwrap();
+    assert!(secrets.is_empty());
     assert!(config.listener.is_none() && config.channels.is_empty());
 }
 
@@ -68,7 +74,9 @@ fn a_listener_is_called_by_its_address_unless_it_has_a_url() {
 
 #[test]
 fn a_channel_is_read_and_shows_neither_secret_nor_url() {
-    let config = Place::new("channel").parse(CHANNEL).unwrap();
+    let place = Place::new("channel");
+    let (config, secrets) = place.parse_whole(CHANNEL).unwrap();
+    assert_eq!(secrets, [place.0.join("ops")]);
     assert_eq!(config.channels[0].reviewers, ["security"]);
     assert_eq!(
         format!("{config:?}"),

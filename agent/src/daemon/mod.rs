@@ -310,13 +310,9 @@ impl Daemon {
         };
         let fresh = !self.watched.contains_key(&id) && self.holds.get(id).is_none();
         if fresh {
-            match process::Held::find(hold.request.pid, hold.request.tid, hold.request.started, pending.facts.syscall) {
-                Some(process) => {
-                    let woken = (Instant::now(), effects::FIRST_NUDGE);
-                    self.watched.insert(id, Watched { process, decided: false, woken });
-                }
-                None => return self.kernel.forget(id),
-            }
+            let Some(process) = self.find(id, &pending) else { return };
+            let woken = (Instant::now(), effects::FIRST_NUDGE);
+            self.watched.insert(id, Watched { process, decided: false, woken });
             self.notify(&hold.request.tree, &Notice::held(&hold));
         }
         let kernel = match self.kernel.decided(id).unwrap_or_default() {
@@ -328,14 +324,23 @@ impl Daemon {
         self.input(Input::Held { hold: Box::new(hold), kernel, passed, recorded });
     }
 
+    /// The thread of a hold. If it is gone, the kernel's hold goes too; if that cannot be told, it stays, and the next
+    /// reconciliation tries again.
+    fn find(&mut self, id: HoldId, pending: &Pending) -> Option<process::Held> {
+        let facts = &pending.facts;
+        match process::Held::find(facts.tgid, facts.tid, facts.started, facts.syscall) {
+            Ok(None) => self.kernel.forget(id),
+            Ok(found) => return found,
+            Err(error) => tracing::error!(%id, pid = facts.tgid, "a held process cannot be looked at: {error}"),
+        }
+        None
+    }
+
     /// A hold that cannot be shown, since its policy is gone, cannot be approved; and a decision on something else, as
     /// another version of the agent can have left it, was not about this.
     fn kill_unknown(&mut self, id: HoldId, pending: &Pending) {
-        let facts = &pending.facts;
-        let Some(process) = process::Held::find(facts.tgid, facts.tid, facts.started, facts.syscall) else {
-            return self.kernel.forget(id);
-        };
-        tracing::error!(%id, pid = facts.tgid, "killed: what it is held for cannot be understood any more");
+        let Some(process) = self.find(id, pending) else { return };
+        tracing::error!(%id, pid = pending.facts.tgid, "killed: what it is held for cannot be understood any more");
         match self.kernel.decide(id, Decision::Kill, Default::default()) {
             Ok(()) => process.kill(),
             Err(error) => tracing::error!("{error:#}"),

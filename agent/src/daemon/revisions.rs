@@ -147,6 +147,16 @@ impl Revisions {
     }
 }
 
+/// Whether the kernel's tables can take `policy` on this host: before anything is touched.
+pub fn judge(policy: &Policy, own: &Own) -> Result<()> {
+    let mounts = Mounts::now().context("cannot read the mounts of this host")?;
+    let policy = policy.clone().with_built_in(own);
+    match policy::compile(&policy, 0, &mounts) {
+        Ok(_) => Ok(()),
+        Err(problems) => Err(policy.refused(problems).into()),
+    }
+}
+
 /// A hard link from before anybody was governed may be known to somebody who should not.
 fn tell_of(linked: &Objects) {
     const SHOWN: usize = 8;

@@ -13,9 +13,15 @@ use holdpoint_common::{
     task::{Enrolment, Switches},
 };
 use jiff::Timestamp;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use procfs::process::{MMPermissions, MMapPath, Process};
 use tokio::{net::TcpListener, sync::mpsc};
 
-use super::{CANARY_TREE, Daemon, revisions::Revisions, since_boot};
+use super::{
+    CANARY_TREE, Daemon,
+    revisions::{self, Revisions},
+    since_boot,
+};
 use crate::{
     approval::{Approval, Submission, callback::Callbacks},
     canary::{Canary, Finding},
@@ -33,7 +39,7 @@ pub const PINS: &str = "/sys/fs/bpf/holdpoint";
 /// Where the record is.
 pub const STATE_DIR: &str = "/var/lib/holdpoint";
 /// Files and directories that are Holdpoint's wherever it is installed: also those from which systemd starts it.
-const OWN: [&str; 8] = [
+const OWN: [&str; 13] = [
     STATE_DIR,
     PINS,
     "/etc/holdpoint",
@@ -42,6 +48,12 @@ const OWN: [&str; 8] = [
     "/run/systemd/system/holdpoint.service.d",
     "/usr/lib/systemd/system/holdpoint.service",
     "/usr/lib/systemd/system/holdpoint.service.d",
+    // Where systemd takes credentials from, and where it shows Holdpoint its own.
+    "/etc/credstore",
+    "/etc/credstore.encrypted",
+    "/run/credstore",
+    "/run/credstore.encrypted",
+    "/run/credentials/holdpoint.service",
 ];
 /// Messages that wait for the loop.
 const QUEUE: usize = 256;
@@ -55,7 +67,8 @@ pub struct Inbox {
 
 /// Starts the agent.
 pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, Inbox)> {
-    let (config, policy) = read(args)?;
+    raise_descriptor_limit()?;
+    let (config, secrets, policy) = read(args)?;
     let record = open_record()?;
     let host = nix::unistd::gethostname().context("cannot read the host name")?.to_string_lossy().into_owned();
     let (notes_in, notes) = mpsc::channel(QUEUE);
@@ -68,9 +81,11 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let agent = std::process::id();
     let sockets = Switches { control_device, control_inode, tree_inode, agent, ..Switches::default() };
 
+    let own = own(run_dir, args, &config, &secrets)?;
+    revisions::judge(&policy, &own)?;
     let pins = Pins::new(Path::new(PINS));
     let fresh = !pins.attached();
-    let enforcing = enforce(run_dir, policy, own(run_dir, args, &config)?, sockets);
+    let enforcing = enforce(run_dir, policy, own, sockets);
     if enforcing.is_err() && fresh {
         // What was not enforced before is not left half enforced.
         pins.remove()?;
@@ -134,12 +149,39 @@ fn enforce(run_dir: &Path, policy: Policy, own: Own, sockets: Switches) -> Resul
     Ok(Enforcing { kernel, events, revisions, findings })
 }
 
-fn own(run_dir: &Path, args: &AgentArgs, config: &Config) -> Result<Own> {
+/// Each hold needs a descriptor, and the customary soft limit is for programs that call `select`.
+fn raise_descriptor_limit() -> Result<()> {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, hard)| hard);
+    let raised = limit.and_then(|hard| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    raised.context("cannot raise the limit of open files")
+}
+
+fn own(run_dir: &Path, args: &AgentArgs, config: &Config, secrets: &[PathBuf]) -> Result<Own> {
     let program = fs::read_link("/proc/self/exe").context("cannot find this program's own file")?;
-    let named = [run_dir, &args.config, &args.policy].into_iter().chain(OWN.map(Path::new));
+    let credentials = credentials();
+    let given = [run_dir, &args.config, &args.policy].into_iter().chain(credentials.as_deref());
+    let named = given.chain(secrets.iter().map(PathBuf::as_path)).chain(OWN.map(Path::new));
     let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("{} is no path", path.display()));
     let paths = named.map(absolute).chain([Ok(program)]).collect::<Result<_>>()?;
-    Ok(Own { paths, listener: config.listener.as_ref().map(|listener| listener.address) })
+    let listener = config.listener.as_ref().map(|listener| listener.address);
+    Ok(Own { paths, mapped: mapped()?, listener })
+}
+
+/// The files that this process has mapped to execute.
+fn mapped() -> Result<Vec<PathBuf>> {
+    let maps = Process::myself().and_then(|myself| myself.maps()).context("cannot read this process's own mappings")?;
+    let files = maps.into_iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE)).filter_map(|map| {
+        match map.pathname {
+            MMapPath::Path(file) => Some(file),
+            _ => None,
+        }
+    });
+    Ok(files.collect())
+}
+
+/// Where systemd put this service's credentials, if it did.
+fn credentials() -> Option<PathBuf> {
+    env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
 /// The moment of the calendar at which `CLOCK_BOOTTIME` was zero: taken by the first agent since boot and kept, so
@@ -154,12 +196,11 @@ fn boot_moment(run_dir: &Path) -> Result<Timestamp> {
     Ok(boot)
 }
 
-/// Configuration and policy, whole and judged, before anything is touched.
-fn read(args: &AgentArgs) -> Result<(Config, Policy)> {
-    let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let config = config::load(&args.config, credentials.as_deref())?;
+/// Configuration, the files of its secrets, and policy: whole and judged, before anything is touched.
+fn read(args: &AgentArgs) -> Result<(Config, Vec<PathBuf>, Policy)> {
+    let (config, secrets) = config::load(&args.config, credentials().as_deref())?;
     let policy = policy::load(&args.policy)?;
-    Ok((config, policy))
+    Ok((config, secrets, policy))
 }
 
 fn open_record() -> Result<Record> {
@@ -195,4 +236,20 @@ fn prove(run_dir: &Path, kernel: &mut Kernel) -> Result<Vec<Finding>> {
         );
     }
     Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secrets_and_the_code_that_runs_are_holdpoints_own() {
+        let args = AgentArgs { config: "/c/config.toml".into(), policy: "/p/policy.toml".into() };
+        let own = own(Path::new("/r"), &args, &Config::default(), &["/elsewhere/ops.secret".into()]).unwrap();
+        for path in ["/r", "/c/config.toml", "/p/policy.toml", "/elsewhere/ops.secret", "/etc/credstore"] {
+            assert!(own.paths.contains(&PathBuf::from(path)), "{path}");
+        }
+        assert!(own.mapped.contains(&env::current_exe().unwrap()));
+        assert!(own.mapped.iter().all(|file| file.is_file()), "{:?}", own.mapped);
+    }
 }

@@ -30,8 +30,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ho
 const RUNNING: &str = "running";
 
 /// Each program: its name, and what it attaches to.
-const PROGRAMS: [(&str, Attach); 67] = [
+const PROGRAMS: [(&str, Attach); 69] = [
     ("inherit", Attach::Lsm("task_alloc")),
+    ("placed", Attach::Lsm("task_alloc")),
     ("named", Attach::Tracepoint("sched_process_fork")),
     ("forget", Attach::Lsm("task_free")),
     (RUNNING, Attach::Iterator("task")),
@@ -68,6 +69,7 @@ const PROGRAMS: [(&str, Attach); 67] = [
     ("listen", Attach::Lsm("socket_listen")),
     ("connect_to_all", Attach::Lsm("sctp_bind_connect")),
     ("option", Attach::Lsm("socket_setsockopt")),
+    ("shutdown", Attach::Lsm("socket_shutdown")),
     ("create_socket", Attach::Lsm("socket_create")),
     ("created", Attach::Lsm("socket_post_create")),
     ("accepted", Attach::Lsm("sock_graft")),

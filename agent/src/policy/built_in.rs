@@ -4,7 +4,7 @@
 //! is denied.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,7 @@ use holdpoint_common::{request::Class, tables::CANARIES};
 use super::{Block, Pattern, Policy, Rule, Then, When};
 
 /// What a process can do to the host through files that stand for the kernel's own state, and to others through `/proc`.
-const KERNEL: [&str; 7] = [
+const KERNEL: [&str; 8] = [
     "/sys/**",
     "/proc/sys/**",
     "/proc/sysrq-trigger",
@@ -21,6 +21,7 @@ const KERNEL: [&str; 7] = [
     "/proc/irq/**",
     "**/oom_score_adj",
     "**/oom_adj",
+    "**/autogroup",
 ];
 
 /// The name of the rules on what belongs to Holdpoint.
@@ -29,11 +30,38 @@ const ITSELF: &str = "built in: Holdpoint itself";
 /// The memory of the kernel.
 const KERNEL_MEMORY: [&str; 1] = ["/proc/kcore"];
 
+/// What tells the dynamic linker and the C library of programs outside every tree, Holdpoint's among them, which
+/// libraries to load. The libraries themselves: [`Own::mapped`].
+const LOADED: [&str; 6] = [
+    "/etc/ld.so.preload",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d/**",
+    "/etc/nsswitch.conf",
+    // What an executable names as its interpreter: a link to the linker, which is among the libraries.
+    "/usr/lib64/ld-linux-x86-64.so.2",
+];
+
+/// Programs that the kernel starts by itself, with all their privileges, and what tells them and udev what to do.
+const HELPERS: [&str; 8] = [
+    "/etc/modprobe.d/**",
+    "/run/modprobe.d/**",
+    "/usr/lib/modprobe.d/**",
+    "/usr/bin/kmod",
+    "/usr/sbin/modprobe",
+    "/etc/udev/**",
+    "/usr/lib/udev/**",
+    "/run/udev/rules.d/**",
+];
+
 /// What belongs to Holdpoint on this host: no policy can give it to a subject.
 #[derive(Clone, Debug, Default)]
 pub struct Own {
     /// Files and directories.
     pub paths: Vec<PathBuf>,
+    /// Files whose code runs in the agent: its program and libraries. Others use the libraries too, so a policy can let
+    /// them be changed.
+    pub mapped: Vec<PathBuf>,
     /// Where answers are heard.
     pub listener: Option<SocketAddr>,
 }
@@ -55,10 +83,17 @@ impl Policy {
         let paths = own.paths.iter().map(PathBuf::as_path).map(below).collect();
         let itself = deny(ITSELF, "a gate that the subject can change is none", open(paths, Class::OPENING));
         let listener = own.listener.map(|at| deny(ITSELF, "a subject does not answer for itself", connect(at)));
-        let changes = open(spelled(&KERNEL), Class::OPENING & !Class::Read.bit());
+        let changes = open(spelled(&KERNEL), Class::REPLACING);
+        let mapped = own.mapped.iter().cloned().map(Pattern::Exact);
+        let code = open(mapped.chain(spelled(&LOADED)).chain(spelled(&HELPERS)).collect(), Class::REPLACING);
         let memory = open(spelled(&KERNEL_MEMORY), Class::OPENING);
         let last = [
             deny("built in: the kernel's settings", "they act outside the tree", changes),
+            deny(
+                "built in: what others run as root",
+                "it acts outside the tree, in Holdpoint and for the kernel",
+                code,
+            ),
             deny("built in: the kernel's memory", "it holds everything", memory),
         ];
         let first = [itself].into_iter().chain(listener);
@@ -71,12 +106,11 @@ fn open(paths: Vec<Pattern>, access: u32) -> When {
     When::Open { paths, access }
 }
 
-/// Connecting to a listener; to one on every address, by the loopback device's: others of this host are nobody's
-/// secret, and what comes there is verified all the same.
+/// Connecting to a listener. One on every address answers at each that this host has or will have, so its port is
+/// closed everywhere.
 fn connect(listener: SocketAddr) -> When {
-    let local = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-    let to = if listener.ip().is_unspecified() { local.to_vec() } else { vec![listener.ip()] };
-    When::Connect { to: to.into_iter().map(Block::only).collect(), ports: vec![listener.port()..=listener.port()] }
+    let to = if listener.ip().is_unspecified() { Block::ANY } else { Block::only(listener.ip()) };
+    When::Connect { to: vec![to], ports: vec![listener.port()..=listener.port()] }
 }
 
 fn below(path: &Path) -> Pattern {

@@ -200,7 +200,7 @@ pub fn is_terminal(mode: u32, number: u32) -> bool {
 
 /// Whether it is the side of a pseudo terminal at which programs work (`Documentation/admin-guide/devices.txt`).
 #[inline(always)]
-fn is_pseudo_terminal(mode: u32, number: u32) -> bool {
+pub fn is_pseudo_terminal(mode: u32, number: u32) -> bool {
     mode & kind::MASK == kind::CHARACTER && matches!(number >> 20, 136..=143)
 }
 

@@ -9,7 +9,10 @@ use holdpoint_common::{
     task::Task,
 };
 
-use super::{file, system::asked};
+use super::{
+    file,
+    system::{asked, refused},
+};
 use crate::{
     gate::{EPERM, at_once, gate, on_host, request},
     kernel::{current, offset, read},
@@ -31,6 +34,8 @@ const MSG_FASTOPEN: u32 = 0x2000_0000;
 /// `SS_CONNECTING`, `SS_CONNECTED`, `include/uapi/linux/net.h`.
 const SS_CONNECTING: u32 = 2;
 const SS_CONNECTED: u32 = 3;
+/// `include/net/tcp_states.h`.
+const TCP_LISTEN: u8 = 10;
 /// ::ffff:0:0/96, RFC 4291, 2.5.5.2.
 const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
@@ -98,6 +103,10 @@ pub fn send(ctx: LsmContext) -> i32 {
     let to = if named { destination(given, said) } else { elsewhere(task, sock) };
     let Some(to) = to else { return 0 };
     fill(task, socket, protocol, if named { said } else { family }, to);
+    let length: u32 = read(message, offset!(message_name_length));
+    let scope = if named && said == AF_INET6 && length >= SOCKADDR_IN6 { read(given, 24) } else { 0 };
+    // SAFETY: the entry is the current thread's own.
+    unsafe { (*task).request.binding.flags = scope };
     gate(task, Operation::Connect, hook::SEND)
 }
 
@@ -108,6 +117,11 @@ pub fn receive(task: *mut Task, socket: u64) -> i32 {
     let family: u16 = read(sock, offset!(sock_family));
     if family != AF_INET && family != AF_INET6 {
         return 0;
+    }
+    let state: u8 = read(sock, offset!(sock_state));
+    if state == TCP_LISTEN && !is_own(task, sock) {
+        // Whom it accepts counts as the tree's own.
+        return asked(System::Listen, 0);
     }
     let Some(to) = elsewhere(task, sock) else { return 0 };
     fill(task, socket, read(sock, offset!(sock_protocol)), family, to);
@@ -158,8 +172,13 @@ fn is_ordinary(family: u32, kind: u32, protocol: u32) -> bool {
     const AF_NETLINK: u32 = 16;
     match family {
         UNIX => true,
-        // 0, ICMP (`ping` without rights), TCP, UDP, ICMPv6, UDP-Lite, MPTCP. Not SCTP, which has several addresses.
-        INET | INET6 => matches!(kind, STREAM | DATAGRAM) && matches!(protocol, 0 | 1 | 6 | 17 | 58 | 136 | 262),
+        // TCP, MPTCP; UDP, UDP-Lite, ICMP and ICMPv6 (`ping` without rights). Not SCTP, which has several addresses; and for
+        // what does not fit the kernel looks for a module, with a helper outside the tree.
+        INET | INET6 => match kind {
+            STREAM => matches!(protocol, 0 | 6 | 262),
+            DATAGRAM => matches!(protocol, 0 | 1 | 17 | 58 | 136),
+            _ => false,
+        },
         // Asking for routes and addresses; changing them takes a capability.
         AF_NETLINK => protocol == 0,
         _ => false,
@@ -206,15 +225,28 @@ pub fn connect_to_all(ctx: LsmContext) -> i32 {
     }
 }
 
-/// `security_socket_setsockopt(sock, level, optname)`: a route by way of other hosts, which then get what was meant for the
-/// address that was asked about.
+/// `security_socket_setsockopt(sock, level, optname)`: another way to the address that was asked about, by other hosts or
+/// another interface, which then get what was meant for it.
 #[lsm(hook = "socket_setsockopt")]
 pub fn option(ctx: LsmContext) -> i32 {
-    // `IP_OPTIONS`; `IPV6_RTHDR` and its older form (RFC 3542, RFC 2292).
     match (ctx.arg::<u32>(1), ctx.arg::<u32>(2)) {
-        (0, 4) | (41, 57 | 5) => asked(System::Socket, ctx.arg::<u32>(2).into()),
+        // `IP_OPTIONS`; `IPV6_RTHDR`, its older forms (RFC 3542, RFC 2292), and `IPV6_FLOWLABEL_MGR`, which takes one too.
+        (0, 4) | (41, 57 | 5 | 6 | 32)
+        // `SO_BINDTODEVICE`, `SO_MARK`, `SO_BINDTOIFINDEX`; `IP_TRANSPARENT`, `IP_UNICAST_IF`; IPv6's, and `IPV6_PKTINFO`.
+        | (1, 25 | 36 | 62) | (0, 19 | 50) | (41, 50 | 75 | 76) => asked(System::Socket, ctx.arg::<u32>(2).into()),
         _ => 0,
     }
+}
+
+/// `security_socket_shutdown(sock, how)`: what is only connecting would be free for another address, or to listen at any,
+/// between the hook of another thread's call and its effect.
+#[lsm(hook = "socket_shutdown")]
+pub fn shutdown(ctx: LsmContext) -> i32 {
+    if task::governed(current()).is_none() {
+        return 0;
+    }
+    let state: u32 = read(ctx.arg(0), offset!(socket_state));
+    if state == SS_CONNECTING { refused(System::Socket, 0) } else { 0 }
 }
 
 /// `security_socket_post_create(sock, family, type, protocol, kern)`: the socket belongs to the tree.

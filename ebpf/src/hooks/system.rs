@@ -3,7 +3,10 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{request::Operation, system::System, task::Task};
 
-use super::{descriptor::handle, file::device};
+use super::{
+    descriptor::handle,
+    file::{device, is_pseudo_terminal, is_terminal},
+};
 use crate::{
     gate::{at_once, never, on_host},
     kernel::{current, offset, read},
@@ -17,18 +20,25 @@ const TRACE_ONLY_ASKS: u32 = 4;
 const CAPABLE_ONLY_ASKS: u32 = 2;
 /// `arch/x86/include/uapi/asm/signal.h`.
 const SIGCONT: u32 = 18;
-/// `F_SETOWN`, `F_SETOWN_EX`, `include/uapi/asm-generic/fcntl.h`.
+/// `include/uapi/asm-generic/fcntl.h`, `include/uapi/linux/fcntl.h`.
+const F_SETFL: u32 = 4;
 const F_SETOWN: u32 = 8;
+const F_SETSIG: u32 = 10;
 const F_SETOWN_EX: u32 = 15;
+const F_SETLEASE: u32 = 1024;
+const O_ASYNC: u64 = 0o20_000;
+const F_UNLCK: u64 = 2;
+const SIGIO: u64 = 29;
 /// `sizeof(struct upid)`: a process's number in one namespace.
 const UPID: u64 = 16;
 /// What `kernel_read_file_id` calls a module, and a kernel and its ramdisk for kexec (`include/linux/kernel_read_file.h`).
 const CODE: core::ops::RangeInclusive<u32> = 2..=4;
 /// Capabilities that rule the host, `include/uapi/linux/capability.h`: NET_ADMIN, SYS_MODULE, SYS_RAWIO, SYS_ADMIN,
-/// SYS_BOOT, SYS_TIME, SYS_TTY_CONFIG, AUDIT_CONTROL, MAC_OVERRIDE, MAC_ADMIN, SYSLOG, PERFMON, BPF, CHECKPOINT_RESTORE.
+/// SYS_PACCT, SYS_BOOT, SYS_TIME, SYS_TTY_CONFIG, AUDIT_CONTROL, MAC_OVERRIDE, MAC_ADMIN, SYSLOG, PERFMON, BPF, CHECKPOINT_RESTORE.
 const RULING: u64 = 1 << 12
     | 1 << 16
     | 1 << 17
+    | 1 << 20
     | 1 << 21
     | 1 << 22
     | 1 << 25
@@ -213,16 +223,37 @@ pub fn uring(_ctx: LsmContext) -> i32 {
     asked(System::IoUring, 0)
 }
 
-/// `security_file_fcntl(file, cmd, arg)`: who is sent SIGIO when there is something to read. The kernel sends it on its
-/// own account, and asks nobody then. Called often, so the command is looked at first.
+/// `security_file_fcntl(file, cmd, arg)`: who is sent a signal when there is something to read, and which. The kernel sends
+/// it on its own account, and asks nobody then; a terminal's goes to whoever works at it. And leases, for which others wait.
+/// Called often, so the command is looked at first.
 #[lsm(hook = "file_fcntl")]
 pub fn owner(ctx: LsmContext) -> i32 {
-    let command: u32 = ctx.arg(1);
-    if command != F_SETOWN && command != F_SETOWN_EX || task::governed(current()).is_none() {
+    let (command, value): (u32, u64) = (ctx.arg(1), ctx.arg(2));
+    let concerns = match command {
+        F_SETOWN | F_SETOWN_EX => true,
+        F_SETSIG => value != 0 && value != SIGIO,
+        F_SETFL => value & O_ASYNC != 0,
+        F_SETLEASE => value != F_UNLCK,
+        _ => false,
+    };
+    if !concerns || task::governed(current()).is_none() {
         return 0;
     }
-    let whom: u64 = ctx.arg(2);
-    if command == F_SETOWN && (whom == 0 || whom == own_number()) { 0 } else { refused(System::Signal, whom) }
+    match command {
+        F_SETOWN if value == 0 || value == own_number() => 0,
+        F_SETFL if !is_at_terminal(ctx.arg(0)) => 0,
+        F_SETLEASE => asked(System::Schedule, value),
+        _ => refused(System::Signal, value),
+    }
+}
+
+/// Whether the open file is a terminal, under whatever name.
+#[inline(always)]
+pub fn is_at_terminal(file: u64) -> bool {
+    let inode: u64 = read(file, offset!(file_inode));
+    let mode: u16 = read(inode, offset!(inode_mode));
+    let number: u32 = read(inode, offset!(inode_device));
+    is_terminal(mode.into(), number) || is_pseudo_terminal(mode.into(), number)
 }
 
 /// The current process's id in its own PID namespace.

@@ -5,12 +5,26 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, LsmContext},
 };
 
+use holdpoint_common::system::System;
+
+use super::system::refused;
 use crate::task;
+
+/// `clone3(2)`, `include/uapi/linux/sched.h`.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// `security_task_alloc(task, clone_flags)`: before the new thread exists for anybody else; can refuse the fork.
 #[lsm(hook = "task_alloc")]
 pub fn inherit(ctx: LsmContext) -> i32 {
     task::inherit(ctx.arg(0))
+}
+
+/// The same, where the caller chooses the control group of its child: any that it has a descriptor of, so the agent's too,
+/// to use up what that may have.
+#[lsm(hook = "task_alloc")]
+pub fn placed(ctx: LsmContext) -> i32 {
+    let flags: u64 = ctx.arg(1);
+    if flags & CLONE_INTO_CGROUP != 0 { refused(System::Schedule, 0) } else { 0 }
 }
 
 /// `sched_process_fork(parent, child)`: the child has its ids and has not run.

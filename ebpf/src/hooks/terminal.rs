@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{system::System, task::Task};
 
-use super::system::{asked, is_relative, refused};
+use super::system::{asked, is_at_terminal, is_relative, refused};
 use crate::kernel::{current, offset, read};
 
 /// `TIOCSTI`, `TIOCLINUX`, `include/uapi/asm-generic/ioctls.h`.
@@ -11,6 +11,7 @@ const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 /// `FIOSETOWN`, `SIOCSPGRP`, `include/uapi/asm-generic/sockios.h`: who is sent SIGIO.
 const FIOSETOWN: u32 = 0x8901;
+const FIOASYNC: u32 = 0x5452;
 const SIOCSPGRP: u32 = 0x8902;
 /// `BTRFS_IOC_SNAP_CREATE` and `_V2`, `include/uapi/linux/btrfs.h`: other files with what the protected ones hold.
 const SNAPSHOT: u32 = 0x5000_9401;
@@ -22,20 +23,21 @@ const PIDTYPE_SID: u64 = 3;
 /// `security_file_ioctl(file, cmd, arg)`: called often, so the command is looked at first.
 #[lsm(hook = "file_ioctl")]
 pub fn ioctl(ctx: LsmContext) -> i32 {
-    commanded(ctx.arg(1))
+    commanded(ctx.arg(0), ctx.arg(1))
 }
 
 /// `security_file_ioctl_compat(file, cmd, arg)`, of 32-bit callers; kernels without it call the other.
 #[lsm(hook = "file_ioctl_compat")]
 pub fn ioctl_compat(ctx: LsmContext) -> i32 {
-    commanded(ctx.arg(1))
+    commanded(ctx.arg(0), ctx.arg(1))
 }
 
 #[inline(always)]
-fn commanded(command: u32) -> i32 {
+fn commanded(file: u64, command: u32) -> i32 {
     match command {
         TIOCSTI | TIOCLINUX => asked(System::Terminal, u64::from(command)),
         SNAPSHOT | SNAPSHOT_NAMED => asked(System::Mount, u64::from(command)),
+        FIOASYNC if is_at_terminal(file) => refused(System::Signal, u64::from(command)),
         FIOSETOWN | SIOCSPGRP => refused(System::Signal, u64::from(command)),
         _ => 0,
     }

@@ -2,9 +2,9 @@
 
 use std::{
     fs, io,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, AsRawFd as _},
     path::{Path, PathBuf},
-    thread,
+    process, thread,
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use nix::{
     sys::{
         ptrace::{self, Options},
         signal::{Signal, kill as send},
+        wait::waitpid,
     },
     unistd::{Pid, pipe},
 };
@@ -46,6 +47,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("cgroup-freeze", "write(2) to cgroup.freeze of an outside group", freeze).on(freezes),
     Route::new("cgroup-procs", "write(2) to cgroup.procs: moves an outside process", move_out).on(moves),
     Route::new("cgroup-kill", "write(2) to cgroup.kill of an outside group", kill_group).on(group_dies),
+    Route::new("clone-into-cgroup", "clone3(2) CLONE_INTO_CGROUP into an outside group", clone_into).on(in_its_group),
     Route::new("key", "keyctl(2) KEYCTL_READ of a key from outside", read_key).on(key),
 ];
 
@@ -147,6 +149,11 @@ fn remove_group(group: &Path) {
         }
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Success of the call is all that there is to see: the child is gone at once.
+fn in_its_group(ground: &Ground, route: &Route) -> io::Result<Scene> {
+    Ok(grouped(ground, route)?.0.done())
 }
 
 fn freezes(ground: &Ground, route: &Route) -> io::Result<Scene> {
@@ -275,6 +282,21 @@ fn freeze(orders: &Orders) -> io::Result<String> {
 
 fn kill_group(orders: &Orders) -> io::Result<String> {
     control(orders, "cgroup.kill", "1")
+}
+
+/// `struct clone_args`, `include/uapi/linux/sched.h`: flags, the signal at the end, and last the group.
+fn clone_into(orders: &Orders) -> io::Result<String> {
+    const INTO_CGROUP: u64 = 1 << 33;
+    let group = fs::File::open(&orders.name)?;
+    let descriptor = u64::try_from(group.as_raw_fd()).map_err(io::Error::other)?;
+    let arguments = words(&[INTO_CGROUP, 0, 0, 0, Signal::SIGCHLD as u64, 0, 0, 0, 0, 0, descriptor]);
+    match sys!(libc::SYS_clone3, &arguments, arguments.len())? {
+        0 => process::exit(0),
+        child => {
+            waitpid(Pid::from_raw(child.try_into().map_err(io::Error::other)?), None)?;
+            done(child)
+        }
+    }
 }
 
 fn move_out(orders: &Orders) -> io::Result<String> {

@@ -292,8 +292,8 @@ fn the_first_rule_on_an_operation_on_the_host_wins() {
 #[test]
 fn holdpoint_comes_before_every_rule_and_the_kernel_after() {
     let rule = "[[rule]]\nname = \"r\"\nopen = { path = [\"/etc/**\", \"/sys/kernel/x\"] }\nthen = \"allow\"\n";
-    let policy =
-        policy(&format!("{HEAD}{rule}")).with_built_in(&Own { paths: vec!["/etc/holdpoint".into()], listener: None });
+    let own = Own { paths: vec!["/etc/holdpoint".into()], ..Own::default() };
+    let policy = policy(&format!("{HEAD}{rule}")).with_built_in(&own);
     let tables = compile(&policy, REVISION, &OneFileSystem).expect("within the limits");
     let name = |path| at(&tables, path, WRITE).and_then(|index| policy.rule(index)).map(|rule| rule.name.as_str());
     assert_eq!(name("/etc/holdpoint/policy.toml"), Some("built in: Holdpoint itself"));
@@ -301,4 +301,35 @@ fn holdpoint_comes_before_every_rule_and_the_kernel_after() {
     assert_eq!(name("/sys/kernel/x"), Some("r"));
     assert_eq!(name("/sys/kernel/y"), Some("built in: the kernel's settings"));
     assert_eq!(name("/home/x"), None);
+}
+
+#[test]
+fn what_others_run_as_root_can_be_read_and_is_changed_only_if_a_rule_says_so() {
+    let own = Own { mapped: vec!["/no-such/libc.so.6".into()], ..Own::default() };
+    let rule = "[[rule]]\nname = \"r\"\nopen = { path = [\"/etc/udev/mine\"] }\nthen = \"allow\"\n";
+    let policy = policy(&format!("{HEAD}{rule}")).with_built_in(&own);
+    let tables = compile(&policy, REVISION, &OneFileSystem).expect("within the limits");
+    let name = |path, access| at(&tables, path, access).and_then(|index| policy.rule(index)).map(|rule| &*rule.name);
+    for path in ["/no-such/libc.so.6", "/etc/ld.so.preload", "/etc/modprobe.d/x.conf", "/etc/udev/theirs"] {
+        for access in [WRITE, Class::Create.bit(), Class::Truncate.bit()] {
+            assert_eq!(name(path, access), Some("built in: what others run as root"), "{path}");
+        }
+        assert_eq!((name(path, READ), name(path, EXEC)), (None, None), "{path}");
+    }
+    assert_eq!(name("/etc/udev/mine", WRITE), Some("r"));
+    assert_eq!(name("/proc/1/autogroup", WRITE), Some("built in: the kernel's settings"));
+}
+
+#[test]
+fn the_listener_is_closed_where_it_answers() {
+    let closed = |listener: &str, address| {
+        let own = Own { listener: Some(listener.parse().expect("an address and a port")), ..Own::default() };
+        let tables = compile(&policy(HEAD).with_built_in(&own), REVISION, &OneFileSystem).expect("within the limits");
+        assert_eq!(to(&tables, address, 8701), None);
+        to(&tables, address, 8700).is_some()
+    };
+    assert!(closed("192.0.2.1:8700", "192.0.2.1") && !closed("192.0.2.1:8700", "192.0.2.2"));
+    for everywhere in ["0.0.0.0:8700", "[::]:8700"] {
+        assert!(closed(everywhere, "192.0.2.2") && closed(everywhere, "::1") && closed(everywhere, "127.0.0.1"));
+    }
 }
