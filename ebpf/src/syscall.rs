@@ -50,11 +50,10 @@ pub fn opens(number: u32) -> bool {
 /// Whether the call `number` can be held at `at`: it is executed again as if nothing had been.
 #[inline(always)]
 pub fn can_restart(number: u32, at: u32) -> bool {
-    let flags: u32 = read(current(), offset!(task_flags));
     let result: i64 = read(registers(), offset!(regs_ax));
     // Within a call its result is still what the entry code put there; work that io_uring left for the way out of a
     // call comes later.
-    if flags & WORKER != 0 || result != ENOSYS {
+    if is_uring() || result != ENOSYS {
         return false;
     }
     match at {
@@ -65,7 +64,7 @@ pub fn can_restart(number: u32, at: u32) -> bool {
         hook::CREATE => opens(number) || contains([133, 259, 49, 49], [14, 297, 361, 102], number), // mknod, mknodat, bind
         hook::TRUNCATE => contains([76, 77, 76, 77], [92, 93, 193, 194], number), // truncate, ftruncate
         hook::CONNECT => contains([42, 42, 42, 42], [362, 102, 362, 102], number), // connect
-        hook::SEND | hook::DEPUTY => number & !COMPAT != IO_URING_ENTER,
+        hook::SEND | hook::DEPUTY => true,
         hook::NAME => names(number),
         _ => false,
     }
@@ -97,7 +96,7 @@ pub fn new_length() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// Whether io_uring carries out the request.
+/// Whether io_uring carries out the request, or a thread of the kernel's own.
 #[inline(always)]
 pub fn is_uring() -> bool {
     let flags: u32 = read(current(), offset!(task_flags));

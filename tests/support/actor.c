@@ -272,7 +272,8 @@ static void storm(int count)
 
 static void step(char **word);
 
-static void urge(char **word)
+/* A child that does the step, traced; stopped before it does, if it is to wait. */
+static pid_t traced(char **word, bool waits)
 {
     pid_t child = fork();
     if (child < 0)
@@ -280,9 +281,17 @@ static void urge(char **word)
     if (child == 0) {
         if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
             fail("ptrace");
+        if (waits)
+            raise(SIGSTOP);
         step(word);
         _exit(0);
     }
+    return child;
+}
+
+static void urge(char **word)
+{
+    pid_t child = traced(word, false);
     int status, stops = 0;
     while (waitpid(child, &status, 0) == child && WIFSTOPPED(status)) {
         stops++;
@@ -292,20 +301,11 @@ static void urge(char **word)
     say("urged %s", stops > 100 ? "often" : "seldom");
 }
 
-/* The child stops itself, does the step, and stops itself again: the calls between are those of the step. The result of
- * the first of them that opens is written over with -ERESTARTNOINTR, on whose way out of the kernel a signal waits. */
+/* The result of the step's first call that opens is written over with -ERESTARTNOINTR, on whose way out of the kernel a
+ * signal waits. */
 static void redo(char **word)
 {
-    pid_t child = fork();
-    if (child < 0)
-        fail("fork");
-    if (child == 0) {
-        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
-            fail("ptrace");
-        raise(SIGSTOP);
-        step(word);
-        _exit(0);
-    }
+    pid_t child = traced(word, true);
     int status, signal = 0;
     bool redone = false, entry = true;
     waitpid(child, &status, 0);

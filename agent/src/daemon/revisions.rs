@@ -126,7 +126,9 @@ impl Revisions {
 
     fn compile(&self, number: u32) -> Result<Tables> {
         let refused = |problems| anyhow::Error::new(self.policy.refused(problems));
-        let mut tables = policy::compile(&self.policy, number, &self.mounts).map_err(refused)?.numbered(&self.policy);
+        let mut tables = policy::compile(&self.policy, number, &self.mounts).map_err(refused)?;
+        tables.objects = policy::links_of_rules(&self.policy, number, &self.mounts);
+        let mut tables = tables.numbered(&self.policy);
         let program = fs::read_link("/proc/self/exe").context("cannot find this program's own file")?;
         let sites = [canary::directory(&self.run_dir), program];
         let sites: Vec<&Path> = sites.iter().map(PathBuf::as_path).collect();

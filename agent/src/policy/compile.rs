@@ -18,7 +18,10 @@ use holdpoint_common::{
 };
 
 use self::trie::Trie;
-pub use self::{objects::Objects, trie::is_node_of};
+pub use self::{
+    objects::{Objects, links_of_rules},
+    trie::is_node_of,
+};
 use super::{
     Pattern, Place, Places, Policy, Rule, When,
     pattern::can_be_spelled,
@@ -63,7 +66,8 @@ pub struct Tables {
     pub rules: BTreeMap<RuleKey, Consequence>,
 }
 
-/// The tables of `policy` as revision number `revision`; its paths live where `places` says.
+/// The tables of `policy` as revision number `revision`; its paths live where `places` says. Those of [`links_of_rules`]
+/// are not in it: they take a walk through the directories of the policy.
 pub fn compile(policy: &Policy, revision: u32, places: &dyn Places) -> Result<Tables, Vec<Problem>> {
     let mut problems = too_many(policy);
     if !problems.is_empty() {
@@ -75,7 +79,6 @@ pub fn compile(policy: &Policy, revision: u32, places: &dyn Places) -> Result<Ta
     paths::enrol(policy, places, &mut trie, &mut problems);
     addresses::compile(policy, revision, &mut tables, &mut problems);
     tables.system = system(policy, revision);
-    tables.objects = objects::compile(policy, revision, places);
     problems.extend(overfull(&tables));
     if problems.is_empty() { Ok(tables) } else { Err(problems) }
 }

@@ -31,7 +31,7 @@ pub use self::{
     address::Block,
     built_in::Own,
     check::check,
-    compile::{Objects, Tables, add_canaries, compile, is_node_of, links_of_canaries},
+    compile::{Objects, Tables, add_canaries, compile, is_node_of, links_of_canaries, links_of_rules},
     load::{LoadError, load},
     parse::parse,
     pattern::Pattern,

@@ -35,24 +35,24 @@ pub fn rename(ctx: LsmContext) -> i32 {
 /// `security_path_unlink(dir, dentry)`.
 #[lsm(hook = "path_unlink")]
 pub fn unlink(ctx: LsmContext) -> i32 {
-    let Some(task) = task::governed(current()) else {
-        return 0;
-    };
-    let request = fill(task, Action::Unlink, ctx.arg(1));
-    request.binding.access = loss(request.inode);
-    gate_name(task, false, Target::None)
+    changed(Action::Unlink, ctx.arg(1), false, |request| request.binding.access = loss(request.inode))
 }
 
 /// `security_path_rmdir(dir, dentry)`.
 #[lsm(hook = "path_rmdir")]
 pub fn rmdir(ctx: LsmContext) -> i32 {
-    replaced(Action::Rmdir, ctx.arg(1), 0, true)
+    // From another mount namespace that takes away what is mounted there.
+    changed(Action::Rmdir, ctx.arg(1), true, |request| request.binding.access = Class::REPLACING)
 }
 
 /// `security_path_mkdir(dir, dentry, mode)`.
 #[lsm(hook = "path_mkdir")]
 pub fn mkdir(ctx: LsmContext) -> i32 {
-    replaced(Action::Mkdir, ctx.arg(1), ctx.arg(2), false)
+    let mode: u32 = ctx.arg(2);
+    changed(Action::Mkdir, ctx.arg(1), false, |request| {
+        request.binding.access = Class::REPLACING;
+        request.binding.detail = mode & 0xffff;
+    })
 }
 
 /// `security_path_symlink(dir, dentry, old_name)`.
@@ -69,25 +69,18 @@ pub fn symlink(ctx: LsmContext) -> i32 {
 /// `security_path_chmod(path, mode)`.
 #[lsm(hook = "path_chmod")]
 pub fn chmod(ctx: LsmContext) -> i32 {
-    let Some(task) = task::governed(current()) else {
-        return 0;
-    };
     let (path, mode): (u64, u32) = (ctx.arg(0), ctx.arg(1));
-    fill(task, Action::Chmod, read(path, offset!(path_dentry))).binding.detail = mode & 0xffff;
-    gate_name(task, false, Target::None)
+    changed(Action::Chmod, read(path, offset!(path_dentry)), false, |request| request.binding.detail = mode & 0xffff)
 }
 
 /// `security_path_chown(path, uid, gid)`.
 #[lsm(hook = "path_chown")]
 pub fn chown(ctx: LsmContext) -> i32 {
-    let Some(task) = task::governed(current()) else {
-        return 0;
-    };
     let (path, user, group): (u64, u32, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
-    let request = fill(task, Action::Chown, read(path, offset!(path_dentry)));
-    request.binding.user = user;
-    request.binding.group = group;
-    gate_name(task, false, Target::None)
+    changed(Action::Chown, read(path, offset!(path_dentry)), false, |request| {
+        request.binding.user = user;
+        request.binding.group = group;
+    })
 }
 
 /// `security_inode_setxattr(idmap, dentry, name, value, size, flags)`.
@@ -133,11 +126,7 @@ fn touched(dentry: u64, attributes: u64) -> i32 {
     if valid & OTHERS != 0 || valid & TIMES == 0 || on_behalf() {
         return 0;
     }
-    let Some(task) = task::governed(current()) else {
-        return 0;
-    };
-    fill(task, Action::Times, dentry);
-    gate_name(task, false, Target::None)
+    changed(Action::Times, dentry, false, |_| ())
 }
 
 #[inline(always)]
@@ -153,15 +142,13 @@ fn attribute(dentry: u64) -> i32 {
     at_once(task, Operation::File)
 }
 
-/// Something comes or goes at `dentry`. What `moves` may hide what is mounted there, and take the mount along.
+/// An operation on the file or the name at `dentry`, with what `more` says of it. What `moves` is about all below, too.
 #[inline(always)]
-fn replaced(action: Action, dentry: u64, mode: u32, moves: bool) -> i32 {
+fn changed(action: Action, dentry: u64, moves: bool, more: impl FnOnce(&mut Request)) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
-    let request = fill(task, action, dentry);
-    request.binding.access = Class::REPLACING;
-    request.binding.detail = mode & 0xffff;
+    more(fill(task, action, dentry));
     gate_name(task, moves, Target::None)
 }
 

@@ -34,7 +34,8 @@ const UPID: u64 = 16;
 /// What `kernel_read_file_id` calls a module, and a kernel and its ramdisk for kexec (`include/linux/kernel_read_file.h`).
 const CODE: core::ops::RangeInclusive<u32> = 2..=4;
 /// Capabilities that rule the host, `include/uapi/linux/capability.h`: NET_ADMIN, SYS_MODULE, SYS_RAWIO, SYS_ADMIN,
-/// SYS_PACCT, SYS_BOOT, SYS_TIME, SYS_TTY_CONFIG, AUDIT_CONTROL, MAC_OVERRIDE, MAC_ADMIN, SYSLOG, PERFMON, BPF, CHECKPOINT_RESTORE.
+/// SYS_PACCT, SYS_BOOT, SYS_TIME, SYS_TTY_CONFIG, AUDIT_CONTROL, MAC_OVERRIDE, MAC_ADMIN, SYSLOG, PERFMON, BPF,
+/// CHECKPOINT_RESTORE.
 const RULING: u64 = 1 << 12
     | 1 << 16
     | 1 << 17
@@ -275,21 +276,21 @@ pub fn key(_ctx: LsmContext) -> i32 {
 /// An operation on the host; `detail` tells which.
 #[inline(always)]
 pub fn asked(system: System, detail: u64) -> i32 {
-    let Some(task) = task::governed(current()) else {
-        return 0;
-    };
-    on_host(task, system).binding.detail = detail as u32;
-    at_once(task, Operation::System)
+    about(system, detail).map_or(0, |task| at_once(task, Operation::System))
 }
 
 /// An operation on a process that the hook is not told of: never, since it could be the agent.
 #[inline(always)]
 pub fn refused(system: System, detail: u64) -> i32 {
-    let Some(task) = task::governed(current()) else {
-        return 0;
-    };
+    about(system, detail).map_or(0, never)
+}
+
+/// The current thread, if it is governed, with the request written down.
+#[inline(always)]
+fn about(system: System, detail: u64) -> Option<*mut Task> {
+    let task = task::governed(current())?;
     on_host(task, system).binding.detail = detail as u32;
-    never(task)
+    Some(task)
 }
 
 /// An operation on the process of the thread at `target`: nothing to ask within the tree, and never allowed on the agent

@@ -4,7 +4,6 @@ use aya_ebpf::{
     macros::{btf_tracepoint, lsm},
     programs::{BtfTracePointContext, LsmContext},
 };
-
 use holdpoint_common::system::System;
 
 use super::system::refused;

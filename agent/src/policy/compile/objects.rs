@@ -24,7 +24,7 @@ pub struct Objects {
 
 /// The files with further names below what rules stand in the way of. A rule on every path needs no such list, and a rule
 /// on a file name wherever it stands cannot have one.
-pub fn compile(policy: &Policy, revision: u32, places: &dyn Places) -> Objects {
+pub fn links_of_rules(policy: &Policy, revision: u32, places: &dyn Places) -> Objects {
     let mut objects = Objects::default();
     for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| !rule.lets_pass()) {
         for (path, below) in rule.paths().0.iter().filter_map(Pattern::site) {
