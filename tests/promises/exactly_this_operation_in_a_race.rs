@@ -93,8 +93,8 @@ fn run(race: &str, words: &[&str], shown: impl Fn(&Hold) -> char) -> Score {
                 _ => ("fail", &mut score.denied),
             };
             *count += usize::from(control.answer(hold, word));
-            if word == "approve" && score.approved.is_multiple_of(100) {
-                println!("{race}: {} approved after {:?}", score.approved, began.elapsed());
+            if answered.len().is_multiple_of(100) {
+                println!("{race}: {} approved, {} denied after {:?}", score.approved, score.denied, began.elapsed());
             }
         }
         if score.approved >= rounds() && !ending {
