@@ -7,6 +7,11 @@ pub fn name(uid: u32) -> String {
     known(uid).unwrap_or_else(|| uid.to_string())
 }
 
+/// The number of the user of that name.
+pub fn number(name: &str) -> Option<u32> {
+    User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
+}
+
 /// The name of group `gid`, or the number where there is none.
 pub fn group_name(gid: u32) -> String {
     let known = Group::from_gid(Gid::from_raw(gid)).ok().flatten();

@@ -1,9 +1,13 @@
 //! The matcher: from a request to the first rule that accepts it. Pure, and compiled for both sides, so
 //! that what `explain` says is what the kernel does.
 
-use crate::tables::{
-    AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NO_RULE, NameKey, Node, ObjectKey, PORT_INTERVALS, Ports,
-    RootKey, RuleKey, SystemKey, UNKNOWN, Verdict,
+use crate::{
+    request::NAME_BYTES,
+    tables::{
+        ANYWHERE, AddressKey, CHAIN, CHAIN_LINKS, Conditions, Consequence, ELSEWHERE, EdgeKey, LITERAL_BYTES, Letters,
+        Link, Marks, MemberKey, NAMES_BEGIN, NO_RULE, NameKey, OTHERWISE, ObjectKey, PORT_INTERVALS, Ports, RootKey,
+        RuleKey, Schedule, State, SystemKey, UNKNOWN, Verdict, protocol, write_class,
+    },
 };
 
 /// Most directory levels that are walked. A deeper path counts as unknown ([`UNKNOWN`]): must hold.
@@ -27,10 +31,12 @@ pub trait Tables {
         }
     }
 
-    /// Start of a trie.
-    fn root(&self, key: &RootKey) -> Option<&Node>;
+    /// Start of an automaton.
+    fn root(&self, key: &RootKey) -> Option<&State>;
     /// A step in it.
-    fn edge(&self, key: &EdgeKey) -> Option<&Node>;
+    fn edge(&self, key: &EdgeKey) -> Option<&State>;
+    /// A state in which the letters of a name lead to its class.
+    fn letters(&self, revision: u32, state: u32) -> Option<&Letters>;
     /// Rules on a file name wherever it stands.
     fn name(&self, key: &NameKey) -> Option<&Marks>;
     /// The first rule on an operation on the host.
@@ -41,6 +47,32 @@ pub trait Tables {
     fn address(&self, key: &AddressKey) -> Option<&Ports>;
     /// What follows from a rule.
     fn consequence(&self, key: &RuleKey) -> Option<&Consequence>;
+    /// A link of a choice.
+    fn link(&self, revision: u32, index: u32) -> Option<&Link>;
+    /// The conditions of a rule that has some.
+    fn conditions(&self, key: &RuleKey) -> Option<&Conditions>;
+    /// Whether a user is in a set.
+    fn has_member(&self, key: &MemberKey) -> bool;
+    /// A schedule.
+    fn schedule(&self, revision: u32, number: u32) -> Option<&Schedule>;
+    /// [`first_of_chain`], wherever that is done.
+    fn first_of_chain(&self, revision: u32, choice: u32) -> u32;
+}
+
+/// The circumstances of a request, each looked at only where a rule depends on it.
+pub trait Context {
+    /// User id of who asks.
+    fn user(&self) -> u32;
+    /// Labels of the data that the tree has read: a mask.
+    fn labels(&self) -> u64;
+    /// Now, as the minute of the week in the host's time.
+    fn minute(&self) -> u32;
+    /// User id of who owns the file; none if there is no file yet.
+    fn owner(&self) -> Option<u32>;
+    /// `i_mode` of the file, 0 if there is none yet.
+    fn mode(&self) -> u32;
+    /// `IPPROTO_*` of the socket.
+    fn protocol(&self) -> u32;
 }
 
 /// A path from the root of its file system down.
@@ -52,6 +84,31 @@ pub trait Names {
     /// Writes component `level` (0 is the one below the root) into `name`, padded with NULs. False if it is
     /// longer than [`LITERAL_BYTES`] - 1 or cannot be read.
     fn component(&self, level: usize, name: &mut [u8; LITERAL_BYTES]) -> bool;
+    /// Where component `level` begins, for [`Names::letter`].
+    fn start(&self, level: usize) -> u64;
+    /// Byte `index` of the component that begins at `start`; 0 where it ends, and where it cannot be read.
+    fn letter(&self, start: u64, index: usize) -> u8;
+}
+
+/// Scratch of one look-up: the kernel's stack is too small for it, and of what is not on the stack the verifier does not
+/// follow each value.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Scratch {
+    /// The step of the automaton that is looked up; its state is the one that was reached.
+    pub edge: EdgeKey,
+    /// The name that is looked up.
+    pub name: NameKey,
+    /// [`State::ways`] of the state that was reached.
+    pub ways: u32,
+    /// The choice there.
+    pub first: u32,
+    /// [`State::below`] there.
+    pub below: u32,
+    /// The state of [`Letters`] that was reached.
+    pub letters: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
 
 /// Who asks: the part of every key that is the same for all look-ups of one request.
@@ -63,25 +120,82 @@ pub struct Asker {
     pub subject: u32,
 }
 
-/// The first rule that accepts `access` to the path `names` on `device`.
+/// The first rule that accepts `access` to the path `names` on `device`, and the first that stands in the way of anything
+/// below: what moves there, or from there, takes that along, and needs the [`stricter`] of both.
 #[inline(always)]
-pub fn path_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names, access: u32) -> u32 {
-    let (trie, _) = trie_rules(tables, asker, device, names, access);
-    trie.min(name_rule(tables, asker, names, access))
+pub fn path_rules(
+    tables: &(impl Tables + Context),
+    asker: Asker,
+    device: u32,
+    names: &impl Names,
+    access: u32,
+    scratch: &mut Scratch,
+) -> (u32, u32) {
+    let (rule, below) = from_root(tables, asker, device, names, access, scratch);
+    let (other, other_below) = from_anywhere(tables, asker, names, access, scratch);
+    let by_name = by_name(tables, asker, names, access, scratch);
+    (rule.min(other).min(by_name), below.min(other_below))
 }
 
-/// The rule for `access` to the path `names` on `device` and, in whatever way, to all that is below it: what moves there,
-/// or from there, takes that along.
+/// The rule of a choice: the first whose conditions hold.
 #[inline(always)]
-pub fn moved_rule(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names, access: u32) -> u32 {
-    let (trie, below) = trie_rules(tables, asker, device, names, access);
-    stricter(tables, asker, trie.min(name_rule(tables, asker, names, access)), below)
+fn first(tables: &(impl Tables + Context), asker: Asker, choice: u32) -> u32 {
+    if choice & CHAIN == 0 || choice == NO_RULE { choice } else { tables.first_of_chain(asker.revision, choice) }
+}
+
+/// The rule of a choice that is a chain.
+#[inline(always)]
+pub fn first_of_chain(tables: &(impl Tables + Context), revision: u32, choice: u32) -> u32 {
+    let mut search = Search { tables, revision, choice };
+    tables.repeat(CHAIN_LINKS as u32, &mut search);
+    search.choice
+}
+
+/// The way along a chain. It ends at a choice that is a rule, or none.
+struct Search<'a, T> {
+    tables: &'a T,
+    revision: u32,
+    choice: u32,
+}
+
+impl<T: Tables + Context> Turn for Search<'_, T> {
+    #[inline(always)]
+    fn turn(&mut self, _: u32) -> bool {
+        if self.choice & CHAIN == 0 || self.choice == NO_RULE {
+            return false;
+        }
+        let Some(link) = self.tables.link(self.revision, self.choice & !CHAIN) else {
+            self.choice = NO_RULE;
+            return false;
+        };
+        let key = RuleKey { revision: self.revision, rule: link.rule };
+        self.choice = if hold(self.tables, &key) { link.rule } else { link.next };
+        true
+    }
+}
+
+/// Whether the conditions of the rule hold.
+#[inline(always)]
+fn hold<T: Tables + Context>(tables: &T, key: &RuleKey) -> bool {
+    let Some(asked) = tables.conditions(key) else { return true };
+    let is_member = |set, user| tables.has_member(&MemberKey { revision: key.revision, set, user });
+    (asked.labels == 0 || asked.labels & tables.labels() != 0)
+        && (asked.users == 0 || is_member(asked.users, tables.user()))
+        && (asked.owners == 0 || tables.owner().is_some_and(|owner| is_member(asked.owners, owner)))
+        && (asked.modes == 0 || asked.modes & tables.mode() != 0)
+        && (asked.protocols == 0 || asked.protocols & protocol::bit(tables.protocol()) != 0)
+        && (asked.schedule == 0 || is_now(tables, key.revision, asked.schedule))
+}
+
+#[inline(always)]
+fn is_now(tables: &(impl Tables + Context), revision: u32, schedule: u32) -> bool {
+    tables.schedule(revision, schedule).is_some_and(|schedule| schedule.has(tables.minute()))
 }
 
 /// The rule for a request on two objects, of which each has met its own. The order of the file says nothing of that: a
 /// rule that allows what is done to one does not allow what is done to the other.
 #[inline(always)]
-pub fn stricter(tables: &impl Tables, asker: Asker, one: u32, other: u32) -> u32 {
+pub fn stricter(tables: &(impl Tables + Context), asker: Asker, one: u32, other: u32) -> u32 {
     let (of_one, of_other) = (severity(tables, asker, one), severity(tables, asker, other));
     if of_one == of_other {
         one.min(other)
@@ -94,7 +208,7 @@ pub fn stricter(tables: &impl Tables, asker: Asker, one: u32, other: u32) -> u32
 
 /// The number of the rule's [`Verdict`], 0 for no rule.
 #[inline(always)]
-fn severity(tables: &impl Tables, asker: Asker, rule: u32) -> u32 {
+fn severity(tables: &(impl Tables + Context), asker: Asker, rule: u32) -> u32 {
     if rule == NO_RULE {
         return 0;
     }
@@ -104,34 +218,34 @@ fn severity(tables: &impl Tables, asker: Asker, rule: u32) -> u32 {
 
 /// The first rule that stands in the way of `access` to a file by another of its names than the one that was given.
 #[inline(always)]
-pub fn object_rule(tables: &impl Tables, asker: Asker, device: u32, inode: u64, access: u32) -> u32 {
+pub fn object_rule(tables: &(impl Tables + Context), asker: Asker, device: u32, inode: u64, access: u32) -> u32 {
     let key = ObjectKey { inode, device, revision: asker.revision, subject: asker.subject, reserved: 0 };
-    tables.object(&key).map_or(NO_RULE, |marks| marks.first(access))
+    first(tables, asker, tables.object(&key).map_or(NO_RULE, |marks| marks.first(access)))
 }
 
 /// The first rule on an operation on the host.
 #[inline(always)]
-pub fn system_rule(tables: &impl Tables, asker: Asker, system: u32) -> u32 {
+pub fn system_rule(tables: &(impl Tables + Context), asker: Asker, system: u32) -> u32 {
     let key = SystemKey { revision: asker.revision, subject: asker.subject, system };
-    tables.system(&key).copied().unwrap_or(NO_RULE)
+    first(tables, asker, tables.system(&key).copied().unwrap_or(NO_RULE))
 }
 
 /// The rule for a path that could not be walked: the first that could have accepted it and does not allow.
 #[inline(always)]
-pub fn unknown_path_rule(tables: &impl Tables, asker: Asker, access: u32) -> u32 {
+pub fn unknown_path_rule(tables: &(impl Tables + Context), asker: Asker, access: u32) -> u32 {
     let key = RootKey { revision: asker.revision, subject: asker.subject, device: UNKNOWN };
-    tables.root(&key).map_or(NO_RULE, |root| root.subtree.first(access))
+    first(tables, asker, tables.root(&key).map_or(NO_RULE, |root| root.marks.first(access)))
 }
 
 /// The first rule that accepts a connection to `address` and `port`.
 #[inline(always)]
-pub fn address_rule(tables: &impl Tables, asker: Asker, address: &[u8; 16], port: u32) -> u32 {
+pub fn address_rule(tables: &(impl Tables + Context), asker: Asker, address: &[u8; 16], port: u32) -> u32 {
     let key = AddressKey { revision: asker.revision, subject: asker.subject, address: *address };
-    tables.address(&key).map_or(NO_RULE, |ports| port_rule(tables, ports, port))
+    first(tables, asker, tables.address(&key).map_or(NO_RULE, |ports| port_rule(tables, ports, port)))
 }
 
 #[inline(always)]
-fn port_rule(tables: &impl Tables, ports: &Ports, port: u32) -> u32 {
+fn port_rule(tables: &(impl Tables + Context), ports: &Ports, port: u32) -> u32 {
     let mut scan = Scan { ports, port, first: NO_RULE };
     tables.repeat(PORT_INTERVALS as u32, &mut scan);
     scan.first
@@ -156,70 +270,158 @@ impl Turn for Scan<'_> {
     }
 }
 
+/// [`path_rules`] of patterns that begin at a file system's root.
 #[inline(always)]
-fn trie_rules(tables: &impl Tables, asker: Asker, device: u32, names: &impl Names, access: u32) -> (u32, u32) {
-    let key = RootKey { revision: asker.revision, subject: asker.subject, device };
-    let Some(root) = tables.root(&key).or_else(|| tables.root(&RootKey { device: names.kind(), ..key })) else {
-        // A file system that no policy path leads to: only patterns that accept every path can apply.
-        let key = RootKey { device: UNKNOWN, ..key };
-        return (tables.root(&key).map_or(NO_RULE, |root| root.exact.first(access)), NO_RULE);
-    };
-    let depth = names.depth();
-    let mut descent = Descent {
-        tables,
-        names,
-        depth: depth as u32,
-        access,
-        first: root.subtree.first(access),
-        below: NO_RULE,
-        edge: EdgeKey { node: root.id, name: [0; LITERAL_BYTES] },
-    };
-    if depth == 0 {
-        return (descent.first.min(root.exact.first(access)), root.below);
+pub fn from_root(
+    tables: &(impl Tables + Context),
+    asker: Asker,
+    device: u32,
+    names: &impl Names,
+    access: u32,
+    scratch: &mut Scratch,
+) -> (u32, u32) {
+    let mut key = RootKey { revision: asker.revision, subject: asker.subject, device };
+    let mut root = tables.root(&key);
+    if root.is_none() {
+        key.device = names.kind();
+        root = tables.root(&key);
     }
-    tables.repeat(DEPTH as u32, &mut descent);
-    (descent.first, descent.below)
+    let Some(root) = root else {
+        // A file system that no policy path leads to.
+        key.device = ELSEWHERE;
+        let choice = tables.root(&key).map_or(NO_RULE, |root| root.marks.first(access));
+        return (first(tables, asker, choice), NO_RULE);
+    };
+    let (choice, below) = descend(tables, asker.revision, root, names, access, scratch);
+    (first(tables, asker, choice), below)
 }
 
-/// The way down a trie along a path.
+/// [`path_rules`] of patterns that begin anywhere, of several names.
+#[inline(always)]
+pub fn from_anywhere(
+    tables: &(impl Tables + Context),
+    asker: Asker,
+    names: &impl Names,
+    access: u32,
+    scratch: &mut Scratch,
+) -> (u32, u32) {
+    let key = RootKey { revision: asker.revision, subject: asker.subject, device: ANYWHERE };
+    let Some(root) = tables.root(&key).filter(|root| root.ways & State::SEVERAL != 0 && names.depth() != 0) else {
+        return (NO_RULE, NO_RULE);
+    };
+    let (choice, below) = descend(tables, asker.revision, root, names, access, scratch);
+    (first(tables, asker, choice), below)
+}
+
+/// The first rule whose pattern is one name, wherever it stands.
+#[inline(always)]
+pub fn by_name(
+    tables: &(impl Tables + Context),
+    asker: Asker,
+    names: &impl Names,
+    access: u32,
+    scratch: &mut Scratch,
+) -> u32 {
+    let key = RootKey { revision: asker.revision, subject: asker.subject, device: ANYWHERE };
+    let Some(root) = tables.root(&key).filter(|_| names.depth() != 0) else {
+        return NO_RULE;
+    };
+    let (ways, last) = (root.ways, names.depth() - 1);
+    let key = &mut scratch.name;
+    (key.revision, key.subject) = (asker.revision, asker.subject);
+    let mut marks = if names.component(last, &mut key.name) { tables.name(key) } else { None };
+    if marks.is_none() && ways & State::CLASSES != 0 {
+        write_class(&mut key.name, class(tables, asker.revision, names, last, &mut scratch.letters));
+        marks = tables.name(key);
+    }
+    first(tables, asker, marks.map_or(NO_RULE, |marks| marks.first(access)))
+}
+
+#[inline(always)]
+fn descend(
+    tables: &(impl Tables + Context),
+    revision: u32,
+    root: &State,
+    names: &impl Names,
+    access: u32,
+    scratch: &mut Scratch,
+) -> (u32, u32) {
+    scratch.enter(root, access);
+    let mut descent = Descent { tables, names, revision, access, scratch };
+    tables.repeat(DEPTH as u32, &mut descent);
+    (descent.scratch.first, descent.scratch.below)
+}
+
+impl Scratch {
+    #[inline(always)]
+    fn enter(&mut self, state: &State, access: u32) {
+        self.edge.state = state.id;
+        (self.ways, self.first, self.below) = (state.ways, state.marks.first(access), state.below);
+    }
+}
+
+/// The way through an automaton along a path.
 struct Descent<'a, T, N> {
     tables: &'a T,
     names: &'a N,
-    depth: u32,
+    revision: u32,
     access: u32,
-    first: u32,
-    below: u32,
-    edge: EdgeKey,
+    scratch: &'a mut Scratch,
 }
 
 impl<T: Tables, N: Names> Turn for Descent<'_, T, N> {
     #[inline(always)]
     fn turn(&mut self, level: u32) -> bool {
-        if level >= self.depth || !self.names.component(level as usize, &mut self.edge.name) {
+        let at = &mut *self.scratch;
+        if level as usize >= self.names.depth() || at.ways & State::LAST != 0 {
             return false;
         }
-        let Some(node) = self.tables.edge(&self.edge) else {
-            return false;
-        };
-        self.first = self.first.min(node.subtree.first(self.access));
-        if level + 1 == self.depth {
-            self.first = self.first.min(node.exact.first(self.access));
-            self.below = node.below;
+        let spelled = self.names.component(level as usize, &mut at.edge.name);
+        let mut next = if spelled { self.tables.edge(&at.edge) } else { None };
+        if next.is_none() && at.ways & State::CLASSES != 0 {
+            let class = class(self.tables, self.revision, self.names, level as usize, &mut at.letters);
+            write_class(&mut at.edge.name, class);
+            next = self.tables.edge(&at.edge);
         }
-        self.edge.node = node.id;
-        true
+        if next.is_none() && at.ways & State::OTHERWISE != 0 {
+            at.edge.name = OTHERWISE;
+            next = self.tables.edge(&at.edge);
+        }
+        match next {
+            Some(state) => at.enter(state, self.access),
+            None => (at.first, at.below) = (NO_RULE, NO_RULE),
+        }
+        next.is_some()
     }
 }
 
+/// The class of the name at `level`.
 #[inline(always)]
-fn name_rule(tables: &impl Tables, asker: Asker, names: &impl Names, access: u32) -> u32 {
-    let depth = names.depth();
-    if depth == 0 {
-        return NO_RULE;
+fn class(tables: &impl Tables, revision: u32, names: &impl Names, level: usize, state: &mut u32) -> u32 {
+    *state = NAMES_BEGIN;
+    let mut reading = Reading { tables, names, start: names.start(level), state, revision };
+    tables.repeat(NAME_BYTES as u32, &mut reading);
+    tables.letters(revision, *reading.state).map_or(0, |letters| letters.class)
+}
+
+/// The way through the letters of a name.
+struct Reading<'a, T, N> {
+    tables: &'a T,
+    names: &'a N,
+    start: u64,
+    state: &'a mut u32,
+    revision: u32,
+}
+
+impl<T: Tables, N: Names> Turn for Reading<'_, T, N> {
+    #[inline(always)]
+    fn turn(&mut self, index: u32) -> bool {
+        let letter = self.names.letter(self.start, index as usize);
+        if letter == 0 || *self.state == 0 {
+            return false;
+        }
+        let letters = self.tables.letters(self.revision, *self.state);
+        *self.state = letters.map_or(0, |letters| u32::from(letters.next[letter as usize]));
+        true
     }
-    let mut key = NameKey { revision: asker.revision, subject: asker.subject, name: [0; LITERAL_BYTES] };
-    if !names.component(depth - 1, &mut key.name) {
-        return NO_RULE;
-    }
-    tables.name(&key).map_or(NO_RULE, |marks| marks.first(access))
 }

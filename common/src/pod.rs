@@ -11,8 +11,8 @@ use crate::{
     pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Strings},
     request::{Binding, Facts, PATH_BYTES, Path, Request, Stamps},
     tables::{
-        AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, ObjectKey, PORT_INTERVALS, Ports,
-        RootKey, RuleKey, SystemKey,
+        AddressKey, Conditions, Consequence, EdgeKey, LITERAL_BYTES, Letters, Link, Marks, MemberKey, NameKey,
+        ObjectKey, PORT_INTERVALS, Ports, RootKey, RuleKey, Schedule, State, SystemKey,
     },
     task::{Enrolment, Program, Switches, Task},
 };
@@ -38,6 +38,7 @@ const PATH: usize = 2 * 4 + PATH_BYTES;
 const STAMPS: usize = 4 * 8 + 2 * 4;
 const FACTS: usize = 5 * 8 + BINDING + 2 * STAMPS + 12 * 4 + 2 * PATH;
 const STRINGS: usize = 4 * 4 + FILENAME_BYTES + ARGUMENT_BYTES;
+const SCRATCH: usize = 3 * 4 + 2 * LITERAL_BYTES + 5 * 4;
 const MARKS: usize = 4 * Marks::SLOTS;
 
 record! {
@@ -52,15 +53,20 @@ record! {
     Report = 2 * 4 + FACTS;
     Program = PROGRAM;
     Request = BINDING + 2 * 8 + 6 * 4;
-    Task = 3 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 2 * 8 + 6 * 4 + 8 * DEPTH;
+    Task = 3 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 2 * 8 + 6 * 4 + SCRATCH + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
-    Switches = 3 * 8 + 6 * 4;
+    Switches = 4 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;
     Symbols = 3 * 8;
     Marks = MARKS;
     RootKey = 3 * 4;
     EdgeKey = 4 + LITERAL_BYTES;
-    Node = 2 * 4 + 2 * MARKS;
+    State = 3 * 4 + MARKS;
+    Letters = 2 * 256 + 4;
+    Link = 2 * 4;
+    Conditions = 8 + 6 * 4;
+    MemberKey = 3 * 4;
+    Schedule = 8 * Schedule::WORDS;
     NameKey = 2 * 4 + LITERAL_BYTES;
     AddressKey = 2 * 4 + 16;
     Ports = 4 + 8 * PORT_INTERVALS;
@@ -72,7 +78,7 @@ record! {
 
 /// The maps that are pinned, by the names of the statics in `ebpf/src/maps.rs`: all that programs share, also those that
 /// only they read, since programs that are attached later must work on the same ones.
-pub const MAPS: [&str; 17] = [
+pub const MAPS: [&str; 22] = [
     "TASKS",
     "ENROLMENTS",
     "PENDING",
@@ -82,6 +88,11 @@ pub const MAPS: [&str; 17] = [
     "EVENTS",
     "ROOTS",
     "EDGES",
+    "LETTERS",
+    "LINKS",
+    "CONDITIONS",
+    "MEMBERS",
+    "SCHEDULES",
     "NAMES",
     "ADDRESSES",
     "RULES",

@@ -1,8 +1,9 @@
 //! The policy as the kernel reads it: what the agent compiles and the [`crate::matcher`] looks up.
 //!
-//! Path patterns form a trie for each (revision, subject, file system): a node is a directory entry, an edge
-//! is a file name. At each node stands, for each [`Class`], the *first* rule whose pattern accepts there, so
-//! the cost of a look-up depends on the depth of the path and not on the number of rules.
+//! Path patterns form a deterministic automaton for each (revision, subject, file system), which reads a path name by
+//! name. In each state stands, for each set of [`Class`]es, the *first* rule whose pattern accepts there, so the cost of
+//! a look-up depends on the path and not on the number of rules. A name that no edge spells out is read letter by letter
+//! by a second automaton, which says which wildcards match it: its class.
 //!
 //! Revisions are part of the keys: a new policy is written beside the one in force and switched over by one
 //! store to [`crate::task::Switches::revision`].
@@ -29,10 +30,16 @@ pub const CANARIES: [u32; 2] = [CANARY, TRUSTED_CANARY];
 /// Pseudo device of the unified control group hierarchy: the trie of control group names.
 pub const CGROUPS: u32 = u32::MAX;
 
-/// Pseudo device of the row for what is not on a file system that the policy knows. Its `subtree` marks: the first
-/// rule on any path that does not allow, for paths that could not be walked to their root. Its `exact` marks:
-/// the rules that accept every path (`/**`), for paths on file systems that the policy does not name.
+/// Pseudo device of the row for paths that could not be walked to their root: the first rule on any path that does not
+/// allow.
 pub const UNKNOWN: u32 = u32::MAX - 1;
+
+/// Pseudo device of the row for paths on file systems that the policy does not name: the rules that accept every path
+/// (`/**`).
+pub const ELSEWHERE: u32 = u32::MAX - 2;
+
+/// Pseudo device of the automaton of patterns that may begin anywhere (`**/name`, `**/a/b`).
+pub const ANYWHERE: u32 = u32::MAX - 3;
 
 /// Pseudo device of whichever file system of a kind that the kernel makes itself (proc, sysfs, cgroup, ...), by its magic
 /// number: what the policy says of this host's holds for every other instance. (Major numbers end at 511.)
@@ -45,12 +52,111 @@ pub const fn kind(magic: u32) -> u32 {
 /// Longest file name that a policy can spell out, with its NUL padding. A longer name equals none of these.
 pub const LITERAL_BYTES: usize = 64;
 
-/// For each set of [`Class`]es, the first rule that accepts one of them: a row by access mask, so that the kernel
+/// Marks a choice ("the first rule that accepts", as a table has it) as the index of a [`Link`]: the first rule depends on
+/// more than the table was asked for. Without it the choice is the rule's index, or [`NO_RULE`].
+pub const CHAIN: u32 = 1 << 31;
+
+/// Most links of one choice.
+pub const CHAIN_LINKS: usize = 16;
+
+/// One rule of a choice: it accepts if its [`Conditions`] hold; if not, the next choice counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct Link {
+    /// The rule's index.
+    pub rule: u32,
+    /// A choice.
+    pub next: u32,
+}
+
+/// What must hold for a rule to accept, beside what was looked up. Zero stands for "whatever it is".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Conditions {
+    /// The tree has read data with one of these labels.
+    pub labels: u64,
+    /// Number of a set of user ids: who asks is in it.
+    pub users: u32,
+    /// Number of a set of user ids: who owns the file is in it.
+    pub owners: u32,
+    /// The file has one of these bits of `i_mode`.
+    pub modes: u32,
+    /// The socket's protocol is one of these: a mask of [`protocol`] bits.
+    pub protocols: u32,
+    /// Number of a schedule, from 1: now is in it.
+    pub schedule: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+/// Bits of [`Conditions::protocols`].
+pub mod protocol {
+    /// TCP.
+    pub const TCP: u32 = 1;
+    /// UDP.
+    pub const UDP: u32 = 2;
+    /// SCTP.
+    pub const SCTP: u32 = 4;
+    /// Multipath TCP (RFC 8684).
+    pub const MPTCP: u32 = 8;
+    /// Any other.
+    pub const OTHER: u32 = 16;
+
+    /// The bit of `IPPROTO_*`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bit(number: u32) -> u32 {
+        match number {
+            6 => TCP,
+            17 => UDP,
+            132 => SCTP,
+            262 => MPTCP,
+            _ => OTHER,
+        }
+    }
+}
+
+/// Key of a member of a set of user ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct MemberKey {
+    /// Policy revision.
+    pub revision: u32,
+    /// The set's number, from 1.
+    pub set: u32,
+    /// User id, as the initial user namespace counts.
+    pub user: u32,
+}
+
+/// Minutes of a week.
+pub const WEEK: u32 = 7 * 24 * 60;
+
+/// The minutes of a week that belong to a schedule, from Monday 00:00 in the host's time: a bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct Schedule {
+    /// Bit `minute % 64` of word `minute / 64`.
+    pub minutes: [u64; Self::WORDS],
+}
+
+impl Schedule {
+    /// Words for a week, and more: a power of two, so that an index can be masked.
+    pub const WORDS: usize = (WEEK.div_ceil(64) as usize).next_power_of_two();
+
+    /// Whether `minute` of the week belongs to it.
+    #[inline(always)]
+    #[must_use]
+    pub fn has(&self, minute: u32) -> bool {
+        self.minutes[minute as usize / 64 & (Self::WORDS - 1)] >> (minute % 64) & 1 != 0
+    }
+}
+
+/// For each set of [`Class`]es, the choice of the rule that accepts one of them: a row by access mask, so that the kernel
 /// decides with one load and no branch. [`Class::Exec`] is never asked for with another; its slot is the empty set's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Marks {
-    /// Rule index by access mask, [`NO_RULE`] where none accepts.
+    /// The choice by access mask, [`NO_RULE`] where none accepts.
     pub rule: [u32; Self::SLOTS],
 }
 
@@ -61,34 +167,28 @@ impl Marks {
     /// No rule for any class.
     pub const NONE: Self = Self { rule: [NO_RULE; Self::SLOTS] };
 
-    /// The first rule for any class in `access`, a mask of [`Class`] bits.
+    /// The choice for any class in `access`, a mask of [`Class`] bits.
     #[inline(always)]
     #[must_use]
     pub fn first(&self, access: u32) -> u32 {
         self.rule[access as usize & (Self::SLOTS - 1)]
     }
 
-    /// Lets `rule` accept what asks for nothing but classes in `access`, unless an earlier one does.
-    pub fn note_only(&mut self, access: u32, rule: u32) {
-        for (asked, slot) in self.rule.iter_mut().enumerate() {
-            if asked != 0 && asked as u32 & !access == 0 {
-                *slot = rule.min(*slot);
-            }
-        }
+    /// The slots of what asks for nothing but classes in `access`.
+    pub fn slots_only(access: u32) -> impl Iterator<Item = usize> {
+        (1..Self::SLOTS).filter(move |asked| *asked as u32 & !access == 0)
     }
 
-    /// Lets `rule` accept `class` unless an earlier one does.
-    pub fn note(&mut self, class: Class, rule: u32) {
-        for (access, slot) in self.rule.iter_mut().enumerate() {
-            let accepts = if class == Class::Exec { access == 0 } else { access & class.bit() as usize != 0 };
-            if accepts {
-                *slot = rule.min(*slot);
-            }
-        }
+    /// The slots of what asks for `class`, alone or with others.
+    pub fn slots(class: Class) -> impl Iterator<Item = usize> {
+        (0..Self::SLOTS).filter(move |asked| match class {
+            Class::Exec => *asked == 0,
+            class => asked & class.bit() as usize != 0,
+        })
     }
 }
 
-/// Where the trie of one subject on one file system begins.
+/// Where the automaton of one subject on one file system begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(C)]
 pub struct RootKey {
@@ -100,30 +200,96 @@ pub struct RootKey {
     pub device: u32,
 }
 
-/// A step in the trie. Node ids are never shared by two revisions.
+/// A step of the automaton. The ids of states are never shared by two revisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(C)]
 pub struct EdgeKey {
-    /// The node one stands on.
-    pub node: u32,
-    /// The file name, padded with NULs.
+    /// The state one is in.
+    pub state: u32,
+    /// The file name, padded with NULs; a class ([`class_name`]); or [`OTHERWISE`].
     pub name: [u8; LITERAL_BYTES],
 }
 
-/// A node of the trie.
+/// In place of a file name: every one that has no edge of its own, and whose class has none.
+pub const OTHERWISE: [u8; LITERAL_BYTES] = [0; LITERAL_BYTES];
+
+/// In place of a file name: all of that class which have no edge of their own. (No file name begins with a NUL.)
+#[inline(always)]
+#[must_use]
+pub fn class_name(class: u32) -> [u8; LITERAL_BYTES] {
+    let mut name = OTHERWISE;
+    write_class(&mut name, class);
+    name
+}
+
+/// [`class_name`], in place: the kernel's stack is too small for another.
+#[inline(always)]
+pub fn write_class(name: &mut [u8; LITERAL_BYTES], class: u32) {
+    *name = OTHERWISE;
+    let [first, second, third, fourth] = class.to_ne_bytes();
+    (name[4], name[5], name[6], name[7]) = (first, second, third, fourth);
+}
+
+/// A state of the automaton.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Node {
-    /// The node's id.
+pub struct State {
+    /// The state's id.
     pub id: u32,
+    /// What leads out of it other than names: [`State::CLASSES`], [`State::OTHERWISE`], [`State::LAST`].
+    pub ways: u32,
     /// The first rule on anything below the path that ends here that does not let pass: moving the directory away would
     /// take what is below from under its rules. [`NO_RULE`] if there is none.
     pub below: u32,
     /// Rules that accept the path that ends here.
-    pub exact: Marks,
-    /// Rules that accept every path that comes through or ends here.
-    pub subtree: Marks,
+    pub marks: Marks,
 }
+
+impl Default for EdgeKey {
+    fn default() -> Self {
+        Self { state: 0, name: OTHERWISE }
+    }
+}
+
+impl State {
+    /// Some edges are for classes of names.
+    pub const CLASSES: u32 = 1;
+    /// There is an edge for every other name.
+    pub const OTHERWISE: u32 = 2;
+    /// Whatever comes below, the state stays the same.
+    pub const LAST: u32 = 4;
+    /// In the start of [`ANYWHERE`]: patterns of several names begin there.
+    pub const SEVERAL: u32 = 8;
+}
+
+/// Letters of a name that the wildcards of one revision are compared with: a state of a deterministic automaton. State 0
+/// matches nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Letters {
+    /// The state after each byte.
+    pub next: [u16; 256],
+    /// The class of a name that ends here: 0 if no wildcard matches it.
+    pub class: u32,
+}
+
+/// Most states of [`Letters`] of one revision.
+pub const LETTERS: u32 = 2048;
+/// Most [`Link`]s of one revision.
+pub const LINKS: u32 = 16384;
+/// Most [`Schedule`]s of one revision.
+pub const SCHEDULES: u32 = 64;
+
+/// Where number `index` of at most `most` of one revision stands in an array of the kernel's: those of one revision are in
+/// the first half, of the next in the second.
+#[inline(always)]
+#[must_use]
+pub const fn at(revision: u32, index: u32, most: u32) -> u32 {
+    (revision & 1) * most + index % most
+}
+
+/// The state of [`Letters`] in which a file name begins.
+pub const NAMES_BEGIN: u32 = 1;
 
 /// A file name that is matched wherever it stands (`**/name`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,8 +299,14 @@ pub struct NameKey {
     pub revision: u32,
     /// Subject index.
     pub subject: u32,
-    /// The file name, padded with NULs.
+    /// The file name, padded with NULs, or a class ([`class_name`]).
     pub name: [u8; LITERAL_BYTES],
+}
+
+impl Default for NameKey {
+    fn default() -> Self {
+        Self { revision: 0, subject: 0, name: OTHERWISE }
+    }
 }
 
 /// Data of a longest-prefix key: the first 64 bits are always matched whole.
@@ -164,7 +336,7 @@ pub struct Ports {
     pub length: u32,
     /// First port of each interval, ascending; `start[0]` is 0.
     pub start: [u32; PORT_INTERVALS],
-    /// First rule that accepts the interval, or [`NO_RULE`].
+    /// The choice of the rule that accepts the interval.
     pub rule: [u32; PORT_INTERVALS],
 }
 

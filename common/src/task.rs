@@ -1,6 +1,9 @@
 //! Who is governed, as the kernel keeps it.
 
-use crate::{matcher::DEPTH, request::Request};
+use crate::{
+    matcher::{DEPTH, Scratch},
+    request::Request,
+};
 
 /// A program file, as `execve(2)` is given it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub struct Task {
     pub reserved: u32,
     /// Scratch of the thread: what it asks for.
     pub request: Request,
+    /// Scratch of the thread: what is looked up.
+    pub scratch: Scratch,
     /// Scratch of the thread: the directory entries from leaf to root of the path being judged. Here, since
     /// the stack is too small and a per-CPU buffer is not safe from preemption (programs may be preempted).
     pub chain: [u64; DEPTH],
@@ -74,6 +79,8 @@ pub struct Switches {
     pub tree_inode: u64,
     /// See [`crate::request::Facts::policy`].
     pub policy: u64,
+    /// What makes of `CLOCK_BOOTTIME`, in nanoseconds, the time since some Monday 00:00 in the host's time zone.
+    pub monday: u64,
     /// `s_dev` of the control socket's file.
     pub control_device: u32,
     /// The policy revision in force; tables of other revisions are not looked at. 0: no policy yet.

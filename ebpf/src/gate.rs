@@ -27,9 +27,7 @@
 
 use holdpoint_common::{
     event::{Kind, Reason},
-    matcher::{
-        Asker, Tables as _, address_rule, moved_rule, object_rule, path_rule, stricter, system_rule, unknown_path_rule,
-    },
+    matcher::{Asker, Tables as _, address_rule, object_rule, stricter, system_rule, unknown_path_rule},
     pending::hook,
     request::{Binding, Operation, Request},
     system::{NO_SYSTEM, System},
@@ -177,7 +175,7 @@ pub fn gate_name(task: *mut Task, moves: bool, target: Target) -> i32 {
     let asker = asker(task);
     let walk = walk(Operation::File, request, task);
     let rule = first_rule(Operation::File, request, &walk, asker, moves);
-    let rule = stricter(&Maps, asker, rule, of_target);
+    let rule = stricter(&Maps(task), asker, rule, of_target);
     decide(&Judged {
         request,
         operation: Operation::File,
@@ -196,7 +194,7 @@ pub fn gate_name(task: *mut Task, moves: bool, target: Target) -> i32 {
 fn rule_of_target(task: *mut Task, entry: u64, access: u32) -> u32 {
     let access = opaque(u64::from(access)) as u32;
     let walk = walk::from_dentry(task, entry);
-    or_unknown(moved_rule(&Maps, asker(task), walk.device, &walk, access), &walk, asker(task), access)
+    or_unknown(walk.moved_rule(asker(task), access), &walk, asker(task), access)
 }
 
 #[inline(always)]
@@ -277,7 +275,7 @@ fn verdict(judged: &Judged<'_>) -> (Verdict, u64) {
         return (if judged.request.system == NO_SYSTEM { Verdict::Allow } else { Verdict::Deny }, 0);
     }
     let key = RuleKey { revision: judged.asker.revision, rule: judged.rule };
-    match Maps.consequence(&key) {
+    match Maps(judged.task).consequence(&key) {
         Some(consequence) if judged.request.implied != 0 && consequence.everything != 0 => (Verdict::Allow, 0),
         Some(consequence) => (Verdict::try_from(consequence.verdict).unwrap_or(Verdict::Deny), consequence.patience),
         None => (Verdict::Deny, 0),
@@ -317,11 +315,15 @@ fn answer(judged: &Judged<'_>, outcome: Outcome) -> i32 {
 #[inline(always)]
 fn first_rule(operation: Operation, request: &Request, walk: &Walk, asker: Asker, moves: bool) -> u32 {
     let rule = match operation {
-        Operation::Connect => address_rule(&Maps, asker, &request.binding.address, request.binding.port),
+        Operation::Connect => address_rule(&Maps(walk.task), asker, &request.binding.address, request.binding.port),
         Operation::Exec | Operation::Open | Operation::File => rule_on_path(operation, request, walk, asker, moves),
         Operation::System => NO_RULE,
     };
-    if rule == NO_RULE && request.system != NO_SYSTEM { system_rule(&Maps, asker, request.system) } else { rule }
+    if rule == NO_RULE && request.system != NO_SYSTEM {
+        system_rule(&Maps(walk.task), asker, request.system)
+    } else {
+        rule
+    }
 }
 
 #[inline(always)]
@@ -332,26 +334,26 @@ fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Ask
         return NO_RULE;
     }
     let access = request.binding.access;
-    let known = if moves {
-        moved_rule(&Maps, asker, walk.device, walk, access)
-    } else {
-        path_rule(&Maps, asker, walk.device, walk, access)
-    };
+    let known = if moves { walk.moved_rule(asker, access) } else { walk.rule(asker, access) };
     // Whatever its count of names is now: one of them may just have been taken away.
-    let of_object = object_rule(&Maps, asker, walk.device, request.binding.inode, access);
-    or_unknown(stricter(&Maps, asker, known, of_object), walk, asker, access)
+    let of_object = object_rule(&Maps(walk.task), asker, walk.device, request.binding.inode, access);
+    or_unknown(stricter(&Maps(walk.task), asker, known, of_object), walk, asker, access)
 }
 
 /// A path that could not be walked is taken for any, and so is one on a file system that the policy names and that takes
 /// names in other spellings.
 #[inline(always)]
 fn or_unknown(known: u32, walk: &Walk, asker: Asker, access: u32) -> u32 {
-    if walk.whole && !(walk.folds && is_named(walk, asker)) { known } else { unknown_path_rule(&Maps, asker, access) }
+    if walk.whole && !(walk.folds && is_named(walk, asker)) {
+        known
+    } else {
+        unknown_path_rule(&Maps(walk.task), asker, access)
+    }
 }
 
 /// Whether a path of the policy leads to the file system.
 #[inline(always)]
 fn is_named(walk: &Walk, asker: Asker) -> bool {
     let key = RootKey { revision: asker.revision, subject: asker.subject, device: walk.device };
-    Maps.root(&key).is_some()
+    Maps(walk.task).root(&key).is_some()
 }

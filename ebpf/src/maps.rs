@@ -9,7 +9,11 @@ use holdpoint_common::{
     decision::DecisionRecord,
     event::REASONS,
     pending::Pending,
-    tables::{AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, ObjectKey, Ports, RootKey, RuleKey, SystemKey},
+    tables::{
+        AddressKey, Conditions, Consequence, EdgeKey, LETTERS as LETTERS_OF_ONE, LINKS as LINKS_OF_ONE, Letters, Link,
+        Marks, MemberKey, NameKey, ObjectKey, Ports, RootKey, RuleKey, SCHEDULES as SCHEDULES_OF_ONE, Schedule, State,
+        SystemKey,
+    },
     task::{Enrolment, Program, Switches, Task},
 };
 
@@ -66,11 +70,31 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 /// The policy; written by the agent, read here. Full: the agent refuses the policy.
 #[map]
-pub static ROOTS: HashMap<RootKey, Node> = HashMap::with_max_entries(16384, 0);
+pub static ROOTS: HashMap<RootKey, State> = HashMap::with_max_entries(16384, 0);
 
 /// See [`ROOTS`].
 #[map]
-pub static EDGES: HashMap<EdgeKey, Node> = HashMap::with_max_entries(65536, 0);
+pub static EDGES: HashMap<EdgeKey, State> = HashMap::with_max_entries(65536, 0);
+
+/// See [`ROOTS`].
+#[map]
+pub static LETTERS: Array<Letters> = Array::with_max_entries(2 * LETTERS_OF_ONE, 0);
+
+/// See [`ROOTS`].
+#[map]
+pub static LINKS: Array<Link> = Array::with_max_entries(2 * LINKS_OF_ONE, 0);
+
+/// See [`ROOTS`].
+#[map]
+pub static CONDITIONS: HashMap<RuleKey, Conditions> = HashMap::with_max_entries(32768, 1); // BPF_F_NO_PREALLOC
+
+/// See [`ROOTS`].
+#[map]
+pub static MEMBERS: HashMap<MemberKey, u32> = HashMap::with_max_entries(8192, 0);
+
+/// See [`ROOTS`].
+#[map]
+pub static SCHEDULES: Array<Schedule> = Array::with_max_entries(2 * SCHEDULES_OF_ONE, 0);
 
 /// See [`ROOTS`].
 #[map]

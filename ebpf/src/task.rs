@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use holdpoint_common::{
     event::{Kind, Reason},
-    matcher::{Asker, path_rule},
+    matcher::Asker,
     request::Class,
     tables::{CGROUPS, ENROLMENT, NO_RULE},
     task::Task,
@@ -21,8 +21,7 @@ use crate::{
     gate::EPERM,
     kernel::{current, offset, read},
     maps::{CANDIDATES, ENROLMENTS, NO_TASK, SWITCHES, TASKS},
-    program, report, running,
-    walk::{self, Maps},
+    program, report, running, walk,
 };
 
 /// `-EAGAIN`, what a fork says when there are too many.
@@ -197,9 +196,9 @@ pub fn subject_of(scratch: *mut Task, thread: u64, dentry: u64, revision: u32) -
     let asker = Asker { revision, subject: ENROLMENT };
     let exec = Class::Exec.bit();
     let file = walk::from_dentry(scratch, dentry);
-    let by_file = path_rule(&Maps, asker, file.device, &file, exec);
+    let by_file = file.rule(asker, exec);
     let group = walk::from_kernfs(scratch, control_group(thread), CGROUPS);
-    let by_group = path_rule(&Maps, asker, group.device, &group, exec);
+    let by_group = group.rule(asker, exec);
     if by_file == NO_RULE { by_group } else { by_file }
 }
 

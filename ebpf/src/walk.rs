@@ -1,20 +1,31 @@
 //! The way from a directory entry up to the real root of its file system: names as they are, whatever mount,
 //! link, chroot or namespace the caller came through.
 
-use aya_ebpf::{helpers::generated::bpf_probe_read_kernel_str, maps::lpm_trie::Key};
+use aya_ebpf::{
+    helpers::{
+        bpf_get_current_uid_gid,
+        generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str},
+    },
+    maps::lpm_trie::Key,
+};
 use holdpoint_common::{
-    matcher::{DEPTH, Names, Tables, Turn},
-    request::{NAME_BYTES, PATH_BYTES, Path},
+    matcher::{self, Asker, Context, DEPTH, Names, Scratch, Tables, Turn, stricter},
+    request::{NAME_BYTES, PATH_BYTES, Path, Request},
     tables::{
-        ADDRESS_HEAD_BITS, AddressKey, Consequence, EdgeKey, LITERAL_BYTES, Marks, NameKey, Node, ObjectKey, Ports,
-        RootKey, RuleKey, SystemKey, kind,
+        ADDRESS_HEAD_BITS, AddressKey, CGROUPS, Conditions, Consequence, EdgeKey, LETTERS as LETTERS_OF_ONE,
+        LINKS as LINKS_OF_ONE, LITERAL_BYTES, Letters, Link, Marks, MemberKey, NO_RULE, NameKey, ObjectKey, Ports,
+        RootKey, RuleKey, SCHEDULES as SCHEDULES_OF_ONE, Schedule, State, SystemKey, WEEK, at, kind,
     },
     task::Task,
 };
 
 use crate::{
-    kernel::{self, offset, opaque, read, symbols},
-    maps::{ADDRESSES, EDGES, NAMES, OBJECTS, ROOTS, RULES, SYSTEM},
+    kernel::{self, current, offset, opaque, read, symbols},
+    maps::{
+        ADDRESSES, CANDIDATES, CONDITIONS, EDGES, LETTERS, LINKS, MEMBERS, NAMES, OBJECTS, ROOTS, RULES, SCHEDULES,
+        SWITCHES, SYSTEM,
+    },
+    task::governed,
 };
 
 /// `SB_NOUSER`: a file system that cannot be mounted by anybody (pipes, sockets, memfd).
@@ -99,7 +110,7 @@ pub fn from_kernfs(task: *mut Task, node: u64, device: u32) -> Walk {
 #[inline(always)]
 fn climb_undisturbed(task: *mut Task, dentry: u64, root: u64) -> (u64, bool) {
     let mut attempts = Attempts { task, dentry, root, depth: 0, whole: false };
-    Maps.repeat(3, &mut attempts);
+    kernel::repeat(3, &mut attempts);
     (attempts.depth, attempts.whole)
 }
 
@@ -128,7 +139,7 @@ impl Turn for Attempts {
 #[inline(always)]
 fn climb(task: *mut Task, start: u64, end: u64, parent: u64) -> (u64, u64) {
     let mut climb = Climb { task, at: start, end, parent, depth: 0 };
-    Maps.repeat(DEPTH as u32, &mut climb);
+    kernel::repeat(DEPTH as u32, &mut climb);
     (climb.depth, climb.at)
 }
 
@@ -164,12 +175,29 @@ fn renames() -> u32 {
 }
 
 impl Walk {
-    /// The entry at `index` in the chain, leaf first.
+    /// The first rule that accepts `access` to the path.
     #[inline(always)]
-    fn entry(&self, index: u64) -> u64 {
-        let index = opaque(index) & (DEPTH as u64 - 1);
-        // SAFETY: the chain is the current thread's own, and the index is masked to its length.
-        unsafe { (*self.task).chain[index as usize] }
+    pub fn rule(&self, asker: Asker, access: u32) -> u32 {
+        self.rules(asker, access).0
+    }
+
+    /// The rule for `access` to the path and, in whatever way, to all that is below it: what moves there, or from there,
+    /// takes that along.
+    #[inline(always)]
+    pub fn moved_rule(&self, asker: Asker, access: u32) -> u32 {
+        let (rule, below) = self.rules(asker, access);
+        stricter(&Maps(self.task), asker, rule, below)
+    }
+
+    /// [`matcher::path_rules`].
+    #[inline(always)]
+    fn rules(&self, asker: Asker, access: u32) -> (u32, u32) {
+        let way = u64::from(access) << 32 | self.depth << 1 | u64::from(self.device == CGROUPS);
+        let asker = pair(asker.revision, asker.subject);
+        let from_root = rules_from_root(asker, pair(self.device, self.kind), way);
+        let from_anywhere = rules_from_anywhere(asker, way);
+        let rule = (from_root >> 32).min(from_anywhere >> 32).min(rule_by_name(asker, way));
+        (rule as u32, (from_root as u32).min(from_anywhere as u32))
     }
 
     /// Writes all names, leaf first, to `path`.
@@ -180,7 +208,7 @@ impl Walk {
             (*path).length = 0;
             (*path).cut = u32::from(!self.whole);
         }
-        Maps.repeat(DEPTH as u32, &mut Writing { walk: self, path });
+        kernel::repeat(DEPTH as u32, &mut Writing { walk: self, path });
     }
 }
 
@@ -199,7 +227,7 @@ impl Turn for Writing<'_> {
         // SAFETY: `path` is in a record that only this thread writes.
         let used = unsafe { (&raw const (*self.path).length).read_volatile() };
         let at = opaque(u64::from(used)) & (PATH_BYTES as u64 - 1);
-        let name: u64 = read(self.walk.entry(u64::from(index)), self.walk.name);
+        let name: u64 = read(entry(self.walk.task, u64::from(index)), self.walk.name);
         let mut length = 0;
         if at <= (PATH_BYTES - NAME_BYTES) as u64 {
             // SAFETY: `at` plus a whole name lies inside the array; the helper checks the source.
@@ -220,7 +248,29 @@ impl Turn for Writing<'_> {
     }
 }
 
-impl Names for Walk {
+/// What a look-up needs of a walk.
+struct Way {
+    task: *mut Task,
+    depth: u64,
+    kind: u32,
+    name: u64,
+}
+
+impl Way {
+    #[inline(always)]
+    fn new(task: *mut Task, kind: u32, way: u64) -> Self {
+        let name = if way & 1 != 0 { offset!(kernfs_name) } else { offset!(dentry_name) };
+        Self { task, depth: (way & 0xffff_ffff) >> 1, kind, name }
+    }
+
+    #[inline(always)]
+    fn scratch(&self) -> &'static mut Scratch {
+        // SAFETY: the entry is the current thread's own, and stays while it is in a program.
+        unsafe { &mut (*self.task).scratch }
+    }
+}
+
+impl Names for Way {
     #[inline(always)]
     fn depth(&self) -> usize {
         self.depth as usize
@@ -233,8 +283,7 @@ impl Names for Walk {
 
     #[inline(always)]
     fn component(&self, level: usize, name: &mut [u8; LITERAL_BYTES]) -> bool {
-        let entry = self.entry(self.depth - 1 - level as u64);
-        let pointer: u64 = read(entry, self.name);
+        let pointer = self.start(level);
         clear(name);
         // SAFETY: the target is a whole array; the helper checks the source.
         let length =
@@ -242,6 +291,24 @@ impl Names for Walk {
         // A name that fills the array may have been cut.
         length > 0 && length < LITERAL_BYTES as i64
     }
+
+    #[inline(always)]
+    fn start(&self, level: usize) -> u64 {
+        read(entry(self.task, self.depth - 1 - level as u64), self.name)
+    }
+
+    #[inline(always)]
+    fn letter(&self, start: u64, index: usize) -> u8 {
+        read(start, index as u64)
+    }
+}
+
+/// The entry at `index` in the thread's chain, leaf first.
+#[inline(always)]
+fn entry(task: *mut Task, index: u64) -> u64 {
+    let index = opaque(index) & (DEPTH as u64 - 1);
+    // SAFETY: the chain is the current thread's own, and the index is masked to its length.
+    unsafe { (*task).chain[index as usize] }
 }
 
 /// A hash key counts every byte: what a longer name left behind must go. Word by word, since `[0; 64]` becomes a
@@ -255,8 +322,8 @@ fn clear(name: &mut [u8; LITERAL_BYTES]) {
     }
 }
 
-/// The policy in the maps.
-pub struct Maps;
+/// The policy in the maps, and the thread whose request it is asked about.
+pub struct Maps(pub *mut Task);
 
 impl Tables for Maps {
     #[inline(always)]
@@ -265,15 +332,20 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn root(&self, key: &RootKey) -> Option<&Node> {
+    fn root(&self, key: &RootKey) -> Option<&State> {
         // SAFETY: rows of a revision in force are not changed, and are removed a while after it is not.
         unsafe { ROOTS.get(key) }
     }
 
     #[inline(always)]
-    fn edge(&self, key: &EdgeKey) -> Option<&Node> {
+    fn edge(&self, key: &EdgeKey) -> Option<&State> {
         // SAFETY: as for `root`.
         unsafe { EDGES.get(key) }
+    }
+
+    #[inline(always)]
+    fn letters(&self, revision: u32, state: u32) -> Option<&Letters> {
+        LETTERS.get(at(revision, state, LETTERS_OF_ONE))
     }
 
     #[inline(always)]
@@ -301,7 +373,147 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn link(&self, revision: u32, index: u32) -> Option<&Link> {
+        LINKS.get(at(revision, index, LINKS_OF_ONE))
+    }
+
+    #[inline(always)]
+    fn conditions(&self, key: &RuleKey) -> Option<&Conditions> {
+        // SAFETY: as for `root`.
+        unsafe { CONDITIONS.get(key) }
+    }
+
+    #[inline(always)]
+    fn has_member(&self, key: &MemberKey) -> bool {
+        // SAFETY: as for `root`.
+        unsafe { MEMBERS.get(key) }.is_some()
+    }
+
+    #[inline(always)]
+    fn schedule(&self, revision: u32, number: u32) -> Option<&Schedule> {
+        SCHEDULES.get(at(revision, number, SCHEDULES_OF_ONE))
+    }
+
+    #[inline(always)]
+    fn first_of_chain(&self, revision: u32, choice: u32) -> u32 {
+        first_of_chain(u64::from(revision), u64::from(choice)) as u32
+    }
+
+    #[inline(always)]
     fn address(&self, key: &AddressKey) -> Option<&Ports> {
         ADDRESSES.get(Key::new(ADDRESS_HEAD_BITS + 128, *key))
+    }
+}
+
+/// Two numbers as one argument.
+#[inline(always)]
+fn pair(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// [`matcher::from_root`] for the walk whose entries are in the current thread's chain. Global, as what follows, and with
+/// numbers for arguments: so the verifier looks at it once, for any numbers, and not once for each way that leads to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rules_from_root(asker: u64, file_system: u64, way: u64) -> u64 {
+    let Some(task) = own_entry() else {
+        return pair(NOWHERE, NOWHERE);
+    };
+    let names = Way::new(task, file_system as u32, way);
+    let (device, access) = ((file_system >> 32) as u32, (way >> 32) as u32);
+    let (rule, below) = matcher::from_root(&Maps(task), unpaired(asker), device, &names, access, names.scratch());
+    pair(rule, below)
+}
+
+/// [`matcher::from_anywhere`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rules_from_anywhere(asker: u64, way: u64) -> u64 {
+    let Some(task) = own_entry() else {
+        return pair(NOWHERE, NOWHERE);
+    };
+    let names = Way::new(task, 0, way);
+    let access = (way >> 32) as u32;
+    let (rule, below) = matcher::from_anywhere(&Maps(task), unpaired(asker), &names, access, names.scratch());
+    pair(rule, below)
+}
+
+/// [`matcher::by_name`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rule_by_name(asker: u64, way: u64) -> u64 {
+    let Some(task) = own_entry() else {
+        return u64::from(NOWHERE);
+    };
+    let names = Way::new(task, 0, way);
+    u64::from(matcher::by_name(&Maps(task), unpaired(asker), &names, (way >> 32) as u32, names.scratch()))
+}
+
+#[inline(always)]
+fn unpaired(asker: u64) -> Asker {
+    Asker { revision: (asker >> 32) as u32, subject: asker as u32 }
+}
+
+/// [`matcher::first_of_chain`] for the current thread's request.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn first_of_chain(revision: u64, choice: u64) -> u64 {
+    let rule = own_entry().map(|task| matcher::first_of_chain(&Maps(task), revision as u32, choice as u32));
+    u64::from(rule.unwrap_or(NOWHERE))
+}
+
+/// No rule's index, so that it is denied.
+const NOWHERE: u32 = NO_RULE - 1;
+
+/// The current thread's entry. Nothing is made up for, or by, a thread that has one.
+#[inline(always)]
+fn own_entry() -> Option<*mut Task> {
+    governed(current()).or_else(|| CANDIDATES.get_ptr_mut(current()))
+}
+
+impl Maps {
+    #[inline(always)]
+    fn request(&self) -> &Request {
+        // SAFETY: the entry is the current thread's own.
+        unsafe { &(*self.0).request }
+    }
+}
+
+impl Context for Maps {
+    #[inline(always)]
+    fn user(&self) -> u32 {
+        bpf_get_current_uid_gid() as u32
+    }
+
+    #[inline(always)]
+    fn labels(&self) -> u64 {
+        0
+    }
+
+    #[inline(always)]
+    fn minute(&self) -> u32 {
+        // An array's record always exists.
+        let monday = SWITCHES.get(0).map_or(0, |switches| switches.monday);
+        // SAFETY: no arguments.
+        let now = unsafe { bpf_ktime_get_boot_ns() };
+        // The compiler would drop the check of the index that this is for, and the verifier misses it.
+        opaque((now + monday) / 60_000_000_000 % u64::from(WEEK)) as u32
+    }
+
+    #[inline(always)]
+    fn owner(&self) -> Option<u32> {
+        let inode = self.request().inode;
+        if inode == 0 { None } else { Some(read(inode, offset!(inode_owner))) }
+    }
+
+    #[inline(always)]
+    fn mode(&self) -> u32 {
+        let inode = self.request().inode;
+        if inode == 0 { 0 } else { u32::from(read::<u16>(inode, offset!(inode_mode))) }
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u32 {
+        self.request().binding.detail
     }
 }

@@ -26,6 +26,7 @@ use holdpoint_common::{
     pending::Pending,
     request::Facts,
     tables::CANARIES,
+    task::Switches,
 };
 use jiff::{SignedDuration, Timestamp};
 use nix::time::{ClockId, clock_gettime};
@@ -176,6 +177,15 @@ fn ticker(period: Duration) -> tokio::time::Interval {
 /// Now, on the clock of the kernel's deadlines, as a moment of the calendar.
 fn now(boot: Timestamp) -> Timestamp {
     boot.saturating_add(since_boot()).unwrap_or(Timestamp::MAX)
+}
+
+/// See [`holdpoint_common::task::Switches::monday`].
+fn monday() -> u64 {
+    let now = jiff::Zoned::now();
+    let local = now.timestamp().as_nanosecond() + i128::from(now.offset().seconds()) * 1_000_000_000;
+    // 1970 began on a Thursday.
+    let monday = local + i128::from(3 * 24 * 3600) * 1_000_000_000 - since_boot().as_nanos();
+    monday.try_into().unwrap_or(0)
 }
 
 fn since_boot() -> SignedDuration {
@@ -415,6 +425,19 @@ impl Daemon {
             Ok(false) => {}
             Err(error) => tracing::error!("the mounts of this host changed, and the policy stays as it was: {error:#}"),
         }
+        if let Err(error) = self.follow_clock() {
+            tracing::error!("rules with times stay at the clock of before: {error:#}");
+        }
+    }
+
+    /// Tells the kernel side if the host's clock was set, or its time zone has another offset now.
+    fn follow_clock(&mut self) -> Result<()> {
+        const SLACK: u64 = 1_000_000_000;
+        let (switches, monday) = (self.kernel.switches()?, monday());
+        if switches.monday.abs_diff(monday) > SLACK {
+            self.kernel.set_switches(Switches { monday, ..switches })?;
+        }
+        Ok(())
     }
 
     /// Appends to the record; what cannot be appended is logged.

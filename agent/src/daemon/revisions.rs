@@ -102,7 +102,7 @@ impl Revisions {
         // A program may still be at work under the revision in force until now: without its rows it would find no
         // rule. They stay until the switch after this one.
         kernel.keep_tables_of(self.number)?;
-        kernel.write_tables(&tables)?;
+        kernel.write_tables(number, &tables)?;
         let enrols = self.policy.subjects.iter().any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty());
         let digits = u64::from_str_radix(self.policy.revision(), 16).context("a revision is hexadecimal")?;
         let switches = Switches { revision: number, policy: digits, enrols: enrols.into(), ..kernel.switches()? };
@@ -126,14 +126,12 @@ impl Revisions {
 
     fn compile(&self, number: u32) -> Result<Tables> {
         let refused = |problems| anyhow::Error::new(self.policy.refused(problems));
-        let mut tables = policy::compile(&self.policy, number, &self.mounts).map_err(refused)?;
-        tables.objects = policy::links_of_rules(&self.policy, number, &self.mounts);
-        let mut tables = tables.numbered(&self.policy);
         let program = fs::read_link("/proc/self/exe").context("cannot find this program's own file")?;
-        let sites = [canary::directory(&self.run_dir), program];
-        let sites: Vec<&Path> = sites.iter().map(PathBuf::as_path).collect();
-        policy::add_canaries(&self.policy, number, &self.mounts, &sites, canary::PROGRAM, &mut tables);
-        Ok(tables)
+        let canaries =
+            policy::Canaries { sites: &[&canary::directory(&self.run_dir), &program], program: canary::PROGRAM };
+        let mut tables = policy::compile(&self.policy, number, &self.mounts, Some(&canaries)).map_err(refused)?;
+        policy::links_of_rules(&self.policy, number, &self.mounts, &mut tables);
+        Ok(tables.numbered(&self.policy))
     }
 
     fn keep(&self, number: u32) -> Result<()> {
@@ -153,7 +151,7 @@ impl Revisions {
 pub fn judge(policy: &Policy, own: &Own) -> Result<()> {
     let mounts = Mounts::now().context("cannot read the mounts of this host")?;
     let policy = policy.clone().with_built_in(own);
-    match policy::compile(&policy, 0, &mounts) {
+    match policy::compile(&policy, 0, &mounts, None) {
         Ok(_) => Ok(()),
         Err(problems) => Err(policy.refused(problems).into()),
     }

@@ -79,7 +79,8 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let (control_device, control_inode) = control.identity().context("cannot identify the control socket")?;
     let (_, tree_inode) = tree.identity().context("cannot identify the tree socket")?;
     let agent = std::process::id();
-    let sockets = Switches { control_device, control_inode, tree_inode, agent, ..Switches::default() };
+    let monday = super::monday();
+    let sockets = Switches { control_device, control_inode, tree_inode, agent, monday, ..Switches::default() };
 
     let own = own(run_dir, args, &config, &secrets)?;
     revisions::judge(&policy, &own)?;

@@ -75,6 +75,11 @@ impl Kernel {
             tables: tables::Maps {
                 roots: typed("ROOTS", take("ROOTS")?)?,
                 edges: typed("EDGES", take("EDGES")?)?,
+                letters: typed("LETTERS", take("LETTERS")?)?,
+                links: typed("LINKS", take("LINKS")?)?,
+                conditions: typed("CONDITIONS", take("CONDITIONS")?)?,
+                members: typed("MEMBERS", take("MEMBERS")?)?,
+                schedules: typed("SCHEDULES", take("SCHEDULES")?)?,
                 names: typed("NAMES", take("NAMES")?)?,
                 addresses: typed("ADDRESSES", take("ADDRESSES")?)?,
                 rules: typed("RULES", take("RULES")?)?,
@@ -183,8 +188,8 @@ impl Kernel {
     }
 
     /// Writes the tables of a policy beside those in force: nothing changes until the switches name their revision.
-    pub fn write_tables(&mut self, tables: &crate::policy::Tables) -> Result<()> {
-        self.tables.write(tables)
+    pub fn write_tables(&mut self, number: u32, tables: &crate::policy::Tables) -> Result<()> {
+        self.tables.write(number, tables)
     }
 
     /// Writes rows on files with several names, beside those that there are.

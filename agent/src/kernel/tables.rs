@@ -6,20 +6,26 @@ use anyhow::{Context, Result};
 use aya::{
     Pod,
     maps::{
-        HashMap, MapData,
+        Array, HashMap, MapData,
         lpm_trie::{Key, LpmTrie},
     },
 };
 use holdpoint_common::tables::{
-    AddressKey, Consequence, EdgeKey, Marks, NameKey, Node, ObjectKey, Ports, RootKey, RuleKey, SystemKey,
+    AddressKey, Conditions, Consequence, EdgeKey, LETTERS, LINKS, Letters, Link, Marks, MemberKey, NameKey, ObjectKey,
+    Ports, RootKey, RuleKey, SCHEDULES, Schedule, State, SystemKey, at,
 };
 
 use crate::policy::{self, Tables};
 
 /// The policy's maps.
 pub(super) struct Maps {
-    pub roots: HashMap<MapData, RootKey, Node>,
-    pub edges: HashMap<MapData, EdgeKey, Node>,
+    pub roots: HashMap<MapData, RootKey, State>,
+    pub edges: HashMap<MapData, EdgeKey, State>,
+    pub letters: Array<MapData, Letters>,
+    pub links: Array<MapData, Link>,
+    pub conditions: HashMap<MapData, RuleKey, Conditions>,
+    pub members: HashMap<MapData, MemberKey, u32>,
+    pub schedules: Array<MapData, Schedule>,
     pub names: HashMap<MapData, NameKey, Marks>,
     pub addresses: LpmTrie<MapData, AddressKey, Ports>,
     pub rules: HashMap<MapData, RuleKey, Consequence>,
@@ -29,9 +35,16 @@ pub(super) struct Maps {
 
 impl Maps {
     /// Writes every row. The kernel looks at none of them before the switches name their revision.
-    pub fn write(&mut self, tables: &Tables) -> Result<()> {
+    pub fn write(&mut self, number: u32, tables: &Tables) -> Result<()> {
         write("roots", &mut self.roots, &tables.roots)?;
         write("edges", &mut self.edges, &tables.edges)?;
+        set("wildcards", &mut self.letters, number, LETTERS, 0, &tables.letters)?;
+        set("choices", &mut self.links, number, LINKS, 0, &tables.links)?;
+        set("times", &mut self.schedules, number, SCHEDULES, 1, &tables.schedules)?;
+        write("conditions", &mut self.conditions, &tables.conditions)?;
+        for key in &tables.members {
+            self.members.insert(key, 1, 0).context("cannot write the policy's users")?;
+        }
         write("names", &mut self.names, &tables.names)?;
         write("rules", &mut self.rules, &tables.rules)?;
         write("rules on the host", &mut self.system, &tables.system)?;
@@ -50,8 +63,10 @@ impl Maps {
     /// Removes every row of another revision than `number`.
     pub fn keep(&mut self, number: u32) -> Result<()> {
         remove(&mut self.roots, |key| key.revision != number)?;
-        remove(&mut self.edges, |key| !policy::is_node_of(key.node, number))?;
+        remove(&mut self.edges, |key| !policy::is_state_of(key.state, number))?;
         remove(&mut self.names, |key| key.revision != number)?;
+        remove(&mut self.conditions, |key| key.revision != number)?;
+        remove(&mut self.members, |key| key.revision != number)?;
         remove(&mut self.rules, |key| key.revision != number)?;
         remove(&mut self.system, |key| key.revision != number)?;
         remove(&mut self.objects, |key| key.revision != number)?;
@@ -67,6 +82,14 @@ impl Maps {
 fn write<K: Pod, V: Pod>(what: &str, map: &mut HashMap<MapData, K, V>, rows: &BTreeMap<K, V>) -> Result<()> {
     for (key, value) in rows {
         map.insert(key, value, 0).with_context(|| format!("cannot write the policy's {what}"))?;
+    }
+    Ok(())
+}
+
+/// Writes rows to the half of an array that belongs to revision `number`, from `first` on.
+fn set<V: Pod>(what: &str, map: &mut Array<MapData, V>, number: u32, most: u32, first: u32, rows: &[V]) -> Result<()> {
+    for (index, row) in (first..).zip(rows) {
+        map.set(at(number, index, most), row, 0).with_context(|| format!("cannot write the policy's {what}"))?;
     }
     Ok(())
 }

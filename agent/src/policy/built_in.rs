@@ -3,14 +3,11 @@
 //! What has no path is in the kernel's hands: an operation on the host ([`holdpoint_common::system`]) that no rule names
 //! is denied.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{net::SocketAddr, path::PathBuf};
 
 use holdpoint_common::{request::Class, tables::CANARIES};
 
-use super::{Block, Pattern, Policy, Rule, Then, When};
+use super::{Block, Only, Pattern, Policy, Rule, Then, When};
 
 /// What a process can do to the host through files that stand for the kernel's own state, and to others through `/proc`.
 const KERNEL: [&str; 8] = [
@@ -77,14 +74,15 @@ impl Policy {
             why: Some(why.to_owned()),
             subjects: subjects.clone(),
             when,
+            only: Only::default(),
             then: Then::Deny,
             span: 0..0,
         };
-        let paths = own.paths.iter().map(PathBuf::as_path).map(below).collect();
+        let paths = own.paths.iter().map(|path| Pattern::below(path)).collect();
         let itself = deny(ITSELF, "a gate that the subject can change is none", open(paths, Class::OPENING));
         let listener = own.listener.map(|at| deny(ITSELF, "a subject does not answer for itself", connect(at)));
         let changes = open(spelled(&KERNEL), Class::REPLACING);
-        let mapped = own.mapped.iter().cloned().map(Pattern::Exact);
+        let mapped = own.mapped.iter().map(|path| Pattern::exact(path));
         let code = open(mapped.chain(spelled(&LOADED)).chain(spelled(&HELPERS)).collect(), Class::REPLACING);
         let memory = open(spelled(&KERNEL_MEMORY), Class::OPENING);
         let last = [
@@ -113,10 +111,6 @@ fn connect(listener: SocketAddr) -> When {
     When::Connect { to: vec![to], ports: vec![listener.port()..=listener.port()] }
 }
 
-fn below(path: &Path) -> Pattern {
-    Pattern::Below(path.to_owned())
-}
-
 fn spelled(patterns: &[&str]) -> Vec<Pattern> {
-    patterns.iter().map(|pattern| Pattern::parse(pattern).expect("a pattern of this file")).collect()
+    patterns.iter().flat_map(|pattern| Pattern::parse(pattern).expect("a pattern of this file")).collect()
 }

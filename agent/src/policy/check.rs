@@ -1,6 +1,7 @@
 //! `holdpoint policy check FILE…`: judges files alone. Needs neither root nor a capable kernel.
 
 use std::{
+    ffi::OsString,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -30,7 +31,7 @@ pub fn check(files: &[PathBuf], json: bool) -> ExitCode {
 /// The policy in `file`, if it could be loaded on some host.
 pub fn judge(file: &Path) -> Result<Policy, LoadError> {
     let policy = load(file)?;
-    match compile(&policy, 1, &OneFileSystem) {
+    match compile(&policy, 1, &OneFileSystem, None) {
         Ok(_) => Ok(policy),
         Err(problems) => Err(policy.refused(problems).into()),
     }
@@ -99,8 +100,16 @@ impl Places for OneFileSystem {
         self.resolve(path)
     }
 
+    fn mounted(&self, _: &Path) -> Vec<(Vec<OsString>, Place)> {
+        Vec::new()
+    }
+
     fn mount_points(&self, _: &Path, _: bool) -> Vec<Place> {
         Vec::new()
+    }
+
+    fn user(&self, _: &str) -> Option<u32> {
+        Some(1000)
     }
 
     fn linked(&self, _: &Path, _: bool) -> Linked {

@@ -1,30 +1,34 @@
 //! From a policy to the tables that the kernel looks up. Pure: it asks [`Places`] where paths live.
 
 mod addresses;
+mod automaton;
+mod choice;
+mod conditions;
+mod letters;
 mod objects;
 mod paths;
-mod trie;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    path::Path,
+};
 
 use holdpoint_common::{
-    matcher,
-    request::Class,
     system::System,
     tables::{
-        ADDRESS_HEAD_BITS, AddressKey, CANARIES, Consequence, EdgeKey, Marks, NameKey, Node, ObjectKey, Ports, RootKey,
-        RuleKey, SystemKey, TRUSTED_CANARY, UNKNOWN, Verdict,
+        ADDRESS_HEAD_BITS, AddressKey, CANARIES, Conditions, Consequence, EdgeKey, Letters, Link, Marks, MemberKey,
+        NameKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey, TRUSTED_CANARY, Verdict,
     },
 };
 
-use self::trie::Trie;
+use self::choice::Choices;
 pub use self::{
+    automaton::is_state_of,
     objects::{Objects, links_of_rules},
-    trie::is_node_of,
 };
 use super::{
     Pattern, Place, Places, Policy, Rule, When,
-    pattern::can_be_spelled,
     problem::{Problem, Span},
 };
 
@@ -35,10 +39,18 @@ pub mod limits {
     pub const SUBJECTS: usize = 64;
     /// Rules; the canaries' are two more.
     pub const RULES: usize = 1024;
-    /// Starts of tries: one for each subject and each file system that its rules name.
+    /// Starts of automata: one for each subject and each file system that its rules name.
     pub const ROOTS: usize = 8192;
-    /// Steps in tries.
+    /// Steps in automata.
     pub const EDGES: usize = 32_768;
+    /// States in which wildcards are compared with the letters of a name.
+    pub const LETTERS: usize = holdpoint_common::tables::LETTERS as usize;
+    /// Rules that depend on circumstances, for each object that they are about.
+    pub const LINKS: usize = holdpoint_common::tables::LINKS as usize;
+    /// Users in rules.
+    pub const MEMBERS: usize = 4096;
+    /// Times of the week, and one more.
+    pub const SCHEDULES: usize = holdpoint_common::tables::SCHEDULES as usize;
     /// `**/name` patterns, for each subject.
     pub const NAMES: usize = 4096;
     /// Files that rules mean by one name and that have others: rows, one for each subject. What is more is left out.
@@ -50,10 +62,20 @@ pub mod limits {
 /// A compiled policy: what is written to the kernel's maps, row by row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
-    /// Starts of tries.
-    pub roots: BTreeMap<RootKey, Node>,
+    /// Starts of automata.
+    pub roots: BTreeMap<RootKey, State>,
     /// Steps in them.
-    pub edges: BTreeMap<EdgeKey, Node>,
+    pub edges: BTreeMap<EdgeKey, State>,
+    /// States of the automaton that finds the class of a name.
+    pub letters: Vec<Letters>,
+    /// Links of choices.
+    pub links: Vec<Link>,
+    /// Conditions of the rules that have some.
+    pub conditions: BTreeMap<RuleKey, Conditions>,
+    /// Sets of users.
+    pub members: BTreeSet<MemberKey>,
+    /// Times of the week, from number 1.
+    pub schedules: Vec<Schedule>,
     /// Rules on file names.
     pub names: BTreeMap<NameKey, Marks>,
     /// Rules on addresses, by length of the key's prefix in bits ([`ADDRESS_HEAD_BITS`] included).
@@ -66,35 +88,55 @@ pub struct Tables {
     pub rules: BTreeMap<RuleKey, Consequence>,
 }
 
+/// What the canaries are denied, to show that denying works.
+#[derive(Clone, Copy, Debug)]
+pub struct Canaries<'a> {
+    /// Directories and files, with all that is in them.
+    pub sites: &'a [&'a Path],
+    /// The name of programs.
+    pub program: &'a str,
+}
+
 /// The tables of `policy` as revision number `revision`; its paths live where `places` says. Those of [`links_of_rules`]
 /// are not in it: they take a walk through the directories of the policy.
-pub fn compile(policy: &Policy, revision: u32, places: &dyn Places) -> Result<Tables, Vec<Problem>> {
+pub fn compile(
+    policy: &Policy,
+    revision: u32,
+    places: &dyn Places,
+    canaries: Option<&Canaries<'_>>,
+) -> Result<Tables, Vec<Problem>> {
     let mut problems = too_many(policy);
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut tables = Tables { rules: consequences(policy, revision), ..Tables::default() };
-    let mut trie = Trie::new(revision, &mut tables);
-    paths::compile(policy, places, &mut trie, &mut problems);
-    paths::enrol(policy, places, &mut trie, &mut problems);
-    addresses::compile(policy, revision, &mut tables, &mut problems);
-    tables.system = system(policy, revision);
+    problems.extend(paths::compile(policy, revision, places, canaries, &mut tables));
+    problems.extend(conditions::compile(policy, revision, places, &mut tables));
+    let mut choices = Choices::new(&policy.rules, mem::take(&mut tables.links));
+    addresses::compile(policy, revision, &mut choices, &mut tables, &mut problems);
+    tables.system = system(policy, revision, &mut choices);
+    let (links, more) = choices.into_parts();
+    tables.links = links;
+    problems.extend(more);
+    if canaries.is_some() {
+        add_canaries(policy, revision, &mut tables);
+    }
     problems.extend(overfull(&tables));
     if problems.is_empty() { Ok(tables) } else { Err(problems) }
 }
 
 /// The first rule of each subject on each operation on the host.
-fn system(policy: &Policy, revision: u32) -> BTreeMap<SystemKey, u32> {
-    let mut rows = BTreeMap::new();
+fn system(policy: &Policy, revision: u32, choices: &mut Choices<'_>) -> BTreeMap<SystemKey, u32> {
+    let mut rows: BTreeMap<_, Vec<u32>> = BTreeMap::new();
     for (index, rule) in (0..).zip(&policy.rules) {
         let When::System { which } = &rule.when else { continue };
         for subject in &rule.subjects {
             for system in which {
-                rows.entry(SystemKey { revision, subject: *subject, system: *system as u32 }).or_insert(index);
+                rows.entry(SystemKey { revision, subject: *subject, system: *system as u32 }).or_default().push(index);
             }
         }
     }
-    rows
+    rows.into_iter().map(|(key, rules)| (key, choices.of(rules))).collect()
 }
 
 /// Index of the rule by which the canaries' requests are denied: the one after the policy's own. The next one allows.
@@ -102,30 +144,13 @@ fn canary_rule(policy: &Policy) -> u32 {
     policy.rules.len().try_into().expect("fewer rules than limits::RULES")
 }
 
-/// Denies the canaries every access to `sites` and all that is in them, programs without a path and those of the name
-/// `program`, and every connection. One of them may rule the host, for what the kernel asks that about before anything else.
-pub fn add_canaries(
-    policy: &Policy,
-    revision: u32,
-    places: &dyn Places,
-    sites: &[&Path],
-    program: &str,
-    tables: &mut Tables,
-) {
+/// Denies the canaries every connection. One of them may rule the host, for what the kernel asks that about before
+/// anything else.
+fn add_canaries(policy: &Policy, revision: u32, tables: &mut Tables) {
     let denied = canary_rule(policy);
     let system = SystemKey { revision, subject: TRUSTED_CANARY, system: System::Admin as u32 };
     tables.system.insert(system, denied + 1);
     for subject in CANARIES {
-        let mut trie = Trie::new(revision, tables);
-        let places = sites.iter().flat_map(|site| places.resolve(site));
-        for place in places.filter(|place| can_be_spelled(&place.components)) {
-            let node = trie.node(subject, place.device, &paths::spelled(&place.components));
-            node.subtree = Marks { rule: [denied; Marks::SLOTS] };
-        }
-        let unknown = trie.root(subject, UNKNOWN);
-        unknown.exact.note(Class::Exec, denied);
-        unknown.subtree.note(Class::Exec, denied);
-        trie.name(subject, paths::padded(program.as_ref())).note(Class::Exec, denied);
         let key = AddressKey { revision, subject, address: [0; 16] };
         tables.addresses.insert((ADDRESS_HEAD_BITS, key), addresses::all_ports(denied));
     }
@@ -135,9 +160,11 @@ pub fn add_canaries(
 pub fn links_of_canaries(policy: &Policy, revision: u32, places: &dyn Places, site: &Path) -> Objects {
     let mut objects = Objects::default();
     let linked = places.linked(site, true);
+    let mut rows = BTreeMap::<_, u32>::new();
     for subject in CANARIES {
-        objects.add(&linked, revision, subject, |marks| marks.rule = [canary_rule(policy); Marks::SLOTS]);
+        objects.add(&linked, revision, subject, &mut rows, |rule| *rule = canary_rule(policy));
     }
+    objects.rows = rows.into_iter().map(|(key, rule)| (key, Marks { rule: [rule; Marks::SLOTS] })).collect();
     objects
 }
 
@@ -166,6 +193,8 @@ fn overfull(tables: &Tables) -> Vec<Problem> {
         ("pairs of subject and file system", tables.roots.len(), limits::ROOTS),
         ("steps of paths", tables.edges.len(), limits::EDGES),
         ("file names", tables.names.len(), limits::NAMES),
+        ("rules that depend on circumstances", tables.links.len(), limits::LINKS),
+        ("users in rules", tables.members.len(), limits::MEMBERS),
         ("address blocks", tables.addresses.len(), limits::ADDRESSES),
     ];
     let over = counts.into_iter().filter(|(_, count, limit)| count > limit);
@@ -178,6 +207,11 @@ fn full(span: &Span, what: &str, limit: usize) -> Problem {
 }
 
 impl Tables {
+    /// Whether there is more of something than the kernel's tables can hold: there is no sense in going on.
+    fn is_overfull(&self) -> bool {
+        !overfull(self).is_empty()
+    }
+
     /// The same tables with subjects by their numbers ([`super::Subject::number`]) in place of their indices: as the
     /// kernel knows them.
     #[must_use]
@@ -204,40 +238,6 @@ fn rekeyed<K: Ord, V>(rows: BTreeMap<K, V>, change: impl Fn(&mut K)) -> BTreeMap
         (key, row)
     });
     rows.collect()
-}
-
-impl matcher::Tables for Tables {
-    fn root(&self, key: &RootKey) -> Option<&Node> {
-        self.roots.get(key)
-    }
-
-    fn edge(&self, key: &EdgeKey) -> Option<&Node> {
-        self.edges.get(key)
-    }
-
-    fn name(&self, key: &NameKey) -> Option<&Marks> {
-        self.names.get(key)
-    }
-
-    fn system(&self, key: &SystemKey) -> Option<&u32> {
-        self.system.get(key)
-    }
-
-    fn object(&self, key: &ObjectKey) -> Option<&Marks> {
-        self.objects.rows.get(key)
-    }
-
-    fn consequence(&self, key: &RuleKey) -> Option<&Consequence> {
-        self.rules.get(key)
-    }
-
-    fn address(&self, key: &AddressKey) -> Option<&Ports> {
-        let address = u128::from_be_bytes(key.address);
-        (0..=128).rev().find_map(|bits| {
-            let kept = address & !u128::MAX.checked_shr(bits).unwrap_or(0);
-            self.addresses.get(&(ADDRESS_HEAD_BITS + bits, AddressKey { address: kept.to_be_bytes(), ..*key }))
-        })
-    }
 }
 
 /// A path within a file system, for messages.

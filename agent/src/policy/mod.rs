@@ -12,7 +12,10 @@ mod address;
 mod built_in;
 mod check;
 mod compile;
+#[cfg(test)]
+mod evaluate;
 mod load;
+mod only;
 mod parse;
 mod pattern;
 mod places;
@@ -21,6 +24,7 @@ mod reach;
 mod section;
 #[cfg(test)]
 mod tests;
+mod wildcard;
 
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -31,8 +35,9 @@ pub use self::{
     address::Block,
     built_in::Own,
     check::check,
-    compile::{Objects, Tables, add_canaries, compile, is_node_of, links_of_canaries, links_of_rules},
+    compile::{Canaries, Objects, Tables, compile, is_state_of, links_of_canaries, links_of_rules},
     load::{LoadError, load},
+    only::Only,
     parse::parse,
     pattern::Pattern,
     places::{Linked, Mounts, Place, Places},
@@ -88,6 +93,8 @@ pub struct Rule {
     pub subjects: Vec<u32>,
     /// What it matches.
     pub when: When,
+    /// What else must hold.
+    pub only: Only,
     /// What follows.
     pub then: Then,
     /// Its place in the source.

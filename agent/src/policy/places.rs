@@ -35,8 +35,12 @@ pub trait Places {
     fn resolve(&self, path: &Path) -> Vec<Place>;
     /// The same, and the root of every file system that is mounted below it.
     fn below(&self, path: &Path) -> Vec<Place>;
+    /// What is mounted at `path` and below it: the names that lead there from `path`, and where its root lives.
+    fn mounted(&self, path: &Path) -> Vec<(Vec<OsString>, Place)>;
     /// What is mounted over on the way to `path`, and below it if `below`: where each such directory or file lives itself.
     fn mount_points(&self, path: &Path, below: bool) -> Vec<Place>;
+    /// The number of a user.
+    fn user(&self, name: &str) -> Option<u32>;
     /// The files at `path`, and below it if `below`, that have further names.
     fn linked(&self, path: &Path, below: bool) -> Linked;
 }
@@ -148,7 +152,7 @@ impl Places for Mounts {
         let spellings = spellings(path);
         let below = spellings.iter().flat_map(|path| {
             let mounted = self.place(path).into_iter().chain(self.mounted_below(path).map(Mount::top));
-            let of_kinds = kinds::place(path).into_iter().chain(kinds::below(path));
+            let of_kinds = kinds::place(path).into_iter().chain(kinds::below(path).map(|(_, place)| place));
             mounted.chain(of_kinds.flat_map(|place| self.instances(place)))
         });
         let mut places: Vec<Place> = Vec::new();
@@ -162,6 +166,20 @@ impl Places for Mounts {
         places
     }
 
+    fn mounted(&self, path: &Path) -> Vec<(Vec<OsString>, Place)> {
+        let spellings = spellings(path);
+        let mounted = spellings.iter().flat_map(|path| {
+            let mounts = self.mounted_below(path).map(|mount| (names_from(path, &mount.point), mount.top()));
+            let kinds = kinds::below(path).flat_map(|(point, place)| {
+                let names = names_from(path, point);
+                self.instances(place).into_iter().map(move |place| (names.clone(), place))
+            });
+            mounts.chain(kinds)
+        });
+        let mounted: BTreeSet<_> = mounted.collect();
+        mounted.into_iter().collect()
+    }
+
     fn mount_points(&self, path: &Path, below: bool) -> Vec<Place> {
         let spellings = spellings(path);
         let mounts = spellings.iter().flat_map(|path| {
@@ -170,6 +188,10 @@ impl Places for Mounts {
         });
         let points: BTreeSet<_> = mounts.filter_map(|mount| self.covered(mount)).collect();
         points.into_iter().collect()
+    }
+
+    fn user(&self, name: &str) -> Option<u32> {
+        crate::user::number(name)
     }
 
     fn linked(&self, path: &Path, below: bool) -> Linked {
@@ -226,6 +248,11 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
         Component::Normal(name) => Some(name.to_owned()),
         _ => None,
     })
+}
+
+/// The names that lead from `above` to `path`, which is below it.
+fn names_from(above: &Path, path: &Path) -> Vec<OsString> {
+    path.strip_prefix(above).map_or_else(|_| Vec::new(), |rest| names(rest).collect())
 }
 
 fn number(text: &[u8]) -> Option<u32> {

@@ -78,6 +78,9 @@ fn taker(earlier: &[Rule], subject: u32, atom: &Atom<'_>) -> Option<usize> {
 }
 
 fn takes(rule: &Rule, atom: &Atom<'_>) -> bool {
+    if !rule.only.is_nothing() {
+        return false;
+    }
     match (&rule.when, atom) {
         (When::Connect { to, ports }, Atom::Connection(block, range)) => {
             to.iter().any(|wide| wide.contains(*block))

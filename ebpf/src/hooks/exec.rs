@@ -92,6 +92,12 @@ pub fn credentials(ctx: LsmContext) -> i32 {
     if !gains(bprm) || park::is_granted(task, bprm) {
         return 0;
     }
+    gain(task)
+}
+
+/// Not inlined: its share of the small stack is not needed while what the exec brings along is judged.
+#[inline(never)]
+fn gain(task: *mut Task) -> i32 {
     on_host(task, System::Privilege);
     at_once(task, Operation::System)
 }

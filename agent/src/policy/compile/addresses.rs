@@ -9,14 +9,20 @@ use std::{
 
 use holdpoint_common::tables::{ADDRESS_HEAD_BITS, AddressKey, NO_RULE, PORT_INTERVALS, Ports};
 
-use super::{Tables, limits};
+use super::{Tables, choice::Choices, limits};
 use crate::policy::{Block, Policy, Rule, When, problem::Problem};
 
 /// A rule with its blocks and ports.
 type Numbered<'a> = (u32, &'a Rule, &'a [Block], &'a [RangeInclusive<u16>]);
 
 /// Adds the policy's rules on connections.
-pub fn compile(policy: &Policy, revision: u32, tables: &mut Tables, problems: &mut Vec<Problem>) {
+pub fn compile(
+    policy: &Policy,
+    revision: u32,
+    choices: &mut Choices<'_>,
+    tables: &mut Tables,
+    problems: &mut Vec<Problem>,
+) {
     for subject in 0..policy.subjects.len() as u32 {
         let rules = rules(policy, subject);
         for block in rows(&rules) {
@@ -24,7 +30,7 @@ pub fn compile(policy: &Policy, revision: u32, tables: &mut Tables, problems: &m
                 return;
             }
             let key = AddressKey { revision, subject, address: block.octets() };
-            match ports(&rules, block) {
+            match ports(&rules, block, choices) {
                 Ok(ports) => _ = tables.addresses.insert((ADDRESS_HEAD_BITS + u32::from(block.bits()), key), ports),
                 Err(problem) if problems.contains(&problem) => (),
                 Err(problem) => problems.push(problem),
@@ -87,12 +93,12 @@ fn rows(rules: &[Numbered<'_>]) -> BTreeSet<Block> {
     rows
 }
 
-fn ports(rules: &[Numbered<'_>], block: Block) -> Result<Ports, Problem> {
+fn ports(rules: &[Numbered<'_>], block: Block, choices: &mut Choices<'_>) -> Result<Ports, Problem> {
     let rules: Vec<_> = rules.iter().filter(|(_, rule, to, _)| accepts(rule, to, block)).collect();
     let mut intervals: Vec<(u32, u32)> = Vec::new();
     for start in cuts(&rules) {
-        let first = rules.iter().find(|(.., ports)| ports.iter().any(|range| holds(range, start)));
-        let rule = first.map_or(NO_RULE, |(index, ..)| *index);
+        let accepting = rules.iter().filter(|(.., ports)| ports.iter().any(|range| holds(range, start)));
+        let rule = choices.of(accepting.map(|(index, ..)| *index).collect());
         if intervals.last().is_none_or(|(_, last)| *last != rule) {
             intervals.push((start, rule));
         }

@@ -3,13 +3,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    mem,
+    path::{Path, PathBuf},
 };
 
 use holdpoint_common::tables::{Marks, ObjectKey};
 
-use super::{limits, paths::mark};
-use crate::policy::{Linked, Pattern, Places, Policy};
+use super::{
+    Tables,
+    choice::{Choices, Row},
+    limits,
+    paths::note,
+};
+use crate::policy::{Linked, Pattern, Places, Policy, pattern::Part};
 
 /// What there is of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,30 +30,50 @@ pub struct Objects {
 
 /// The files with further names below what rules stand in the way of. A rule on every path needs no such list, and a rule
 /// on a file name wherever it stands cannot have one.
-pub fn links_of_rules(policy: &Policy, revision: u32, places: &dyn Places) -> Objects {
+pub fn links_of_rules(policy: &Policy, revision: u32, places: &dyn Places, tables: &mut Tables) {
     let mut objects = Objects::default();
+    let mut rows = BTreeMap::new();
     for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| !rule.lets_pass()) {
-        for (path, below) in rule.paths().0.iter().filter_map(Pattern::site) {
-            let linked = places.linked(path, below);
+        for pattern in rule.paths().0.iter().filter(|pattern| !pattern.is_everything()) {
+            let Some((path, rest)) = pattern.beginning() else { continue };
+            let mut linked = places.linked(&path, !rest.is_empty());
+            linked.files.retain(|_, found| matches(pattern, rest, &path, found));
             for subject in &rule.subjects {
-                objects.add(&linked, revision, *subject, |marks| mark(marks, rule, index));
+                objects.add(&linked, revision, *subject, &mut rows, |row| note(row, rule, index));
             }
         }
     }
-    objects
+    let mut choices = Choices::new(&policy.rules, mem::take(&mut tables.links));
+    objects.rows = rows.into_iter().map(|(key, row): (_, Row)| (key, row.marks(&mut choices))).collect();
+    // What more these could need is no reason to refuse the policy: such a rule still holds by the file's own path.
+    (tables.links, _) = choices.into_parts();
+    tables.objects = objects;
+}
+
+/// Whether the pattern accepts a file that was found below `path`, with which the pattern begins. A file that was found by
+/// way of a link is taken to be meant.
+fn matches(pattern: &Pattern, rest: &[Part], path: &Path, found: &Path) -> bool {
+    matches!(rest, [] | [Part::Any]) || !found.starts_with(path) || pattern.accepts(found)
 }
 
 impl Objects {
-    /// Adds the rows of `subject` for these files.
-    pub fn add(&mut self, linked: &Linked, revision: u32, subject: u32, note: impl Fn(&mut Marks)) {
+    /// Notes these files in `rows`, for `subject`.
+    pub fn add<R: Default>(
+        &mut self,
+        linked: &Linked,
+        revision: u32,
+        subject: u32,
+        rows: &mut BTreeMap<ObjectKey, R>,
+        note: impl Fn(&mut R),
+    ) {
         self.incomplete |= linked.incomplete;
         for (file, path) in &linked.files {
             let key = ObjectKey { inode: file.inode, device: file.device, revision, subject, reserved: 0 };
-            if self.rows.len() >= limits::OBJECTS && !self.rows.contains_key(&key) {
+            if rows.len() >= limits::OBJECTS && !rows.contains_key(&key) {
                 self.incomplete = true;
                 return;
             }
-            note(self.rows.entry(key).or_insert(Marks::NONE));
+            note(rows.entry(key).or_default());
             self.files.insert(path.clone());
         }
     }

@@ -1,120 +1,261 @@
-//! Path patterns to tries: rules on files, and what starts a governed tree.
+//! Path patterns to automata: rules on files, and what starts a governed tree.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
+    mem,
     os::unix::ffi::OsStrExt,
     path::Path,
 };
 
 use holdpoint_common::{
     request::Class,
-    tables::{CGROUPS, ENROLMENT, LITERAL_BYTES, Marks, NO_RULE, Node, UNKNOWN},
+    tables::{
+        ANYWHERE, CANARIES, CGROUPS, ELSEWHERE, ENROLMENT, LITERAL_BYTES, Marks, NO_RULE, NameKey, RootKey, State,
+        UNKNOWN, class_name,
+    },
 };
 
-use super::{Trie, shown};
+use super::{
+    Canaries, Tables,
+    automaton::{self, Effect, Ids, Line},
+    choice::{Choices, Row},
+    letters::Alphabet,
+    limits, shown,
+};
 use crate::policy::{
     Pattern, Place, Places, Policy, Rule, classes,
-    pattern::{NAME_LIMIT, can_be_spelled},
+    pattern::{NAME_LIMIT, Part, can_be_spelled},
     problem::{Problem, Span},
 };
 
-/// Adds the policy's rules on paths.
-pub fn compile(policy: &Policy, places: &dyn Places, trie: &mut Trie<'_>, problems: &mut Vec<Problem>) {
+/// The lines of each automaton, by subject and device.
+type Lines = BTreeMap<(u32, u32), Vec<Line>>;
+
+/// Adds the policy's rules on paths, and the canaries'.
+pub fn compile(
+    policy: &Policy,
+    revision: u32,
+    places: &dyn Places,
+    canaries: Option<&Canaries<'_>>,
+    tables: &mut Tables,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut lines = of_rules(policy, places, &mut problems);
+    for ((subject, device), starters) in of_starters(policy, places, &mut problems) {
+        lines.insert((subject, device), starters);
+    }
+    if let Some(canaries) = canaries {
+        add_sites(policy, places, canaries, &mut lines);
+    }
+    let Some(alphabet) = Alphabet::new(wildcards(&lines), limits::LETTERS) else {
+        problems.push(too_entangled(policy));
+        return problems;
+    };
+    let mut ids = Ids::new(revision);
+    let mut choices = Choices::new(&policy.rules, mem::take(&mut tables.links));
+    for ((subject, device), lines) in &lines {
+        let (names, lines): (Vec<_>, Vec<_>) =
+            lines.iter().cloned().partition(|line| line.anywhere && line.parts.len() == 2);
+        let (mut root, edges) = automaton::build(&lines, &alphabet, &mut ids, &mut choices);
+        if *device == ANYWHERE {
+            root.ways |= if lines.is_empty() { 0 } else { State::SEVERAL };
+            root.ways |= add_names(*subject, revision, &names, &alphabet, &mut choices, tables);
+        }
+        tables.roots.insert(RootKey { revision, subject: *subject, device: *device }, root);
+        tables.edges.extend(edges);
+        if tables.is_overfull() {
+            break;
+        }
+    }
+    tables.letters = alphabet.states;
+    let subjects = (0..policy.subjects.len() as u32).map(|subject| (subject, None));
+    let canaries =
+        canaries.into_iter().flat_map(|_| CANARIES.map(|subject| (subject, Some(policy.rules.len() as u32))));
+    for (subject, canary) in subjects.chain(canaries) {
+        note_unknown(policy, revision, subject, canary, &mut ids, &mut choices, tables);
+    }
+    let (links, more) = choices.into_parts();
+    tables.links = links;
+    problems.extend(more);
+    problems
+}
+
+fn of_rules(policy: &Policy, places: &dyn Places, problems: &mut Vec<Problem>) -> Lines {
+    let mut lines = Lines::new();
     for (index, rule) in (0..).zip(&policy.rules) {
         for pattern in rule.paths().0 {
-            if !trie.is_overfull() {
-                note_pattern(index, rule, pattern, places, trie, problems);
-                note_mount_points(index, rule, pattern, places, trie);
+            for (device, parts, effect) in placed(rule, pattern, places, problems) {
+                for subject in &rule.subjects {
+                    let line = Line { parts: parts.clone(), anywhere: device == ANYWHERE, rule: index, effect };
+                    lines.entry((*subject, device)).or_default().push(line);
+                }
             }
         }
     }
-    for subject in 0..policy.subjects.len() as u32 {
-        note_unknown(policy, subject, trie);
-    }
+    lines
 }
 
-/// Adds the pseudo subject whose rules are the starters of governed trees.
-pub fn enrol(policy: &Policy, places: &dyn Places, trie: &mut Trie<'_>, problems: &mut Vec<Problem>) {
-    for subject in &policy.subjects {
-        for path in &subject.exe {
-            for place in spellable(places.resolve(path), path, &subject.span, problems) {
-                let node = trie.node(ENROLMENT, place.device, &spelled(&place.components));
-                node.exact.note(Class::Exec, subject.number());
-            }
-        }
-        for path in &subject.cgroup {
-            let names: Vec<_> = path.iter().skip(1).map(OsStr::to_owned).collect();
-            trie.node(ENROLMENT, CGROUPS, &spelled(&names)).subtree.note(Class::Exec, subject.number());
-        }
-    }
-}
-
-fn note_pattern(
-    index: u32,
+/// A pattern as it is spelled on each file system that it leads to, and what keeps the mounts there in place.
+fn placed(
     rule: &Rule,
     pattern: &Pattern,
     places: &dyn Places,
-    trie: &mut Trie<'_>,
     problems: &mut Vec<Problem>,
-) {
-    match pattern {
-        Pattern::Exact(path) => {
-            let places = spellable(places.resolve(path), path, &rule.span, problems);
-            note(trie, index, rule, &places, |node| mark(&mut node.exact, rule, index));
-        }
-        Pattern::Below(path) => {
-            let mut places = reachable(places.below(path), rule);
+) -> Vec<(u32, Vec<Part>, Effect)> {
+    let Some((path, rest)) = pattern.beginning() else {
+        let parts = [Part::Any].into_iter().chain(pattern.parts.iter().cloned()).collect();
+        return vec![(ANYWHERE, parts, Effect::Accepts)];
+    };
+    let mut placed = match rest {
+        [] => spellable(places.resolve(&path), &path, &rule.span, problems)
+            .into_iter()
+            .map(|place| (place, Vec::new()))
+            .collect(),
+        [Part::Any] => {
+            let mut below = reachable(places.below(&path), rule);
             if pattern.is_everything() {
-                places.extend(whole(&places));
+                below.extend(whole(&below));
             }
-            note(trie, index, rule, &places, |node| mark(&mut node.subtree, rule, index));
+            below.into_iter().map(|place| (place, vec![Part::Any])).collect()
         }
-        Pattern::Named(name) => {
-            for subject in &rule.subjects {
-                mark(trie.name(*subject, padded(OsStr::new(name))), rule, index);
-            }
-        }
+        rest => like(rule, &path, rest, places),
+    };
+    let mut kept = Vec::new();
+    if !rule.lets_pass() && !pattern.is_everything() {
+        // What is mounted goes, and every rule on it, when what it is mounted over is removed or replaced (from another
+        // mount namespace, that works), or moves away along with a directory above it. A rule that stands in the way of
+        // what is mounted stands in the way of that. One on everything does so wherever the files are.
+        kept = places.mount_points(&path, !rest.is_empty());
     }
-}
-
-/// What is mounted goes, and every rule on it, when what it is mounted over is removed or replaced (from another mount
-/// namespace, that works), or moves away along with a directory above it. A rule that stands in the way of what is mounted
-/// stands in the way of that. One on everything does so wherever the files are.
-fn note_mount_points(index: u32, rule: &Rule, pattern: &Pattern, places: &dyn Places, trie: &mut Trie<'_>) {
-    let Some((path, below)) = pattern.site().filter(|_| !rule.lets_pass()) else { return };
-    for point in places.mount_points(path, below) {
+    placed.dedup();
+    let placed = placed.into_iter().map(|(place, rest)| (place.device, spelled(&place, rest), Effect::Accepts));
+    let kept = kept.into_iter().map(|point| {
         // As for `reachable`: too much is held, never too little.
-        let in_full = can_be_spelled(&point.components);
-        note(trie, index, rule, &[cut(point)], |node| {
-            let marks = if in_full { &mut node.exact } else { &mut node.subtree };
-            classes(Class::REPLACING).for_each(|class| marks.note(class, index));
-            node.below = node.below.min(index);
-        });
+        let rest = if can_be_spelled(&point.components) { Vec::new() } else { vec![Part::Any] };
+        let point = cut(point);
+        (point.device, spelled(&point, rest), Effect::Keeps)
+    });
+    placed.chain(kept).collect()
+}
+
+/// Where the directory `path` lives, with what a pattern goes on with there; and where the file systems live that are
+/// mounted below, with what is left of the pattern at each.
+fn like(rule: &Rule, path: &Path, rest: &[Part], places: &dyn Places) -> Vec<(Place, Vec<Part>)> {
+    let here = places.resolve(path).into_iter().map(|place| (place, rest.to_vec()));
+    let mounted = places
+        .mounted(path)
+        .into_iter()
+        .flat_map(|(names, place)| left(rest, &names).into_iter().map(move |rest| (place.clone(), rest.to_vec())));
+    let all = here.chain(mounted).filter(|(place, _)| !rule.lets_pass() || can_be_spelled(&place.components));
+    let all = all.map(
+        |(place, rest)| if can_be_spelled(&place.components) { (place, rest) } else { (cut(place), vec![Part::Any]) },
+    );
+    all.collect()
+}
+
+/// What can be left of a pattern once it has accepted these names.
+fn left<'a>(parts: &'a [Part], names: &[OsString]) -> BTreeSet<&'a [Part]> {
+    let (Some((name, below)), Some((part, rest))) = (names.split_first(), parts.split_first()) else {
+        return if names.is_empty() { BTreeSet::from([parts]) } else { BTreeSet::new() };
+    };
+    match part {
+        Part::Any => left(rest, names).into_iter().chain(left(parts, below)).collect(),
+        part if part.accepts(name.as_bytes()) => left(rest, below),
+        _ => BTreeSet::new(),
     }
 }
 
-fn note(trie: &mut Trie<'_>, index: u32, rule: &Rule, places: &[Place], note: impl Fn(&mut Node)) {
-    for place in places {
-        let path = spelled(&place.components);
-        for subject in &rule.subjects {
-            note(trie.node(*subject, place.device, &path));
-            for length in (0..path.len()).filter(|_| !rule.lets_pass()) {
-                let above = trie.node(*subject, place.device, &path[..length]);
-                above.below = above.below.min(index);
+/// The pseudo subject whose rules are the starters of governed trees.
+fn of_starters(policy: &Policy, places: &dyn Places, problems: &mut Vec<Problem>) -> Lines {
+    let mut lines = Lines::new();
+    for subject in &policy.subjects {
+        let mut add = |device, parts| {
+            let line = Line { parts, anywhere: false, rule: NO_RULE, effect: Effect::Starts(subject.number()) };
+            lines.entry((ENROLMENT, device)).or_default().push(line);
+        };
+        for path in &subject.exe {
+            for place in spellable(places.resolve(path), path, &subject.span, problems) {
+                add(place.device, spelled(&place, Vec::new()));
             }
         }
+        for path in &subject.cgroup {
+            let components = path.iter().skip(1).map(OsStr::to_owned).collect();
+            add(CGROUPS, spelled(&Place { device: CGROUPS, components }, vec![Part::Any]));
+        }
     }
+    lines
+}
+
+/// Denies the canaries every access to their sites and all that is in them, and programs of their name. These lines come
+/// last, so that nothing changes what they say.
+fn add_sites(policy: &Policy, places: &dyn Places, canaries: &Canaries<'_>, lines: &mut Lines) {
+    let rule = policy.rules.len() as u32;
+    for subject in CANARIES {
+        let placed = canaries.sites.iter().flat_map(|site| places.resolve(site));
+        for place in placed.filter(|place| can_be_spelled(&place.components)) {
+            let line = Line { parts: spelled(&place, vec![Part::Any]), anywhere: false, rule, effect: Effect::Denies };
+            lines.entry((subject, place.device)).or_default().push(line);
+        }
+        let parts = vec![Part::Any, Part::Name(canaries.program.to_owned())];
+        let line = Line { parts, anywhere: true, rule, effect: Effect::Denies };
+        lines.entry((subject, ANYWHERE)).or_default().push(line);
+    }
+}
+
+fn wildcards(lines: &Lines) -> BTreeSet<crate::policy::wildcard::Wildcard> {
+    let parts = lines.values().flatten().flat_map(|line| &line.parts);
+    parts.filter_map(|part| if let Part::Like(wildcard) = part { Some(wildcard.clone()) } else { None }).collect()
+}
+
+fn too_entangled(policy: &Policy) -> Problem {
+    let is_like = |pattern: &Pattern| pattern.parts.iter().any(|part| matches!(part, Part::Like(_)));
+    let rule = policy.rules.iter().rfind(|rule| rule.paths().0.iter().any(is_like));
+    let message = format!("the wildcards of the policy, taken together, need more than {} states", limits::LETTERS);
+    let remedy = "use fewer names with several * in them, or name a directory above";
+    Problem::new(rule.map_or(0..0, |rule| rule.span.clone()), message, remedy)
+}
+
+/// Adds the rows of patterns that are one name, wherever it stands. Says what leads to them.
+fn add_names(
+    subject: u32,
+    revision: u32,
+    lines: &[Line],
+    alphabet: &Alphabet,
+    choices: &mut Choices<'_>,
+    tables: &mut Tables,
+) -> u32 {
+    let name_of = |line: &Line| line.parts[1].clone();
+    let mut add = |name, accepts: &dyn Fn(&Part) -> bool| {
+        let mut row = Row::default();
+        lines.iter().filter(|line| accepts(&line.parts[1])).for_each(|line| line.note(choices.rules(), &mut row));
+        let marks = row.marks(choices);
+        if marks != Marks::NONE {
+            tables.names.insert(NameKey { revision, subject, name }, marks);
+        }
+    };
+    let names: BTreeSet<_> = lines.iter().map(name_of).collect();
+    for part in &names {
+        if let Part::Name(name) = part {
+            add(padded(name.as_ref()), &|part| part.accepts(name.as_bytes()));
+        }
+    }
+    let is_in = |part: &Part, class: &BTreeSet<usize>| matches!(part, Part::Like(wildcard) if class.contains(&alphabet.index(wildcard)));
+    for (class, wildcards) in &alphabet.classes {
+        add(class_name(*class), &|part| is_in(part, wildcards));
+    }
+    if names.iter().any(|part| matches!(part, Part::Like(_))) { State::CLASSES } else { 0 }
 }
 
 /// A rule that stands in the way accepts what asks for any of its classes; one that lets pass, only what asks for no
 /// other: a file that may be read is not thereby opened for writing.
-pub fn mark(marks: &mut Marks, rule: &Rule, index: u32) {
+pub fn note(row: &mut Row, rule: &Rule, index: u32) {
     let (_, access) = rule.paths();
     if rule.lets_pass() && access & Class::Exec.bit() == 0 {
-        return marks.note_only(access, index);
+        return row.note_only(access, index);
     }
     for class in classes(access) {
-        marks.note(class, index);
+        row.note(class, index);
     }
 }
 
@@ -150,8 +291,10 @@ fn whole(places: &[Place]) -> Vec<Place> {
     places.iter().map(|place| Place { device: place.device, components: Vec::new() }).collect()
 }
 
-pub fn spelled(components: &[OsString]) -> Vec<[u8; LITERAL_BYTES]> {
-    components.iter().map(|name| padded(name)).collect()
+/// The place's names, and what comes after them.
+fn spelled(place: &Place, rest: Vec<Part>) -> Vec<Part> {
+    let names = place.components.iter().map(|name| Part::Name(name.to_string_lossy().into_owned()));
+    names.chain(rest).collect()
 }
 
 pub fn padded(name: &OsStr) -> [u8; LITERAL_BYTES] {
@@ -160,24 +303,39 @@ pub fn padded(name: &OsStr) -> [u8; LITERAL_BYTES] {
     padded
 }
 
-/// The row for what is not found in any trie. A path that could not be walked meets the first rule that
-/// might have accepted it and does not let pass (`subtree`); a file on a file system that is mounted nowhere
-/// here (a memfd, another mount namespace's) meets the first rule on `/**` (`exact`).
-fn note_unknown(policy: &Policy, subject: u32, trie: &mut Trie<'_>) {
-    let mut possible = Marks::NONE;
-    let mut certain = Marks::NONE;
+/// The rows for what no automaton leads to. A path that could not be walked meets the first rule that might have accepted it
+/// and does not let pass; a file on a file system that is mounted nowhere here (a memfd, another mount namespace's) meets
+/// the first rule on `/**`.
+fn note_unknown(
+    policy: &Policy,
+    revision: u32,
+    subject: u32,
+    canary: Option<u32>,
+    ids: &mut Ids,
+    choices: &mut Choices<'_>,
+    tables: &mut Tables,
+) {
+    let mut possible = Row::default();
+    let mut certain = Row::default();
     for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| rule.subjects.contains(&subject)) {
         if everything(rule) {
-            mark(&mut certain, rule, index);
+            note(&mut certain, rule, index);
         }
-        if everything(rule) || !rule.lets_pass() {
-            mark(&mut possible, rule, index);
+        if everything(rule) && rule.only.is_nothing() || !rule.lets_pass() {
+            note(&mut possible, rule, index);
         }
     }
-    possible.rule = possible.rule.map(|index| if passes(policy, index) { NO_RULE } else { index });
-    if [possible, certain].iter().any(|marks| *marks != Marks::NONE) {
-        let root = trie.root(subject, UNKNOWN);
-        (root.subtree, root.exact) = (possible, certain);
+    let mut possible = possible.until(|index| passes(policy, index));
+    if let Some(rule) = canary {
+        possible.note(Class::Exec, rule);
+        certain.note(Class::Exec, rule);
+    }
+    let (possible, certain) = (possible.marks(choices), certain.marks(choices));
+    for (device, marks) in [(UNKNOWN, possible), (ELSEWHERE, certain)] {
+        if marks != Marks::NONE {
+            let state = State { id: ids.next(), ways: State::LAST, below: NO_RULE, marks };
+            tables.roots.insert(RootKey { revision, subject, device }, state);
+        }
     }
 }
 

@@ -11,20 +11,23 @@ use toml::{Spanned, de::DeValue};
 
 use super::{Names, plain};
 use crate::policy::{
-    Rule, Terms, Then, When,
+    Only, Rule, Terms, Then, When,
     address::{self, Block},
+    only::{self, Times, User},
     pattern::Pattern,
     problem::{Flaw, Problem, Span},
     section::{self, Section, read_each},
 };
 
-const RULE_KEYS: [&str; 12] = [
+const RULE_KEYS: [&str; 14] = [
     "name",
     "subject",
     "open",
     "exec",
     "connect",
     "system",
+    "user",
+    "during",
     "then",
     "reviewers",
     "why",
@@ -52,12 +55,15 @@ pub fn read(value: &Spanned<DeValue<'_>>, names: &Names, problems: &mut Vec<Prob
     let name = section.required("name", "add name = \"...\"", problems);
     let why = section.text("why", problems).map(Spanned::into_inner);
     let subjects = subjects(&section, names, problems);
-    let when = when(&section, problems);
+    let mut only = Only::default();
+    let when = when(&section, &mut only, problems);
+    let complete = circumstances(&section, &mut only, problems);
     let then = then(&section, names, problems);
     let name = name?;
     let span = name.span();
     refuse_hold(when.as_ref(), then.as_ref(), &span, problems);
-    Some(Rule { name: name.into_inner(), why, subjects, when: when?, then: then?, span })
+    complete?;
+    Some(Rule { name: name.into_inner(), why, subjects, when: when?, only, then: then?, span })
 }
 
 fn subjects(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Vec<u32> {
@@ -81,13 +87,41 @@ fn undefined<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>
     Flaw::new(format!("no {what} is named {name:?}"), remedy)
 }
 
-fn when(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<When> {
+/// What must hold for each kind of operation: who, when.
+fn circumstances(section: &Section<'_>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<()> {
+    only.users = some(section, "user", problems, User::parse)?;
+    let during = some(section, "during", problems, |text| Times::parse(text).map(|_| text.to_owned()))?;
+    only.during = (!during.is_empty()).then(|| only::during(&during));
+    Some(())
+}
+
+/// What must hold for the file: whose it is, what kind.
+fn file(section: &Section<'_>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<()> {
+    only.owners = some(section, "owner", problems, User::parse)?;
+    only.modes = some(section, "mode", problems, only::mode)?.into_iter().fold(0, |mask, bits| mask | bits);
+    Some(())
+}
+
+/// What `read` makes of an optional list of texts; nothing if it is not there, none if it is bad.
+fn some<T: PartialEq>(
+    section: &Section<'_>,
+    key: &str,
+    problems: &mut Vec<Problem>,
+    read: impl Fn(&str) -> Result<T, Flaw>,
+) -> Option<Vec<T>> {
+    match section.entry(key) {
+        None => Some(Vec::new()),
+        Some(_) => section.texts(key, problems, read).map(|values| plain(Some(values))),
+    }
+}
+
+fn when(section: &Section<'_>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
     let present: Vec<_> = OPERATIONS.iter().filter_map(|key| Some((*key, section.entry(key)?))).collect();
     match present.as_slice() {
-        [("open", (_, value))] => open(value, problems),
-        [("exec", (_, value))] => exec(value, problems),
+        [("open", (_, value))] => open(value, only, problems),
+        [("exec", (_, value))] => exec(value, only, problems),
         [("system", _)] => system(section, problems),
-        [(_, (_, value))] => connect(value, problems),
+        [(_, (_, value))] => connect(value, only, problems),
         [] => {
             problems.push(Problem::new(section.span.clone(), "[[rule]] has no operation", ONE_OPERATION));
             None
@@ -99,8 +133,9 @@ fn when(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<When> {
     }
 }
 
-fn open(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<When> {
-    let section = Section::of("open", value, &["path", "access"], problems)?;
+fn open(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
+    let section = Section::of("open", value, &["path", "access", "owner", "mode"], problems)?;
+    let complete = file(&section, only, problems);
     let paths = paths(&section, problems);
     let access = match section.entry("access") {
         None => Some(ACCESS.iter().fold(0, |mask, class| mask | class.bit())),
@@ -108,6 +143,7 @@ fn open(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<Whe
             section.texts("access", problems, access).map(|bits| bits.iter().fold(0, |mask, bit| mask | bit.get_ref()))
         }
     };
+    complete?;
     Some(When::Open { paths: paths?, access: access? })
 }
 
@@ -118,9 +154,12 @@ fn access(text: &str) -> Result<u32, Flaw> {
     }
 }
 
-fn exec(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<When> {
-    let section = Section::of("exec", value, &["path"], problems)?;
-    Some(When::Exec { paths: paths(&section, problems)? })
+fn exec(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
+    let section = Section::of("exec", value, &["path", "owner", "mode"], problems)?;
+    let complete = file(&section, only, problems);
+    let paths = paths(&section, problems);
+    complete?;
+    Some(When::Exec { paths: paths? })
 }
 
 fn system(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<When> {
@@ -146,11 +185,13 @@ fn paths(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Vec<Patte
     if section.entry("path").is_none() {
         problems.push(section.lacks("path", "add path = [\"/dir/**\"]; [\"/**\"] is everything"));
     }
-    Some(plain(Some(section.texts("path", problems, Pattern::parse)?)))
+    let patterns = section.texts("path", problems, Pattern::parse)?;
+    Some(patterns.into_iter().flat_map(Spanned::into_inner).collect())
 }
 
-fn connect(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<When> {
-    let section = Section::of("connect", value, &["to", "port"], problems)?;
+fn connect(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
+    let section = Section::of("connect", value, &["to", "port", "protocol"], problems)?;
+    let protocols = some(&section, "protocol", problems, only::protocol);
     let to = match section.entry("to") {
         None => Some(vec![Block::ANY]),
         Some(_) => section.texts("to", problems, Block::parse).map(|to| plain(Some(to))),
@@ -159,6 +200,7 @@ fn connect(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<
         None => Some(vec![0..=u16::MAX]),
         Some(_) => ports(&section, problems),
     };
+    only.protocols = protocols?.into_iter().fold(0, |mask, bit| mask | bit);
     Some(When::Connect { to: to?, ports: ports? })
 }
 

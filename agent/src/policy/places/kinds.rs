@@ -30,10 +30,10 @@ pub fn place(path: &Path) -> Vec<Place> {
     same.map(|(_, magic, point)| in_kind(*magic, path.strip_prefix(point).unwrap_or(Path::new("")))).collect()
 }
 
-/// The whole of each kind that is by custom in the directory `path`.
-pub fn below(path: &Path) -> impl Iterator<Item = Place> {
+/// The whole of each kind that is by custom in the directory `path`, and where.
+pub fn below(path: &Path) -> impl Iterator<Item = (&'static Path, Place)> {
     let inside = KINDS.iter().filter(move |(.., point)| Path::new(point).starts_with(path));
-    inside.map(|(_, magic, _)| in_kind(*magic, Path::new("")))
+    inside.map(|(_, magic, point)| (Path::new(*point), in_kind(*magic, Path::new(""))))
 }
 
 /// Whether the file system `name` is of the kind with this pseudo device.

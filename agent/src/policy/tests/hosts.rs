@@ -108,7 +108,7 @@ fn links_are_followed_and_their_own_place_is_kept() {
 #[test]
 fn a_directory_rule_reaches_what_is_mounted_below_it() {
     let text = format!("{HEAD}{}", rule("0", "open = { path = [\"/no-such/srv/**\"] }"));
-    let tables = compile(&policy(&text), REVISION, &host()).expect("within the limits");
+    let tables = compile(&policy(&text), REVISION, &host(), None).expect("within the limits");
     assert_eq!(at_of(&tables, 0, 30, "/x", READ), Some(0));
     assert_eq!(at_of(&tables, 0, 8 << 20 | 1, "/volumes/data/x", READ), Some(0));
     assert_eq!(at_of(&tables, 0, 8 << 20 | 1, "/volumes/x", READ), None);
@@ -120,7 +120,7 @@ fn a_directory_rule_reaches_what_is_mounted_below_it() {
 #[test]
 fn a_rule_on_a_directory_does_not_hide_the_rules_on_the_kind_of_what_is_mounted_there() {
     let rules = rule("0", r#"open = { path = ["/proc/sys/**"] }"#) + &rule("1", r#"open = { path = ["/no-such/**"] }"#);
-    let tables = compile(&policy(&format!("{HEAD}{rules}")), REVISION, &host()).expect("within the limits");
+    let tables = compile(&policy(&format!("{HEAD}{rules}")), REVISION, &host(), None).expect("within the limits");
     assert_eq!(at_of(&tables, 0, 21, "/sys/kernel", READ), Some(0));
     assert_eq!(at_of(&tables, 0, 21, "/1", READ), Some(1));
 }
@@ -128,7 +128,7 @@ fn a_rule_on_a_directory_does_not_hide_the_rules_on_the_kind_of_what_is_mounted_
 #[test]
 fn a_rule_on_everything_reaches_the_whole_of_each_file_system() {
     let text = format!("{HEAD}{}", rule("0", "open = { path = [\"/**\"] }"));
-    let tables = compile(&policy(&text), REVISION, &host()).expect("within the limits");
+    let tables = compile(&policy(&text), REVISION, &host(), None).expect("within the limits");
     for device in [21, 30, 40, 41, 50, 51, 8 << 20 | 1, ROOT, 259 << 20 | 1_048_575] {
         assert_eq!(at_of(&tables, 0, device, "/any/where", READ), Some(0), "{device}");
     }
@@ -146,8 +146,16 @@ impl Places for Fixed {
         self.resolve(path)
     }
 
+    fn mounted(&self, _: &Path) -> Vec<(Vec<OsString>, Place)> {
+        Vec::new()
+    }
+
     fn mount_points(&self, _: &Path, _: bool) -> Vec<Place> {
         Vec::new()
+    }
+
+    fn user(&self, _: &str) -> Option<u32> {
+        Some(1000)
     }
 
     fn linked(&self, _: &Path, _: bool) -> Linked {
@@ -160,10 +168,10 @@ fn a_mount_that_cannot_be_spelled_out_is_held_with_what_is_around_it_and_never_l
     let long = PathBuf::from(format!("/volumes/{}/data", "f".repeat(64)));
     let host = Fixed(place(1, &long.display().to_string()));
     let deny = format!("{HEAD}{}", rule("0", "open = { path = [\"/mnt/**\"] }"));
-    let denied = compile(&policy(&deny), REVISION, &host).expect("within the limits");
+    let denied = compile(&policy(&deny), REVISION, &host, None).expect("within the limits");
     assert_eq!(at(&denied, &format!("{}/x", long.display()), READ), Some(0));
     assert_eq!(at(&denied, "/other", READ), None);
-    let allowed = compile(&policy(&deny.replace("deny", "allow")), REVISION, &host).expect("within the limits");
+    let allowed = compile(&policy(&deny.replace("deny", "allow")), REVISION, &host, None).expect("within the limits");
     assert_eq!(at(&allowed, "/volumes/x", READ), None);
 }
 
@@ -171,7 +179,7 @@ fn a_mount_that_cannot_be_spelled_out_is_held_with_what_is_around_it_and_never_l
 fn an_exact_path_that_cannot_be_spelled_out_is_refused() {
     let host = Fixed(place(1, &format!("/{}", "f".repeat(64))));
     let policy = policy(&format!("{HEAD}{}", rule("0", "open = { path = [\"/link\"] }")));
-    let problems = compile(&policy, REVISION, &host).expect_err("too long");
+    let problems = compile(&policy, REVISION, &host, None).expect_err("too long");
     let said = policy.refused(problems).to_string();
     assert!(said.starts_with("web-1.toml:6:8: /link is /fff") && said.contains("cannot be spelled out"), "{said}");
 }

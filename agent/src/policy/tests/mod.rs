@@ -1,5 +1,6 @@
 //! The policy from its text to what the kernel's own matcher makes of it.
 
+mod circumstances;
 mod format;
 mod hosts;
 mod mount_points;
@@ -7,6 +8,7 @@ mod random;
 mod reach;
 mod refusals;
 mod verdicts;
+mod wildcards;
 
 use std::{ffi::OsStr, net::IpAddr, os::unix::ffi::OsStrExt, path::Path};
 
@@ -16,7 +18,14 @@ use holdpoint_common::{
     tables::{LITERAL_BYTES, NO_RULE},
 };
 
-use super::{Policy, Source, Tables, address::Block, check::OneFileSystem, compile, parse};
+use super::{
+    Policy, Source, Tables,
+    address::Block,
+    check::OneFileSystem,
+    compile,
+    evaluate::{Circumstances, Evaluation},
+    parse,
+};
 
 const READ: u32 = Class::Read.bit();
 const WRITE: u32 = Class::Write.bit();
@@ -38,7 +47,7 @@ fn policy(text: &str) -> Policy {
 
 /// A policy of [`HEAD`] and `rules`, compiled for a host with one file system.
 fn tables(rules: &str) -> Tables {
-    compile(&policy(&format!("{HEAD}{rules}")), REVISION, &OneFileSystem).expect("within the limits")
+    compile(&policy(&format!("{HEAD}{rules}")), REVISION, &OneFileSystem, None).expect("within the limits")
 }
 
 /// One rule of that name, which denies.
@@ -73,6 +82,19 @@ impl Names for Walk<'_> {
         }
         fits
     }
+
+    fn start(&self, level: usize) -> u64 {
+        level as u64
+    }
+
+    fn letter(&self, start: u64, index: usize) -> u8 {
+        self.0[start as usize].as_bytes().get(index).copied().unwrap_or(0)
+    }
+}
+
+/// The tables, where no rule depends on circumstances.
+fn plain(tables: &Tables) -> Evaluation<'_> {
+    Evaluation { tables, circumstances: Circumstances::default() }
 }
 
 /// Index of the rule that subject 0 meets at `path`.
@@ -82,25 +104,25 @@ fn at(tables: &Tables, path: &str, access: u32) -> Option<u32> {
 
 fn at_of(tables: &Tables, subject: u32, device: u32, path: &str, access: u32) -> Option<u32> {
     let asker = Asker { revision: REVISION, subject };
-    some(matcher::path_rule(tables, asker, device, &Walk::new(path), access))
+    some(plain(tables).path_rule(asker, device, &Walk::new(path), access))
 }
 
 /// Index of the rule that subject 0 meets when it moves `path`, or something to it.
 fn moved(tables: &Tables, device: u32, path: &str, access: u32) -> Option<u32> {
     let asker = Asker { revision: REVISION, subject: 0 };
-    some(matcher::moved_rule(tables, asker, device, &Walk::new(path), access))
+    some(plain(tables).moved_rule(asker, device, &Walk::new(path), access))
 }
 
 /// Index of the rule that subject 0 meets where the path could not be walked.
 fn lost(tables: &Tables, access: u32) -> Option<u32> {
-    some(matcher::unknown_path_rule(tables, Asker { revision: REVISION, subject: 0 }, access))
+    some(matcher::unknown_path_rule(&plain(tables), Asker { revision: REVISION, subject: 0 }, access))
 }
 
 /// Index of the rule that subject 0 meets when it connects there.
 fn to(tables: &Tables, address: &str, port: u32) -> Option<u32> {
     let address: IpAddr = address.parse().expect("an address");
     let asker = Asker { revision: REVISION, subject: 0 };
-    some(matcher::address_rule(tables, asker, &Block::only(address).octets(), port))
+    some(matcher::address_rule(&plain(tables), asker, &Block::only(address).octets(), port))
 }
 
 fn some(rule: u32) -> Option<u32> {

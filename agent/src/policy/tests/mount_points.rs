@@ -27,7 +27,7 @@ fn mounts(mountinfo: &str) -> Mounts {
 
 /// A policy of these rules on that host.
 fn on_host(rules: &str) -> Tables {
-    compile(&policy(&format!("{HEAD}{rules}")), REVISION, &mounts(HOST)).expect("within the limits")
+    compile(&policy(&format!("{HEAD}{rules}")), REVISION, &mounts(HOST), None).expect("within the limits")
 }
 
 /// A policy of one rule, on reading there.
@@ -146,7 +146,7 @@ fn a_path_that_no_mount_is_on_is_as_on_a_host_without_mounts() {
     let root = mounts(HOST.lines().next().expect("the root"));
     for path in ["/no-such/home/key", "/no-such/home/**"] {
         let policy = policy(&format!("{HEAD}{}", rule("0", &format!("open = {{ path = [\"{path}\"] }}"))));
-        assert_eq!(compile(&policy, REVISION, &mounts(HOST)), compile(&policy, REVISION, &root), "{path}");
+        assert_eq!(compile(&policy, REVISION, &mounts(HOST), None), compile(&policy, REVISION, &root, None), "{path}");
     }
     assert_eq!(mounts(HOST).mount_points(Path::new("/no-such/home"), true), []);
 }

@@ -1,12 +1,12 @@
 //! Which rule a request meets, as the kernel's own matcher says.
 
 use holdpoint_common::system::System;
-use holdpoint_common::tables::{CANARY, CGROUPS, ENROLMENT, RootKey, RuleKey, UNKNOWN};
+use holdpoint_common::tables::{CANARY, CGROUPS, ELSEWHERE, ENROLMENT, RootKey, RuleKey};
 
 use std::path::Path;
 
 use super::*;
-use crate::policy::{Own, Subject, add_canaries};
+use crate::policy::{Canaries, Own, Subject};
 
 /// A policy with a rule for each operation, named and numbered in order.
 fn rules(operations: &[&str]) -> Tables {
@@ -142,9 +142,9 @@ fn a_path_that_could_not_be_walked_passes_where_everything_passes_first() {
 #[test]
 fn what_is_on_no_mounted_file_system_meets_the_first_rule_on_everything() {
     let tables = rules(&["open = { path = [\"/srv/**\"] }", "open = { path = [\"/**\"], access = [\"read\"] }"]);
-    let elsewhere = tables.roots[&RootKey { revision: REVISION, subject: 0, device: UNKNOWN }];
-    assert_eq!(some(elsewhere.exact.first(READ)), Some(1));
-    assert_eq!(some(elsewhere.exact.first(WRITE)), None);
+    let elsewhere = tables.roots[&RootKey { revision: REVISION, subject: 0, device: ELSEWHERE }];
+    assert_eq!(some(elsewhere.marks.first(READ)), Some(1));
+    assert_eq!(some(elsewhere.marks.first(WRITE)), None);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn the_unspecified_address_is_this_host_for_rules_that_stop() {
 #[test]
 fn what_starts_a_tree_leads_to_its_subject() {
     let text = "[[subject]]\nname = \"a\"\nexe = [\"/usr/bin/a\"]\n[[subject]]\nname = \"b\"\nexe = [\"/usr/bin/b\"]\ncgroup = [\"/s/b.service\"]\n";
-    let tables = compile(&policy(text), REVISION, &OneFileSystem).expect("within the limits");
+    let tables = compile(&policy(text), REVISION, &OneFileSystem, None).expect("within the limits");
     assert_eq!(at_of(&tables, ENROLMENT, 1, "/usr/bin/a", EXEC), Some(number("a")));
     assert_eq!(at_of(&tables, ENROLMENT, 1, "/usr/bin/b", EXEC), Some(number("b")));
     assert_eq!(at_of(&tables, ENROLMENT, 1, "/usr/bin", EXEC), None);
@@ -216,8 +216,8 @@ fn what_starts_a_tree_leads_to_its_subject() {
 #[test]
 fn the_canary_is_denied_its_sites_and_every_connection() {
     let policy = policy(&format!("{HEAD}{}", rule("0", "open = { path = [\"/a\"] }").replace("deny", "allow")));
-    let mut tables = compile(&policy, REVISION, &OneFileSystem).expect("within the limits");
-    add_canaries(&policy, REVISION, &OneFileSystem, &[Path::new("/run/canary")], "program", &mut tables);
+    let canaries = Canaries { sites: &[Path::new("/run/canary")], program: "program" };
+    let tables = compile(&policy, REVISION, &OneFileSystem, Some(&canaries)).expect("within the limits");
     let asker = Asker { revision: REVISION, subject: CANARY };
     assert_eq!(
         tables.rules[&RuleKey { revision: REVISION, rule: 1 }].verdict,
@@ -229,7 +229,7 @@ fn the_canary_is_denied_its_sites_and_every_connection() {
     }
     for address in ["192.0.2.1", "2001:db8::1", "127.0.0.1", "0.0.0.0"] {
         let address = Block::only(address.parse().expect("an address")).octets();
-        assert_eq!(matcher::address_rule(&tables, asker, &address, 8080), 1);
+        assert_eq!(matcher::address_rule(&plain(&tables), asker, &address, 8080), 1);
     }
 }
 
@@ -251,7 +251,7 @@ fn consequences_are_those_of_the_policy() {
 fn node_ids_of_neighbouring_revisions_are_disjoint_and_each_is_used_once() {
     let policy = policy(&format!("{HEAD}{}", rule("0", "open = { path = [\"/a/b/**\", \"/a/c\"] }")));
     let ids = |revision| {
-        let tables = compile(&policy, revision, &OneFileSystem).expect("within the limits");
+        let tables = compile(&policy, revision, &OneFileSystem, None).expect("within the limits");
         let ids: Vec<_> = tables.roots.values().chain(tables.edges.values()).map(|node| node.id).collect();
         ids
     };
@@ -284,8 +284,9 @@ fn tables_of(rule: &str) -> Tables {
 #[test]
 fn the_first_rule_on_an_operation_on_the_host_wins() {
     let tables = rules(&["system = [\"mount\"]", "system = [\"mount\", \"bpf\"]"]);
-    let met =
-        |system: System| some(matcher::system_rule(&tables, Asker { revision: REVISION, subject: 0 }, system as u32));
+    let met = |system: System| {
+        some(matcher::system_rule(&plain(&tables), Asker { revision: REVISION, subject: 0 }, system as u32))
+    };
     assert_eq!((met(System::Mount), met(System::Bpf), met(System::Signal)), (Some(0), Some(1), None));
 }
 
@@ -294,7 +295,7 @@ fn holdpoint_comes_before_every_rule_and_the_kernel_after() {
     let rule = "[[rule]]\nname = \"r\"\nopen = { path = [\"/etc/**\", \"/sys/kernel/x\"] }\nthen = \"allow\"\n";
     let own = Own { paths: vec!["/etc/holdpoint".into()], ..Own::default() };
     let policy = policy(&format!("{HEAD}{rule}")).with_built_in(&own);
-    let tables = compile(&policy, REVISION, &OneFileSystem).expect("within the limits");
+    let tables = compile(&policy, REVISION, &OneFileSystem, None).expect("within the limits");
     let name = |path| at(&tables, path, WRITE).and_then(|index| policy.rule(index)).map(|rule| rule.name.as_str());
     assert_eq!(name("/etc/holdpoint/policy.toml"), Some("built in: Holdpoint itself"));
     assert_eq!(name("/etc/passwd"), Some("r"));
@@ -308,7 +309,7 @@ fn what_others_run_as_root_can_be_read_and_is_changed_only_if_a_rule_says_so() {
     let own = Own { mapped: vec!["/no-such/libc.so.6".into()], ..Own::default() };
     let rule = "[[rule]]\nname = \"r\"\nopen = { path = [\"/etc/udev/mine\"] }\nthen = \"allow\"\n";
     let policy = policy(&format!("{HEAD}{rule}")).with_built_in(&own);
-    let tables = compile(&policy, REVISION, &OneFileSystem).expect("within the limits");
+    let tables = compile(&policy, REVISION, &OneFileSystem, None).expect("within the limits");
     let name = |path, access| at(&tables, path, access).and_then(|index| policy.rule(index)).map(|rule| &*rule.name);
     for path in ["/no-such/libc.so.6", "/etc/ld.so.preload", "/etc/modprobe.d/x.conf", "/etc/udev/theirs"] {
         for access in [WRITE, Class::Create.bit(), Class::Truncate.bit()] {
@@ -324,7 +325,8 @@ fn what_others_run_as_root_can_be_read_and_is_changed_only_if_a_rule_says_so() {
 fn the_listener_is_closed_where_it_answers() {
     let closed = |listener: &str, address| {
         let own = Own { listener: Some(listener.parse().expect("an address and a port")), ..Own::default() };
-        let tables = compile(&policy(HEAD).with_built_in(&own), REVISION, &OneFileSystem).expect("within the limits");
+        let tables =
+            compile(&policy(HEAD).with_built_in(&own), REVISION, &OneFileSystem, None).expect("within the limits");
         assert_eq!(to(&tables, address, 8701), None);
         to(&tables, address, 8700).is_some()
     };

@@ -1,0 +1,254 @@
+//! The automaton of one subject's path patterns on one file system, in states of the kernel's table.
+//!
+//! A state is the set of places in patterns that a path has led to so far (subset construction). Names that stand in a
+//! pattern have edges of their own; others go by the class of their letters, or otherwise.
+//!
+//! State ids are unique among the revisions that a kernel can hold at once: the revision's number, modulo 4096, in the
+//! upper 12 bits, a counter in the lower 20. So two revisions share none unless 4096 or a multiple lies between them; the
+//! agent keeps two, one after the other.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
+
+use holdpoint_common::{
+    request::Class,
+    tables::{EdgeKey, LITERAL_BYTES, Marks, NO_RULE, OTHERWISE, State, class_name},
+};
+
+use super::{
+    choice::{Choices, Row},
+    letters::Alphabet,
+    limits, paths,
+};
+use crate::policy::{Rule, classes, pattern::Part};
+
+/// Bits of a state id that count within a revision.
+const COUNTER_BITS: u32 = 20;
+
+const _: () = assert!(limits::ROOTS + limits::EDGES < 1 << COUNTER_BITS, "one past each limit must still be counted");
+
+/// Whether the state with this id is one of revision number `revision`, or of one 4096 before or after it.
+pub fn is_state_of(id: u32, revision: u32) -> bool {
+    id >> COUNTER_BITS == revision << COUNTER_BITS >> COUNTER_BITS
+}
+
+/// One pattern from the root of a file system on, and what it does where it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// Name by name.
+    pub parts: Vec<Part>,
+    /// Whether the first of them stands for the directories in which a pattern may begin anywhere.
+    pub anywhere: bool,
+    /// Index of the rule.
+    pub rule: u32,
+    /// What the rule does there.
+    pub effect: Effect,
+}
+
+/// What a rule does where one of its patterns ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// It accepts what it says.
+    Accepts,
+    /// It keeps in place what is there, and all above.
+    Keeps,
+    /// It starts the subject with this number: a rule of [`holdpoint_common::tables::ENROLMENT`].
+    Starts(u32),
+    /// It denies every access: a canary's.
+    Denies,
+}
+
+/// A place in a pattern: the line, and how many of its parts are done with.
+type Place = (u32, u16);
+
+/// Gives ids to states.
+pub struct Ids {
+    revision: u32,
+    used: u32,
+}
+
+impl Ids {
+    /// The ids of a revision.
+    pub fn new(revision: u32) -> Self {
+        Self { revision, used: 0 }
+    }
+
+    /// One that has not been given yet.
+    pub fn next(&mut self) -> u32 {
+        let id = self.revision << COUNTER_BITS | self.used & ((1 << COUNTER_BITS) - 1);
+        self.used += 1;
+        id
+    }
+}
+
+/// The start and the steps of the automaton of `lines`. Growth stops where there are more than the kernel's table can hold.
+pub fn build(
+    lines: &[Line],
+    alphabet: &Alphabet,
+    ids: &mut Ids,
+    choices: &mut Choices<'_>,
+) -> (State, BTreeMap<EdgeKey, State>) {
+    let mut growing =
+        Growing { lines, choices, alphabet, ids, known: HashMap::new(), edges: BTreeMap::new(), waiting: Vec::new() };
+    let begin = growing.closed((0..lines.len() as u32).map(|line| (line, 0)).collect());
+    let root = growing.state(begin);
+    while let Some((state, places)) = growing.waiting.pop() {
+        if growing.edges.len() > limits::EDGES {
+            break;
+        }
+        growing.leave(state, &places);
+    }
+    (root, growing.edges)
+}
+
+struct Growing<'a, 'r> {
+    lines: &'a [Line],
+    choices: &'a mut Choices<'r>,
+    alphabet: &'a Alphabet,
+    ids: &'a mut Ids,
+    known: HashMap<Rc<[Place]>, State>,
+    edges: BTreeMap<EdgeKey, State>,
+    waiting: Vec<(State, Rc<[Place]>)>,
+}
+
+impl<'a> Growing<'a, '_> {
+    fn part(&self, (line, done): Place) -> Option<&Part> {
+        self.lines[line as usize].parts.get(usize::from(done))
+    }
+
+    /// With what follows without a further name: `**` may stand for none. Sorted, each once.
+    fn closed(&self, mut places: Vec<Place>) -> Rc<[Place]> {
+        let mut at = 0;
+        while let Some(&place) = places.get(at) {
+            if self.part(place) == Some(&Part::Any) {
+                places.push((place.0, place.1 + 1));
+            }
+            at += 1;
+        }
+        places.sort_unstable();
+        places.dedup();
+        places.into()
+    }
+
+    /// The state of these places, new or known.
+    fn state(&mut self, places: Rc<[Place]>) -> State {
+        if let Some(known) = self.known.get(&places) {
+            return *known;
+        }
+        let state = self.made(&places);
+        self.known.insert(Rc::clone(&places), state);
+        if state.ways & State::LAST == 0 {
+            self.waiting.push((state, places));
+        }
+        state
+    }
+
+    fn made(&mut self, places: &Rc<[Place]>) -> State {
+        let staying = self.staying(places);
+        let ways = if self.closed(staying.clone()) == *places && !self.has_names(places) {
+            State::LAST
+        } else {
+            let classes = if places.iter().any(|place| matches!(self.part(*place), Some(Part::Like(_)))) {
+                State::CLASSES
+            } else {
+                0
+            };
+            classes | if staying.is_empty() { 0 } else { State::OTHERWISE }
+        };
+        State { id: self.ids.next(), ways, below: self.below(places), marks: self.marks(places) }
+    }
+
+    fn has_names(&self, places: &[Place]) -> bool {
+        places.iter().any(|place| matches!(self.part(*place), Some(Part::Name(_) | Part::Like(_))))
+    }
+
+    /// The places that stay whatever name comes.
+    fn staying(&self, places: &[Place]) -> Vec<Place> {
+        places.iter().copied().filter(|place| self.part(*place) == Some(&Part::Any)).collect()
+    }
+
+    /// Adds the edges out of a state.
+    fn leave(&mut self, state: State, places: &[Place]) {
+        let staying = self.staying(places);
+        let mut named: BTreeMap<&'a str, Vec<Place>> = BTreeMap::new();
+        let mut like = Vec::new();
+        for &(line, done) in places {
+            let lines: &'a [Line] = self.lines;
+            match lines[line as usize].parts.get(usize::from(done)) {
+                Some(Part::Name(name)) => named.entry(name).or_default().push((line, done + 1)),
+                Some(Part::Like(wildcard)) => like.push((wildcard, self.alphabet.index(wildcard), (line, done + 1))),
+                Some(Part::Any) | None => (),
+            }
+        }
+        let mut ways: Vec<([u8; LITERAL_BYTES], Vec<Place>)> = Vec::new();
+        for (name, next) in named {
+            let also = like.iter().filter(|(wildcard, ..)| wildcard.matches(name.as_bytes())).map(|(.., next)| *next);
+            ways.push((paths::padded(name.as_ref()), next.into_iter().chain(also).collect()));
+        }
+        for (class, wildcards) in &self.alphabet.classes {
+            let next: Vec<_> =
+                like.iter().filter(|(_, index, _)| wildcards.contains(index)).map(|(.., next)| *next).collect();
+            if !next.is_empty() {
+                ways.push((class_name(*class), next));
+            }
+        }
+        if !staying.is_empty() {
+            ways.push((OTHERWISE, Vec::new()));
+        }
+        for (name, next) in ways {
+            let places = self.closed(staying.iter().copied().chain(next).collect());
+            let next = self.state(places);
+            self.edges.insert(EdgeKey { state: state.id, name }, next);
+        }
+    }
+
+    fn marks(&mut self, places: &[Place]) -> Marks {
+        let ended = places.iter().filter(|place| self.part(**place).is_none());
+        let ended = ended.map(|(line, _)| &self.lines[*line as usize]);
+        let mut row = Row::default();
+        let mut starts = false;
+        for line in ended {
+            starts |= matches!(line.effect, Effect::Starts(_));
+            line.note(self.choices.rules(), &mut row);
+        }
+        if starts { row.smallest() } else { row.marks(self.choices) }
+    }
+
+    /// The first rule that stands in the way of something below which it would not be if the directory moved.
+    fn below(&self, places: &[Place]) -> u32 {
+        let begun = places.iter().filter_map(|place| {
+            let line = &self.lines[place.0 as usize];
+            let has_begun = !line.anywhere || place.1 > 1;
+            let open = has_begun && self.part(*place).is_some_and(|part| *part != Part::Any);
+            (open && line.keeps_above(self.choices.rules())).then_some(line.rule)
+        });
+        let here = places.iter().filter(|place| self.part(**place).is_none()).filter_map(|place| {
+            let line = &self.lines[place.0 as usize];
+            (line.effect == Effect::Keeps).then_some(line.rule)
+        });
+        begun.chain(here).min().unwrap_or(NO_RULE)
+    }
+}
+
+impl Line {
+    /// Notes what follows where the pattern ends.
+    pub fn note(&self, rules: &[Rule], row: &mut Row) {
+        match self.effect {
+            Effect::Accepts => paths::note(row, &rules[self.rule as usize], self.rule),
+            Effect::Keeps => classes(Class::REPLACING).for_each(|class| row.note(class, self.rule)),
+            Effect::Starts(subject) => row.note(Class::Exec, subject),
+            Effect::Denies => row.give(self.rule),
+        }
+    }
+
+    /// Whether the directories above must stay where they are.
+    fn keeps_above(&self, rules: &[Rule]) -> bool {
+        match self.effect {
+            Effect::Accepts => !rules[self.rule as usize].lets_pass(),
+            Effect::Keeps => true,
+            Effect::Starts(_) | Effect::Denies => false,
+        }
+    }
+}

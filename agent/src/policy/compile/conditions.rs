@@ -1,0 +1,84 @@
+//! What rules ask for beside what is looked up, in the numbers of the kernel's tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdpoint_common::tables::{Conditions, MemberKey, RuleKey, Schedule};
+
+use super::{Tables, limits};
+use crate::policy::{
+    Only, Places, Policy, Rule,
+    only::User,
+    problem::{Problem, Span},
+};
+
+/// Adds the conditions of the policy's rules.
+pub fn compile(policy: &Policy, revision: u32, places: &dyn Places, tables: &mut Tables) -> Vec<Problem> {
+    let mut numbering = Numbering { places, problems: Vec::new(), sets: BTreeMap::new(), schedules: BTreeMap::new() };
+    for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| !rule.only.is_nothing()) {
+        let conditions = numbering.of(rule);
+        tables.conditions.insert(RuleKey { revision, rule: index }, conditions);
+    }
+    let Numbering { sets, schedules, problems, .. } = numbering;
+    for (users, set) in sets {
+        tables.members.extend(users.into_iter().map(|user| MemberKey { revision, set, user }));
+    }
+    let mut numbered: Vec<_> = schedules.into_iter().collect();
+    numbered.sort_by_key(|(_, number)| *number);
+    tables.schedules = numbered.into_iter().map(|(schedule, _)| schedule).collect();
+    problems
+}
+
+/// Numbers, from 1, for what is the same in several rules.
+struct Numbering<'a> {
+    places: &'a dyn Places,
+    sets: BTreeMap<BTreeSet<u32>, u32>,
+    schedules: BTreeMap<Schedule, u32>,
+    problems: Vec<Problem>,
+}
+
+impl Numbering<'_> {
+    fn of(&mut self, rule: &Rule) -> Conditions {
+        let Only { users, owners, modes, protocols, during } = &rule.only;
+        Conditions {
+            labels: 0,
+            users: self.set(users, &rule.span),
+            owners: self.set(owners, &rule.span),
+            modes: *modes,
+            protocols: *protocols,
+            schedule: during.map_or(0, |schedule| self.schedule(schedule, &rule.span)),
+            reserved: 0,
+        }
+    }
+
+    fn set(&mut self, users: &[User], span: &Span) -> u32 {
+        if users.is_empty() {
+            return 0;
+        }
+        let members: BTreeSet<_> = users.iter().filter_map(|user| self.number(user, span)).collect();
+        let next = self.sets.len() as u32 + 1;
+        *self.sets.entry(members).or_insert(next)
+    }
+
+    fn number(&mut self, user: &User, span: &Span) -> Option<u32> {
+        let name = match user {
+            User::Number(number) => return Some(*number),
+            User::Name(name) => name,
+        };
+        let number = self.places.user(name);
+        if number.is_none() {
+            let message = format!("this host has no user {name:?}");
+            self.problems.push(Problem::new(span.clone(), message, "create the user, or write the number"));
+        }
+        number
+    }
+
+    fn schedule(&mut self, schedule: Schedule, span: &Span) -> u32 {
+        let next = self.schedules.len() as u32 + 1;
+        let number = *self.schedules.entry(schedule).or_insert(next);
+        if number as usize >= limits::SCHEDULES {
+            let message = format!("the policy has more than {} different times in during", limits::SCHEDULES - 1);
+            self.problems.push(Problem::new(span.clone(), message, "use the same times in several rules"));
+        }
+        number
+    }
+}

@@ -1,0 +1,134 @@
+//! A policy asked outside the kernel, by the very matcher that the kernel runs.
+
+use holdpoint_common::{
+    matcher::{self, Asker, Names, Scratch},
+    tables::{
+        ADDRESS_HEAD_BITS, AddressKey, Conditions, Consequence, EdgeKey, Letters, Link, Marks, MemberKey, NameKey,
+        ObjectKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey,
+    },
+};
+
+use super::Tables;
+
+/// Tables, and the circumstances under which they are asked.
+#[derive(Clone, Debug)]
+pub struct Evaluation<'a> {
+    /// The tables of one revision.
+    pub tables: &'a Tables,
+    /// The circumstances.
+    pub circumstances: Circumstances,
+}
+
+/// See [`matcher::Context`].
+#[derive(Clone, Debug, Default)]
+pub struct Circumstances {
+    /// User id of who asks.
+    pub user: u32,
+    /// Labels of the data that the tree has read: a mask.
+    pub labels: u64,
+    /// The minute of the week in the host's time.
+    pub minute: u32,
+    /// User id of who owns the file; none if there is no file yet.
+    pub owner: Option<u32>,
+    /// `i_mode` of the file, 0 if there is none yet.
+    pub mode: u32,
+    /// `IPPROTO_*` of the socket.
+    pub protocol: u32,
+}
+
+impl Evaluation<'_> {
+    /// The first rule that accepts `access` to the path `names` on `device`.
+    pub fn path_rule(&self, asker: Asker, device: u32, names: &impl Names, access: u32) -> u32 {
+        matcher::path_rules(self, asker, device, names, access, &mut Scratch::default()).0
+    }
+
+    /// The rule for `access` to the path and, in whatever way, to all that is below it.
+    pub fn moved_rule(&self, asker: Asker, device: u32, names: &impl Names, access: u32) -> u32 {
+        let (rule, below) = matcher::path_rules(self, asker, device, names, access, &mut Scratch::default());
+        matcher::stricter(self, asker, rule, below)
+    }
+}
+
+impl matcher::Tables for Evaluation<'_> {
+    fn root(&self, key: &RootKey) -> Option<&State> {
+        self.tables.roots.get(key)
+    }
+
+    fn edge(&self, key: &EdgeKey) -> Option<&State> {
+        self.tables.edges.get(key)
+    }
+
+    fn letters(&self, _: u32, state: u32) -> Option<&Letters> {
+        self.tables.letters.get(state as usize)
+    }
+
+    fn name(&self, key: &NameKey) -> Option<&Marks> {
+        self.tables.names.get(key)
+    }
+
+    fn system(&self, key: &SystemKey) -> Option<&u32> {
+        self.tables.system.get(key)
+    }
+
+    fn object(&self, key: &ObjectKey) -> Option<&Marks> {
+        self.tables.objects.rows.get(key)
+    }
+
+    fn consequence(&self, key: &RuleKey) -> Option<&Consequence> {
+        self.tables.rules.get(key)
+    }
+
+    fn link(&self, _: u32, index: u32) -> Option<&Link> {
+        self.tables.links.get(index as usize)
+    }
+
+    fn conditions(&self, key: &RuleKey) -> Option<&Conditions> {
+        self.tables.conditions.get(key)
+    }
+
+    fn has_member(&self, key: &MemberKey) -> bool {
+        self.tables.members.contains(key)
+    }
+
+    fn first_of_chain(&self, revision: u32, choice: u32) -> u32 {
+        matcher::first_of_chain(self, revision, choice)
+    }
+
+    fn schedule(&self, _: u32, number: u32) -> Option<&Schedule> {
+        self.tables.schedules.get(number as usize - 1)
+    }
+
+    fn address(&self, key: &AddressKey) -> Option<&Ports> {
+        let address = u128::from_be_bytes(key.address);
+        (0..=128).rev().find_map(|bits| {
+            let kept = address & !u128::MAX.checked_shr(bits).unwrap_or(0);
+            self.tables.addresses.get(&(ADDRESS_HEAD_BITS + bits, AddressKey { address: kept.to_be_bytes(), ..*key }))
+        })
+    }
+}
+
+impl matcher::Context for Evaluation<'_> {
+    fn user(&self) -> u32 {
+        self.circumstances.user
+    }
+
+    fn labels(&self) -> u64 {
+        self.circumstances.labels
+    }
+
+    fn minute(&self) -> u32 {
+        self.circumstances.minute
+    }
+
+    fn owner(&self) -> Option<u32> {
+        self.circumstances.owner
+    }
+
+    fn mode(&self) -> u32 {
+        self.circumstances.mode
+    }
+
+    fn protocol(&self) -> u32 {
+        self.circumstances.protocol
+    }
+}

@@ -1,0 +1,115 @@
+//! Wildcards: in one name, over several, anywhere.
+
+use super::*;
+
+fn rules(patterns: &[&str]) -> Tables {
+    let rules: Vec<_> = (0..)
+        .zip(patterns)
+        .map(|(index, pattern): (u32, _)| rule(&index.to_string(), &format!("open = {{ path = [\"{pattern}\"] }}")))
+        .collect();
+    tables(&rules.concat())
+}
+
+/// The pattern accepts these paths and not those.
+fn assert_meets(pattern: &str, accepted: &[&str], others: &[&str]) {
+    let tables = rules(&[pattern]);
+    for path in accepted {
+        assert_eq!(at(&tables, path, READ), Some(0), "{pattern} {path}");
+    }
+    for path in others {
+        assert_eq!(at(&tables, path, READ), None, "{pattern} {path}");
+    }
+}
+
+#[test]
+fn a_star_stands_for_any_characters_of_a_name() {
+    assert_meets(
+        "/home/*/.ssh",
+        &["/home/a/.ssh", "/home/.a/.ssh"],
+        &["/home/.ssh", "/home/a/b/.ssh", "/home/a", "/home/a/.ssh/x"],
+    );
+    assert_meets("/k/id_*", &["/k/id_", "/k/id_rsa", "/k/id_a_b"], &["/k/id", "/k/xid_a", "/k/id_a/b"]);
+    assert_meets("/k/*.p*m", &["/k/.pm", "/k/a.pem", "/k/a.p.pm.m"], &["/k/a.pemx", "/k/apem"]);
+    assert_meets("/k/*", &["/k/a", "/k/.a"], &["/k", "/k/a/b"]);
+    assert_meets(
+        &format!("/k/{}*", "n".repeat(100)),
+        &[&format!("/k/{}", "n".repeat(100)), &format!("/k/{}", "n".repeat(255))],
+        &[&format!("/k/{}", "n".repeat(99))],
+    );
+}
+
+#[test]
+fn a_question_mark_stands_for_one_character() {
+    assert_meets("/k/a?c", &["/k/abc", "/k/aéc", "/k/a€c", "/k/a\u{1f600}c"], &["/k/ac", "/k/abbc", "/k/aéec"]);
+}
+
+#[test]
+fn braces_stand_for_one_of_several_texts() {
+    assert_meets("/k/{a,b}{1,}.c", &["/k/a1.c", "/k/b.c", "/k/a.c"], &["/k/c1.c", "/k/ab.c", "/k/{a,b}.c"]);
+}
+
+#[test]
+fn a_backslash_makes_a_sign_mean_itself() {
+    assert_meets(r"/k/\\*\\{x", &["/k/*{x"], &["/k/a{x"]);
+}
+
+#[test]
+fn two_stars_stand_for_any_number_of_names() {
+    assert_meets("/a/**/z", &["/a/z", "/a/b/z", "/a/b/c/z", "/a/z/z"], &["/z", "/a", "/a/z/y", "/b/a/z"]);
+    assert_meets("/a/**/m/**/z", &["/a/m/z", "/a/x/m/y/z", "/a/m/m/z"], &["/a/z", "/a/z/m"]);
+    assert_meets("/a/*/b/**", &["/a/x/b", "/a/x/b/c/d"], &["/a/b", "/a/x", "/a/x/y/b"]);
+}
+
+#[test]
+fn a_pattern_of_several_names_may_begin_anywhere() {
+    assert_meets(
+        "**/.ssh/id_*",
+        &["/.ssh/id_a", "/home/x/.ssh/id_b", "/.ssh/.ssh/id_c"],
+        &["/ssh/id_a", "/.ssh/x/id_a", "/.ssh/id"],
+    );
+    assert_meets("**/.git/hooks/**", &["/.git/hooks", "/x/.git/hooks/a/b", "/.git/.git/hooks"], &["/.git", "/hooks/x"]);
+    assert_meets("/**/*.pem", &["/a.pem", "/x/y/a.pem"], &["/a.pem/x"]);
+    assert_meets("**/id_?", &["/id_a", "/x/id_b"], &["/id_", "/id_ab"]);
+}
+
+#[test]
+fn the_first_rule_wins_among_names_and_wildcards() {
+    let tables = rules(&["/k/a*a", "/k/a*", "/k/*b", "/k/**", "**/b*"]);
+    let met = |path| at(&tables, path, READ);
+    assert_eq!(["/k/aa", "/k/aba", "/k/ab"].map(met), [Some(0), Some(0), Some(1)]);
+    assert_eq!(["/k/cb", "/k/c", "/b", "/a"].map(met), [Some(2), Some(3), Some(4), None]);
+}
+
+#[test]
+fn what_wildcards_protect_is_not_moved_away() {
+    let tables = rules(&["/home/*/.ssh/**", "**/.git/hooks/x"]);
+    for path in ["/", "/home", "/home/a", "/home/a/.ssh", "/srv/.git", "/srv/.git/hooks"] {
+        assert!(moved(&tables, 1, path, Class::OPENING).is_some(), "{path}");
+    }
+    for path in ["/srv", "/home/a/x", "/home/a/.sshx", "/srv/.git/x"] {
+        assert_eq!(moved(&tables, 1, path, Class::OPENING), None, "{path}");
+    }
+}
+
+#[test]
+fn names_and_wildcards_of_one_directory_cost_no_more_states_than_they_need() {
+    let names: Vec<_> = (0..200).map(|n| format!("/d/n{n}")).collect();
+    let mut patterns: Vec<_> = names.iter().map(String::as_str).collect();
+    patterns.extend(["/d/*1*", "/d/*2*", "/d/*3*"]);
+    let tables = rules(&patterns);
+    assert!(tables.edges.len() < 220, "{}", tables.edges.len());
+    assert!(tables.letters.len() < 16, "{}", tables.letters.len());
+    assert_eq!(at(&tables, "/d/x3", READ), Some(202));
+}
+
+#[test]
+fn wildcards_that_tell_too_much_apart_are_refused() {
+    let patterns: Vec<_> = (0..12).map(|n| format!("\"/d/*{0}?????{0}*\"", char::from(b'a' + n))).collect();
+    let policy = policy(&format!("{HEAD}{}", rule("r", &format!("open = {{ path = [{}] }}", patterns.join(", ")))));
+    let problems = compile(&policy, REVISION, &OneFileSystem, None).expect_err("too entangled");
+    let said = policy.refused(problems).to_string();
+    assert!(
+        said.starts_with("web-1.toml:6:8: the wildcards of the policy, taken together, need more than 2048 states"),
+        "{said}"
+    );
+}
