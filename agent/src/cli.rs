@@ -96,6 +96,15 @@ pub enum PolicyVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Have the agent read its policy anew and put it in force (root only); SIGHUP does the same
+    ///
+    /// The file is judged whole first: a bad one changes nothing. What is held stays held where the same rule holds it, and is
+    /// judged anew where not.
+    Reload {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Said to the agent by its control socket: root, and members of the group holdpoint.
@@ -207,6 +216,11 @@ pub struct Inherited {
     /// Signals that it blocked, to be unblocked again.
     #[arg(long, value_delimiter = ',')]
     pub unblock: Vec<i32>,
+}
+
+/// `holdpoint policy reload`
+pub fn reload(run_dir: &Path, json: bool) -> ExitCode {
+    commands::reload(&run_dir.join(CONTROL), json).map_or_else(|failure| failed(&failure), |()| ExitCode::SUCCESS)
 }
 
 /// Says something to the agent and prints what comes back.

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             daemon::main(&cli.run_dir, &args)
         }
         Verb::Policy(PolicyVerb::Check { files, json }) => policy::check(&files, json),
+        Verb::Policy(PolicyVerb::Reload { json }) => cli::reload(&cli.run_dir, json),
         Verb::Control(verb) => cli::control(&cli.run_dir, &verb),
         Verb::Run(verb) => run::main(&cli.run_dir, verb),
         Verb::Canary => canary::main(&cli.run_dir),

@@ -432,6 +432,8 @@ pub enum Withdrawal {
     CallAbandoned,
     /// A signal waits that will end the process as soon as it runs.
     FatalSignal,
+    /// Another policy is in force, and says something else of the call.
+    PolicyChanged,
 }
 
 /// What stands of a hold that is over.

@@ -55,7 +55,7 @@ record! {
     Request = BINDING + 2 * 8 + 6 * 4;
     Task = 3 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 2 * 8 + 6 * 4 + SCRATCH + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
-    Switches = 4 * 8 + 6 * 4;
+    Switches = 3 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;
     Symbols = 3 * 8;
     Marks = MARKS;
@@ -73,7 +73,7 @@ record! {
     SystemKey = 3 * 4;
     ObjectKey = 8 + 4 * 4;
     RuleKey = 2 * 4;
-    Consequence = 8 + 2 * 4;
+    Consequence = 2 * 8 + 2 * 4;
 }
 
 /// The maps that are pinned, by the names of the statics in `ebpf/src/maps.rs`: all that programs share, also those that

@@ -275,8 +275,9 @@ pub struct Facts {
     pub at: u64,
     /// Size of an existing file in bytes.
     pub size: u64,
-    /// The policy in force: the first digits of its digest. Other than `revision`, the same after a restart.
-    pub policy: u64,
+    /// What the rule says: [`crate::tables::Consequence::meaning`]. Other than `rule` and `revision`, the same after a
+    /// restart, and in another policy with that rule.
+    pub meaning: u64,
     /// What the decision binds to.
     pub binding: Binding,
     /// Likewise, of the file's content.

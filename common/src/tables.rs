@@ -147,7 +147,7 @@ impl Schedule {
     #[inline(always)]
     #[must_use]
     pub fn has(&self, minute: u32) -> bool {
-        self.minutes[minute as usize / 64 & (Self::WORDS - 1)] >> (minute % 64) & 1 != 0
+        self.minutes[(minute as usize / 64) & (Self::WORDS - 1)] >> (minute % 64) & 1 != 0
     }
 }
 
@@ -415,6 +415,9 @@ pub struct RuleKey {
 pub struct Consequence {
     /// How long a hold waits, nanoseconds.
     pub patience: u64,
+    /// The beginning of a digest of all that the rule says, with who is asked: the same in every revision in which it says
+    /// the same.
+    pub meaning: u64,
     /// A [`Verdict`]; anything else counts as [`Verdict::Deny`].
     pub verdict: u32,
     /// 1 if the rule accepts every path: then it is not asked about each library that a program maps.

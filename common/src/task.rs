@@ -77,8 +77,6 @@ pub struct Switches {
     pub control_inode: u64,
     /// Inode number of the tree socket's file, on the same file system; 0 while there is none.
     pub tree_inode: u64,
-    /// See [`crate::request::Facts::policy`].
-    pub policy: u64,
     /// What makes of `CLOCK_BOOTTIME`, in nanoseconds, the time since some Monday 00:00 in the host's time zone.
     pub monday: u64,
     /// `s_dev` of the control socket's file.

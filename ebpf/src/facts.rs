@@ -11,7 +11,6 @@ use crate::{
     gate::{Judged, Target},
     hooks::name::RENAME_EXCHANGE,
     kernel::{current, kind, offset, read},
-    maps::SWITCHES,
     strings, syscall, walk,
 };
 
@@ -35,7 +34,7 @@ pub fn write(facts: *mut Facts, judged: &Judged<'_>) {
         (*facts).rule = judged.rule;
         (*facts).operation = judged.operation as u32;
         (*facts).syscall = syscall::number();
-        (*facts).policy = policy();
+        (*facts).meaning = judged.meaning();
         (*facts).binding = judged.request.binding;
         (*facts).content = if binds_content(judged) { stamps(judged.request.inode) } else { NO_STAMPS };
         (*facts).target_content = exchanged(judged).map_or(NO_STAMPS, |inode| stamps(inode));
@@ -82,12 +81,6 @@ unsafe fn who(facts: *mut Facts) {
         (*facts).started = read(leader, offset!(task_start));
         (*facts).at = bpf_ktime_get_boot_ns();
     }
-}
-
-/// The policy in force.
-#[inline(always)]
-pub fn policy() -> u64 {
-    SWITCHES.get(0).map_or(0, |switches| switches.policy)
 }
 
 /// Whether a decision on the request is about the file's content too: what is executed, read, or emptied. Who opens a

@@ -31,7 +31,7 @@ use holdpoint_common::{
     pending::hook,
     request::{Binding, Operation, Request},
     system::{NO_SYSTEM, System},
-    tables::{NO_RULE, RootKey, RuleKey, Verdict},
+    tables::{NO_RULE, RootKey, RuleKey, UNKNOWN, Verdict},
     task::Task,
 };
 
@@ -109,6 +109,15 @@ pub struct Judged<'a> {
     pub rule: u32,
 }
 
+impl Judged<'_> {
+    /// What the rule says; 0 if there is none.
+    #[inline(always)]
+    pub fn meaning(&self) -> u64 {
+        let key = RuleKey { revision: self.asker.revision, rule: self.rule };
+        Maps(self.task).consequence(&key).map_or(0, |consequence| consequence.meaning)
+    }
+}
+
 /// The second thing that an operation on a file's name is about.
 #[derive(Clone, Copy)]
 pub enum Target {
@@ -166,13 +175,13 @@ fn held_or_answered(task: *mut Task, operation: Operation, at: u32, bprm: u64) -
 /// Likewise, of an operation on a file's name or on what is kept beside it. What `moves` takes along all that is below.
 #[inline(always)]
 pub fn gate_name(task: *mut Task, moves: bool, target: Target) -> i32 {
+    let asker = asker(task);
     // First, since both walks fill the same chain.
     let of_target = match target {
-        Target::Entry(entry, access) => rule_of_target(task, entry, access),
+        Target::Entry(entry, access) => rule_of_target(task, asker, entry, access),
         Target::None | Target::Text(_) => NO_RULE,
     };
     let request = read_back(task);
-    let asker = asker(task);
     let walk = walk(Operation::File, request, task);
     let rule = first_rule(Operation::File, request, &walk, asker, moves);
     let rule = stricter(&Maps(task), asker, rule, of_target);
@@ -191,22 +200,17 @@ pub fn gate_name(task: *mut Task, moves: bool, target: Target) -> i32 {
 
 /// The first rule on what gets another file, and all that is below it, in its place.
 #[inline(always)]
-fn rule_of_target(task: *mut Task, entry: u64, access: u32) -> u32 {
+fn rule_of_target(task: *mut Task, asker: Asker, entry: u64, access: u32) -> u32 {
     let access = opaque(u64::from(access)) as u32;
     let walk = walk::from_dentry(task, entry);
-    or_unknown(walk.moved_rule(asker(task), access), &walk, asker(task), access)
+    or_unknown(walk.moved_rule(asker, access), &walk, asker, access)
 }
 
 #[inline(always)]
 fn decide(judged: &Judged<'_>) -> i32 {
     let outcome = match verdict(judged) {
         (Verdict::Hold, patience) => park::park(judged, patience),
-        (verdict, _) => {
-            if let Verdict::Allow | Verdict::Audit = verdict {
-                park::moved_on(judged);
-            }
-            told(verdict)
-        }
+        (verdict, _) => park::moved_on(judged).unwrap_or_else(|| told(verdict)),
     };
     answer(judged, outcome)
 }
@@ -268,9 +272,27 @@ fn walk(operation: Operation, request: &Request, task: *mut Task) -> Walk {
     }
 }
 
-/// What the policy says, and how long a hold waits.
+/// What becomes of the request, and how long a hold waits.
 #[inline(always)]
 fn verdict(judged: &Judged<'_>) -> (Verdict, u64) {
+    match said(judged) {
+        (Verdict::Allow | Verdict::Audit, _) if !is_known(judged) => (Verdict::Deny, 0),
+        said => said,
+    }
+}
+
+/// Whether the policy in force knows this subject: then it has a rule on paths for it, if only the one on Holdpoint's own
+/// files. Who becomes governed in the very moment in which a policy without the subject is put in force meets no rule of
+/// it, which must not mean that all is allowed.
+#[inline(always)]
+fn is_known(judged: &Judged<'_>) -> bool {
+    let Asker { revision, subject } = judged.asker;
+    Maps(judged.task).root(&RootKey { revision, subject, device: UNKNOWN }).is_some()
+}
+
+/// What the policy says.
+#[inline(always)]
+fn said(judged: &Judged<'_>) -> (Verdict, u64) {
     if judged.rule == NO_RULE {
         return (if judged.request.system == NO_SYSTEM { Verdict::Allow } else { Verdict::Deny }, 0);
     }

@@ -9,7 +9,8 @@
 //!                                                         fail, kill: -EPERM, the entry is gone
 //! ```
 //!
-//! An approval counts while the policy is the one that asked for it; a refusal, whatever came since.
+//! An approval counts while the rule says what it said when it asked; a refusal, whatever came since. What waits under a
+//! rule that says something else by now is asked about anew.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
@@ -61,10 +62,11 @@ pub fn park(judged: &Judged<'_>, patience: u64) -> Outcome {
     begin(judged, patience)
 }
 
-/// The thread makes a request that needs no decision: an approved call is over if it never came to its hook and no
-/// handler can be running on top of it, or if one of its hooks is met again without an interruption.
+/// The thread makes a request that needs no decision: the held call is over if it never came to its hook and no handler
+/// can be running on top of it, or if one of its hooks is met again without an interruption. So it is if another policy
+/// allows or denies by now what it was held for; but a refusal stands, and is given back.
 #[inline(always)]
-pub fn moved_on(judged: &Judged<'_>) {
+pub fn moved_on(judged: &Judged<'_>) -> Option<Outcome> {
     // SAFETY: the entries are the current thread's own.
     unsafe {
         let held = (*judged.task).hold;
@@ -72,26 +74,31 @@ pub fn moved_on(judged: &Judged<'_>) {
         if judged.at != hook::BACKING && (judged.at != hook::OPEN || judged.request.created == 0) {
             (*judged.task).granted = 0;
         }
-        let Some(pending) = standing(held) else { return };
+        let pending = standing(held)?;
         let (at, passed) = (judged.at, (*pending).passed);
         if at == hook::BACKING {
-            return;
+            return None;
         }
         // A hold on what is behind a file is met only after the file's own hook, which was not held.
         let behind = (*pending).hook == hook::BACKING && (*pending).facts.syscall == syscall::number();
         if behind && (*pending).interrupted != 0 {
             (*pending).interrupted = 0;
             (*pending).passed = 0;
-            return;
+            return None;
         }
         let over = match passed {
             0 => (*pending).handlers == 0 && !behind,
             _ => (passed & at != 0 || behind) && (*pending).interrupted == 0,
         };
-        if over && decision(held) == Some(Decision::Approve) {
-            leave(judged.task, held);
+        match decision(held) {
+            None | Some(Decision::Approve) if over => leave(judged.task, held),
+            Some(refusal @ (Decision::Fail | Decision::Kill)) if over => {
+                return Some(refuse(judged.task, held, refusal));
+            }
+            _ => {}
         }
     }
+    None
 }
 
 /// Creation is asked about before the file is looked for (`fs/namei.c`, `lookup_open`): if it turns out to exist, the
@@ -181,8 +188,7 @@ fn within(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
         if judged.at != hook::BACKING || (*judged.task).granted == 0 || facts.syscall != syscall::number() {
             return None;
         }
-        let same_rule = facts.rule == judged.rule && facts.revision == judged.asker.revision;
-        let covered = same_rule && bpf_ktime_get_boot_ns() <= (*pending).deadline;
+        let covered = facts.meaning == judged.meaning() && bpf_ktime_get_boot_ns() <= (*pending).deadline;
         Some(if covered { Outcome::Pass } else { Outcome::not_held(Reason::Nested) })
     }
 }
@@ -201,28 +207,28 @@ fn again(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
             leave(judged.task, id);
             Some(Outcome::not_held(Reason::Restless))
         }
+        // Another rule asks now, or this one asks otherwise.
+        // SAFETY: the entry is the current thread's own.
+        None if unsafe { (*pending).facts.meaning } != judged.meaning() => None,
         None => Some(stop(judged, pending)),
         Some(Decision::Approve) if program::is_open_for_writing(judged) => Some(Outcome::Fail(program::ETXTBSY)),
-        Some(Decision::Approve) => pass(pending, judged.at).then(|| {
+        Some(Decision::Approve) => pass(pending, judged).then(|| {
             // SAFETY: the entry is the current thread's own.
             unsafe { (*judged.task).granted = if judged.operation == Operation::Exec { judged.bprm } else { 1 } };
             Outcome::Pass
         }),
         Some(Decision::Withdraw) => None,
-        Some(Decision::Fail) => Some(refuse(judged.task, id)),
-        Some(Decision::Kill) => {
-            kill();
-            Some(refuse(judged.task, id))
-        }
+        Some(refusal @ (Decision::Fail | Decision::Kill)) => Some(refuse(judged.task, id, refusal)),
     }
 }
 
 /// Lets the granted call through this hook, unless the call is over: see the top of [`crate::gate`].
 #[inline(always)]
-fn pass(pending: *mut Pending, at: u32) -> bool {
+fn pass(pending: *mut Pending, judged: &Judged<'_>) -> bool {
+    let at = judged.at;
     // SAFETY: the entry is the current thread's own; the helper has no arguments.
     unsafe {
-        if bpf_ktime_get_boot_ns() > (*pending).deadline || (*pending).facts.policy != facts::policy() {
+        if bpf_ktime_get_boot_ns() > (*pending).deadline || (*pending).facts.meaning != judged.meaning() {
             return false;
         }
         let first = (*pending).passed == 0;
@@ -246,7 +252,10 @@ fn pass(pending: *mut Pending, at: u32) -> bool {
 }
 
 #[inline(always)]
-fn refuse(task: *mut Task, id: u64) -> Outcome {
+fn refuse(task: *mut Task, id: u64, refusal: Decision) -> Outcome {
+    if refusal == Decision::Kill {
+        kill();
+    }
     end(task, id);
     report::bell(Kind::Refused, id);
     Outcome::Fail(EPERM)

@@ -374,20 +374,31 @@ fn a_program_is_busy_for_governed_processes_while_its_exec_is_held() {
     assert_eq!(agent.act(&steps).end().stdout, "open ok\ntruncate ok\n", "over");
 }
 
+fn restart_under(agent: &mut Agent, policy: &str) {
+    fs::write(agent.directory().join("policy.toml"), policy).unwrap();
+    agent.restart();
+}
+
 #[test]
-fn an_approval_under_another_policy_is_another_question() {
+fn under_a_rule_that_says_something_else_it_is_another_question() {
     let file = site::file("hold", "shown\n");
     let mut agent = Agent::start(&everything());
-    let actor = agent.act([&format!("open {file} r"), "read"]);
+    let open = format!("open {file} r");
+    let actor = agent.act([&open, "read", "close", &open, "read"]);
     let hold = agent.hold_of(&actor);
-    fs::write(agent.directory().join("policy.toml"), format!("{}\n# Another text.\n", everything())).unwrap();
-    agent.restart();
+    restart_under(&mut agent, &format!("{}\n# Another text, the same rules.\n", everything()));
     let kept = agent.hold_of(&actor);
     assert_eq!((kept.id(), kept.digest()), (hold.id(), hold.digest()));
-    let second = approved_and_asked_again(&agent, &actor, &hold);
-    assert_ne!(hold["policy"], second["policy"]);
+    agent.approve(&hold);
+    let hold = agent.wait_for_hold(|second| second.tree() == hold.tree() && second.id() != hold.id());
+    assert_eq!(actor.stdout(), "open ok\nread shown\n", "the same rule still asks");
+
+    restart_under(&mut agent, &everything().replace("a test", "another test"));
+    let second = agent.wait_for_hold(|second| second.tree() == hold.tree() && second.id() != hold.id());
+    assert_ne!((second.digest(), &second["policy"]), (hold.digest(), &hold["policy"]));
+    assert_eq!(agent.say(User::REVIEWER, ["approve", hold.id()]).status.code(), Some(1));
     agent.approve(&second);
-    assert_eq!(actor.end().stdout, "open ok\nread shown\n");
+    assert_eq!(actor.end().stdout, "open ok\nread shown\n".repeat(2));
 }
 
 #[test]

@@ -150,3 +150,20 @@ fn a_file_on_overlayfs_is_created_and_emptied_after_one_approval() {
         assert_eq!(site::content(file.on("merged")), "");
     }
 }
+
+#[test]
+fn an_approval_covers_what_is_behind_a_file_also_after_a_change_of_the_policy() {
+    let [file, other] = [Lower::new("both"), Lower::new("both")];
+    let steps = |file: &Lower| [format!("open {} rw", file.on("merged")), "write Bob".to_owned()];
+    assert_eq!(control(steps(&other)).stdout, "open ok\nwrite ok\n", "the control");
+
+    let agent = agent();
+    let actor = agent.act(steps(&file));
+    let hold = file.is_held(&agent, &actor);
+    let changed = agent.reload(&format!("# Other words, the same rules.\n{}", agent.policy()));
+    assert!(changed.success(), "{changed:?}");
+    agent.approve(&hold);
+    assert_eq!(actor.end().stdout, "open ok\nwrite ok\n");
+    assert_eq!(agent.questions(hold.tree()), 1);
+    assert!(agent.reload(agent.policy()).success());
+}

@@ -26,6 +26,10 @@
  *   urge STEP                 a child does the step, traced: each stop of it is suppressed
  *   redo STEP                 likewise, but what it does is done again, as if it had been interrupted
  *   crowd COUNT PATH          so many children open PATH; prints how many could, and how many got EPERM
+ *   hammer FREE DENIED ONE OTHER    until a line comes: opens FREE, which must do, and DENIED, and renames ONE to OTHER,
+ *                             which must not; ONE and OTHER may be opened or not. Prints "judged", how many that were,
+ *                             "wrong", "even", rounds in which both of the last could be opened or neither, and "opened"
+ *                             and "refused", how often ONE was
  *   generations LINES PATH    begins so many lines of processes, each of which makes the next one, lingers, and ends
  *   harvest                   has all of them that live open PATH, and ends them: how many were born, could, got EPERM
  *   uring PATH [async]        opens it through io_uring
@@ -349,6 +353,34 @@ static void crowd(int count, const char *path)
     }
 }
 
+static bool opens(const char *path)
+{
+    int opened = open(path, O_RDONLY);
+    if (opened < 0 && errno != EPERM)
+        fail(path);
+    close(opened);
+    return opened >= 0;
+}
+
+static void hammer(char **word)
+{
+    enum { OFTEN = 16, PAUSE = 40 };
+    struct pollfd input = { .fd = 0, .events = POLLIN };
+    int judged = 0, wrong = 0, even = 0, opened = 0, refused = 0;
+    say("begun");
+    while (poll(&input, 1, PAUSE) == 0) {
+        for (int turn = 0; turn < OFTEN; turn++)
+            wrong += !opens(word[1]);
+        wrong += opens(word[2]);
+        wrong += rename(word[3], word[4]) == 0;
+        bool one = opens(word[3]), other = opens(word[4]);
+        even += one == other;
+        one ? opened++ : refused++;
+        judged += OFTEN + 4;
+    }
+    say("judged %d wrong %d even %d opened %d refused %d", judged, wrong, even, opened, refused);
+}
+
 static struct { volatile int over, born, living, opened, refused; } *lines;
 
 /* Returns in the last one of its line. */
@@ -575,6 +607,8 @@ static void step(char **word)
         stall();
     } else if (is(word, "crowd")) {
         crowd(atoi(word[1]), word[2]);
+    } else if (is(word, "hammer")) {
+        hammer(word);
     } else if (is(word, "generations")) {
         generations(atoi(word[1]), word[2]);
     } else if (is(word, "harvest")) {

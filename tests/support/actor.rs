@@ -166,6 +166,15 @@ impl Actor {
         process::signal(self.pid(), signal);
     }
 
+    /// Freezes all its processes, whatever signals come, or lets them go on.
+    #[track_caller]
+    pub fn freeze(&self, frozen: bool) {
+        let number = u8::from(frozen);
+        fs::write(self.group.join("cgroup.freeze"), number.to_string()).expect("freeze");
+        let events = || fs::read_to_string(self.group.join("cgroup.events")).expect("read its events");
+        wait_until(&format!("frozen {number}"), || events().contains(&format!("frozen {number}")));
+    }
+
     /// Waits until it is stopped, and checks that its launcher is not.
     #[track_caller]
     pub fn wait_stopped(&self) {

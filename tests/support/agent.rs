@@ -218,6 +218,15 @@ impl Agent {
         }
     }
 
+    /// Has it put another policy in force, by `holdpoint policy reload` of root. [`Self::policy`] stays that of its start.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn reload(&self, policy: &str) -> Reply {
+        fs::write(self.directory.join("policy.toml"), policy).expect("write the policy");
+        self.say(User::ROOT, ["policy", "reload", "--json"])
+    }
+
     // --- Subjects -------------------------------------------------------------------------------------------
 
     /// Starts `command` governed, by `holdpoint run` of `user`.

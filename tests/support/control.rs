@@ -1,5 +1,5 @@
-//! Answers by the thousand: the lines that `holdpoint holds` and `holdpoint approve` send, on one connection. A process of
-//! the command line for each would take hours.
+//! Answers by the thousand, and more: the lines that `holdpoint holds`, `holdpoint approve` and `holdpoint policy reload` send,
+//! on one connection. A process of the command line for each would take hours.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -40,6 +40,11 @@ impl Control {
         let (id, digest) = (hold.id(), hold.digest());
         let reply = self.ask(&json!({ "ask": "answer", "id": id, "digest": digest, "word": word, "why": null }));
         reply["reply"] == "answered"
+    }
+
+    /// Has the policy read anew; true if it is in force.
+    pub fn reload(&mut self) -> bool {
+        self.ask(&json!({ "ask": "reload" }))["reply"] == "reloaded"
     }
 
     fn ask(&mut self, body: &Value) -> Value {

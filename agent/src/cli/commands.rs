@@ -15,7 +15,7 @@ use super::{
 use crate::{
     request::{End, HoldId, Word, shown},
     sockets::{
-        Declined,
+        Declined, Reloaded,
         client::{Client, Failure},
         message::{ControlReply, ControlRequest, word},
     },
@@ -66,6 +66,20 @@ pub(super) fn status(socket: &Path, json: bool) -> Result<bool, Failure> {
             let text = if json { pretty(&serde_json::json!(status)) } else { lines(&status) };
             print(&text)?;
             Ok(status.enforcing)
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+/// `holdpoint policy reload`
+pub(super) fn reload(socket: &Path, json: bool) -> Result<(), Failure> {
+    match Client::connect(socket)?.patient()?.ask(&ControlRequest::Reload)? {
+        ControlReply::Reloaded(reloaded) if json => print(&pretty(&serde_json::json!(reloaded))),
+        ControlReply::Reloaded(Reloaded { policy, before }) if policy == before => {
+            print(&format!("policy {policy} is in force, as before\n"))
+        }
+        ControlReply::Reloaded(Reloaded { policy, before }) => {
+            print(&format!("policy {policy} is in force; before it was {before}\n"))
         }
         other => Err(unexpected(other)),
     }

@@ -12,9 +12,10 @@ use super::{CANARY_TREE, Daemon, FAREWELL, SETTLED, Waiting};
 use crate::{
     holds::Input,
     kernel::{HOOKS, Pins},
-    process,
+    policy, process,
+    record::{self, Entry},
     request::{Hold, HoldId, Refusal, hexadecimal},
-    sockets::{Command, Declined, Enrolled, Hook, Mine, Peer, Reply, Status, Watching},
+    sockets::{Command, Declined, Enrolled, Hook, Mine, Peer, Reloaded, Reply, Status, Watching},
 };
 
 /// Notices that a slow client may leave unread.
@@ -37,6 +38,13 @@ impl Daemon {
                 Err(declined) => drop(reply.send(Err(declined))),
             },
             Command::Status { from, reply } => drop(reply.send(self.admit(from).and_then(|()| self.status()))),
+            Command::Reload { from, reply } => {
+                let allowed = self.admit(from).and_then(|()| match from.uid {
+                    0 => Ok(()),
+                    _ => Err(Declined::new("only root may put another policy in force")),
+                });
+                drop(reply.send(allowed.and_then(|()| self.reload(Some(from.uid)))));
+            }
             Command::Detach { from, reply } => self.detach(from, reply),
             Command::Canary { from, pid, trusted, reply } => drop(reply.send(self.offer_canary(from, pid, trusted))),
             Command::EndCanary { pid, reply } => self.end_canary(pid, reply),
@@ -105,6 +113,37 @@ impl Daemon {
                 .map(|(reason, count)| (reason.word().to_owned(), count))
                 .collect(),
         })
+    }
+
+    /// Reads the policy anew and puts it in force; `by` asked for it, or a signal did. Nothing changes if that fails.
+    pub(super) fn reload(&mut self, by: Option<u32>) -> Result<Reloaded, Declined> {
+        let before = self.revisions.policy().revision().to_owned();
+        let replaced = policy::load(&self.policy_file)
+            .map_err(|error| anyhow::anyhow!(error.rendered(false)))
+            .and_then(|policy| self.revisions.replace(policy, &mut self.kernel));
+        if let Err(error) = replaced {
+            tracing::error!("the policy was not put in force, and that of before stays: {error:#}");
+            return Err(Declined::new(format!("{error:#}")).remedy("the policy of before stays in force"));
+        }
+        let policy = self.revisions.policy().revision().to_owned();
+        tracing::info!(policy, before, "another policy is in force");
+        let event = record::Event::PolicyChanged { policy: policy.clone(), before: before.clone(), by };
+        self.note(&Entry { time: self.now(), event });
+        self.judge_all_anew();
+        match self.revisions.govern_running(&mut self.kernel) {
+            Ok(()) => Ok(Reloaded { policy, before }),
+            Err(error) => {
+                tracing::error!("policy {policy} is in force, but not on all that runs already: {error:#}");
+                Err(Declined::new(format!("policy {policy} is in force, but not on all that runs already: {error:#}")))
+            }
+        }
+    }
+
+    fn judge_all_anew(&mut self) {
+        // Those that the kernel has not told of yet too. Whoever was judged by the policy of before is in the map by now.
+        self.take_pending();
+        let pending: Vec<_> = self.holds.pending().map(|hold| hold.id).collect();
+        pending.into_iter().for_each(|id| self.judge_anew(id));
     }
 
     /// Begins the end of enforcement: no new holds, each pending one denied. [`Self::is_detached`] ends it.

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use holdpoint_common::decision::Decision;
-use tokio::time::Instant;
 
-use super::{Daemon, Waiting};
+use super::{Daemon, Due, Waiting};
 use crate::{
     holds::{Effect, Input},
     record::Entry,
@@ -67,9 +66,7 @@ impl Daemon {
 
     fn wake(&mut self, hold: HoldId) {
         if let Some(watched) = self.watched.get_mut(&hold) {
-            watched.decided = true;
-            watched.woken = (Instant::now(), FIRST_NUDGE);
-            watched.process.wake();
+            watched.wake(Due::Decision);
         }
     }
 

@@ -76,15 +76,27 @@ enum Waiting {
 /// A hold whose thread is watched.
 struct Watched {
     process: process::Held,
-    /// The decision is in place, and the kernel has not said that the thread met it.
-    decided: bool,
+    due: Due,
     /// When it was last woken, and how long to wait before it is again.
     woken: (Instant, Duration),
+}
+
+/// What a held thread was woken for and has not been seen to meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// The decision, which is in place.
+    Decision,
+    /// Another policy. It has been stopped again, if it is, once the kernel counts more stops than these.
+    Policy {
+        entries: u32,
+    },
 }
 
 /// Everything that the agent has.
 struct Daemon {
     pins: PathBuf,
+    policy_file: PathBuf,
     kernel: Kernel,
     revisions: Revisions,
     /// The moment at which `CLOCK_BOOTTIME` was zero, taken once.
@@ -128,6 +140,8 @@ pub fn main(run_dir: &Path, args: &AgentArgs) -> ExitCode {
 }
 
 async fn run(run_dir: &Path, args: &AgentArgs) -> Result<()> {
+    // First: it would end an agent that does not wait for it yet.
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let (mut daemon, events, mut inbox) = start::start(run_dir, args).await?;
     #[expect(deprecated, reason = "its replacement is unsafe; `Events` owns its descriptor and never changes it")]
     let mut events = AsyncFd::new(events).context("cannot wait for the kernel's events")?;
@@ -156,6 +170,7 @@ async fn run(run_dir: &Path, args: &AgentArgs) -> Result<()> {
                 daemon.input(Input::Tick);
             }
             _ = reconcile.tick() => daemon.reconcile(),
+            _ = hangup.recv() => drop(daemon.reload(None)),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -251,7 +266,7 @@ impl Daemon {
             Kind::Held => self.held(hold),
             Kind::Passed => self.met(hold, Input::Passed(hold)),
             Kind::Refused => self.met(hold, Input::Refused(hold)),
-            Kind::Left => self.met(hold, Input::Left(hold)),
+            Kind::Left => self.met(hold, self.left(hold)),
             Kind::Enrolled => self.enrolled(id, pid, false),
             Kind::Found => self.enrolled(id, pid, true),
             Kind::ControlRefused => tracing::warn!(pid, "a governed process tried to reach the control socket"),
@@ -259,10 +274,18 @@ impl Daemon {
         }
     }
 
+    /// The held call is over, or is another request under another policy.
+    fn left(&self, hold: HoldId) -> Input {
+        match self.watched.get(&hold).map(|watched| watched.due) {
+            Some(Due::Policy { .. }) => Input::Gone(hold, Withdrawal::PolicyChanged),
+            _ => Input::Left(hold),
+        }
+    }
+
     /// The thread met its decision.
     fn met(&mut self, hold: HoldId, input: Input) {
         if let Some(watched) = self.watched.get_mut(&hold) {
-            watched.decided = false;
+            watched.due = Due::Nothing;
         }
         if !matches!(input, Input::Passed(_)) {
             self.watched.remove(&hold);
@@ -292,7 +315,10 @@ impl Daemon {
         if CANARIES.contains(&facts.subject) {
             return;
         }
-        let Some(policy) = self.revisions.of(facts.revision) else { return };
+        let Some(policy) = self.revisions.of(facts.revision) else {
+            let pid = facts.tgid;
+            return tracing::error!(?kind, pid, "not in the record: a request judged by a policy that is not kept");
+        };
         let reader = Reader { policy: &policy, mounts: self.revisions.mounts(), boot: self.boot };
         let Some(request) = reader.reported(facts).map(Box::new) else { return };
         let time = request.at;
@@ -322,7 +348,7 @@ impl Daemon {
         if fresh {
             let Some(process) = self.find(id, &pending) else { return };
             let woken = (Instant::now(), effects::FIRST_NUDGE);
-            self.watched.insert(id, Watched { process, decided: false, woken });
+            self.watched.insert(id, Watched { process, due: Due::Nothing, woken });
             self.notify(&hold.request.tree, &Notice::held(&hold));
         }
         let kernel = match self.kernel.decided(id).unwrap_or_default() {
@@ -332,6 +358,22 @@ impl Daemon {
         let recorded = self.record.decided(id).cloned();
         let passed = pending.passed != 0;
         self.input(Input::Held { hold: Box::new(hold), kernel, passed, recorded });
+        if fresh {
+            self.judge_anew(id);
+        }
+    }
+
+    /// What is held under another policy than the one in force is executed again, unless it is decided: it stays held where
+    /// the same rule holds it.
+    fn judge_anew(&mut self, id: HoldId) {
+        let of_another = |hold: &Hold| hold.request.policy != self.revisions.policy().revision();
+        if !self.holds.get(id).is_some_and(of_another) || self.holds.standing(id).is_some() {
+            return;
+        }
+        let Ok(Some(Pending { entries, .. })) = self.kernel.hold(id) else { return };
+        if let Some(watched) = self.watched.get_mut(&id) {
+            watched.wake(Due::Policy { entries });
+        }
     }
 
     /// The thread of a hold. If it is gone, the kernel's hold goes too; if that cannot be told, it stays, and the next
@@ -395,8 +437,9 @@ impl Daemon {
             if looked + 1 == BATCH {
                 last = *id;
             }
-            let entries = self.kernel.hold(*id).ok().flatten().map_or(0, |pending| pending.entries);
-            match watched.process.look(entries) {
+            let entries = self.kernel.hold(*id).ok().flatten().map(|pending| pending.entries);
+            watched.stopped_again(entries);
+            match watched.process.look(entries.unwrap_or(0)) {
                 State::Gone(reason) => gone.push((*id, reason)),
                 State::Waiting { stopped } => watched.nudge(stopped),
             }
@@ -414,12 +457,8 @@ impl Daemon {
         }
     }
 
-    /// The pending map is the truth: whatever an event did not say is found here.
     fn reconcile(&mut self) {
-        match self.kernel.pending() {
-            Ok(pending) => pending.iter().for_each(|pending| self.held(HoldId(pending.id))),
-            Err(error) => tracing::error!("{error:#}"),
-        }
+        self.take_pending();
         match self.revisions.follow_mounts(&mut self.kernel) {
             Ok(true) => tracing::info!("file systems were mounted or unmounted: the policy was compiled again"),
             Ok(false) => {}
@@ -440,6 +479,14 @@ impl Daemon {
         Ok(())
     }
 
+    /// The pending map is the truth: whatever an event did not say is found here.
+    fn take_pending(&mut self) {
+        match self.kernel.pending() {
+            Ok(pending) => pending.iter().for_each(|pending| self.held(HoldId(pending.id))),
+            Err(error) => tracing::error!("{error:#}"),
+        }
+    }
+
     /// Appends to the record; what cannot be appended is logged.
     fn note(&mut self, entry: &Entry) {
         if let Err(error) = self.record.append(entry) {
@@ -457,10 +504,24 @@ impl Daemon {
 }
 
 impl Watched {
-    /// Wakes a process that has been decided about and sleeps on: the stop of a sibling can have come between.
+    /// Has the process execute its held call again, to meet what is due.
+    fn wake(&mut self, due: Due) {
+        self.due = due;
+        self.woken = (Instant::now(), effects::FIRST_NUDGE);
+        self.process.wake();
+    }
+
+    /// The kernel has stopped it so often, unless its hold is over.
+    fn stopped_again(&mut self, stops: Option<u32>) {
+        if matches!((self.due, stops), (Due::Policy { entries }, Some(stops)) if entries != stops) {
+            self.due = Due::Nothing;
+        }
+    }
+
+    /// Wakes a process that sleeps on although something is due: the stop of a sibling can have come between.
     fn nudge(&mut self, stopped: bool) {
         let (at, pause) = self.woken;
-        if self.decided && stopped && at.elapsed() >= pause {
+        if self.due != Due::Nothing && stopped && at.elapsed() >= pause {
             self.process.wake();
             self.woken = (Instant::now(), (pause * 2).min(effects::LAST_NUDGE));
         }

@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     fs,
     io::Write,
+    mem,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -30,6 +31,8 @@ pub struct Revisions {
     mounts: Mounts,
     linked: Objects,
     number: u32,
+    /// What runs already is governed.
+    searched: bool,
     earlier: HashMap<u32, Arc<Policy>>,
 }
 
@@ -48,9 +51,11 @@ impl Revisions {
             mounts: Mounts::now().context("cannot read the mounts of this host")?,
             linked: Objects::default(),
             number: kernel.switches()?.revision,
+            searched: false,
             earlier: HashMap::new(),
         };
         revisions.switch(kernel)?;
+        revisions.govern_running(kernel)?;
         Ok(revisions)
     }
 
@@ -77,20 +82,51 @@ impl Revisions {
         self.earlier.get(&number).map(Arc::clone)
     }
 
+    /// Puts another policy in force. Nothing changes if that fails. Who runs already is found by [`Self::govern_running`].
+    pub fn replace(&mut self, policy: Policy, kernel: &mut Kernel) -> Result<()> {
+        refuse_orphans(&policy, kernel)?;
+        let mounts = Mounts::now().context("cannot read the mounts of this host")?;
+        self.change(Arc::new(policy.with_built_in(&self.own)), mounts, kernel)
+    }
+
     /// Compiles again if file systems were mounted or unmounted since. True if so.
     pub fn follow_mounts(&mut self, kernel: &mut Kernel) -> Result<bool> {
         let mounts = Mounts::now().context("cannot read the mounts of this host")?;
-        if mounts == self.mounts {
-            return Ok(false);
+        let changed = mounts != self.mounts;
+        if changed {
+            self.change(Arc::clone(&self.policy), mounts, kernel)?;
         }
-        self.earlier.insert(self.number, Arc::clone(&self.policy));
-        let before = std::mem::replace(&mut self.mounts, mounts);
-        if let Err(error) = self.switch(kernel) {
-            // So that the next look tries again.
-            self.mounts = before;
-            return Err(error);
+        if changed || !self.searched {
+            self.govern_running(kernel)?;
         }
-        Ok(true)
+        Ok(changed)
+    }
+
+    /// Governs what the policy makes subjects of and runs already. If that fails, the next look at the mounts tries again.
+    pub fn govern_running(&mut self, kernel: &mut Kernel) -> Result<()> {
+        self.searched = !self.policy.finds_subjects();
+        if !self.searched {
+            let processes = kernel.govern_running()?;
+            self.searched = true;
+            if !processes.is_empty() {
+                tracing::info!(processes = processes.len(), "found already running: governed from now on");
+            }
+        }
+        Ok(())
+    }
+
+    /// As it was if that fails, so that the next look at the mounts tries again.
+    fn change(&mut self, policy: Arc<Policy>, mounts: Mounts, kernel: &mut Kernel) -> Result<()> {
+        let number = self.number;
+        let mounts = mem::replace(&mut self.mounts, mounts);
+        let policy = mem::replace(&mut self.policy, policy);
+        let switched = self.switch(kernel);
+        match switched {
+            // Those before it are read again from their files if anybody asks.
+            Ok(()) => self.earlier = HashMap::from([(number, policy)]),
+            Err(_) => (self.policy, self.mounts) = (policy, mounts),
+        }
+        switched
     }
 
     /// Writes the tables of the next revision beside those in force, keeps its text, and switches.
@@ -99,17 +135,15 @@ impl Revisions {
         let tables = self.compile(number)?;
         tell_of(&tables.objects);
         self.keep(number)?;
-        // A program may still be at work under the revision in force until now: without its rows it would find no
-        // rule. They stay until the switch after this one.
+        // The rows of the revision in force stay: without them a program that is at work would find no rule.
         kernel.keep_tables_of(self.number)?;
         kernel.write_tables(number, &tables)?;
-        let enrols = self.policy.subjects.iter().any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty());
-        let digits = u64::from_str_radix(self.policy.revision(), 16).context("a revision is hexadecimal")?;
-        let switches = Switches { revision: number, policy: digits, enrols: enrols.into(), ..kernel.switches()? };
-        kernel.set_switches(switches)?;
+        let enrols = self.policy.finds_subjects().into();
+        kernel.set_switches(Switches { revision: number, enrols, ..kernel.switches()? })?;
+        kernel.await_programs();
         self.number = number;
         self.linked = tables.objects;
-        if enrols { govern_running(kernel) } else { Ok(()) }
+        Ok(())
     }
 
     /// Looks again for files of the canaries' that have other names.
@@ -170,26 +204,17 @@ fn tell_of(linked: &Objects) {
     }
 }
 
-/// What the policy makes subjects of is governed before anybody is told that it is in force.
-fn govern_running(kernel: &mut Kernel) -> Result<()> {
-    let processes = kernel.govern_running()?;
-    if !processes.is_empty() {
-        tracing::info!(processes = processes.len(), "found already running: governed from now on");
-    }
-    Ok(())
-}
-
-/// A tree that is governed stays governed: a policy that no longer knows its subject would let it go.
+/// A tree that is governed, or about to be, stays governed: a policy that no longer knows its subject would let it go.
 fn refuse_orphans(policy: &Policy, kernel: &Kernel) -> Result<()> {
     let known = |number| policy.subject(number).is_some() || holdpoint_common::tables::CANARIES.contains(&number);
-    let orphans: Vec<_> = kernel.governed().into_iter().filter(|thread| !known(thread.subject)).collect();
+    let governed = kernel.governed().into_iter().map(|thread| (thread.pid, thread.subject));
+    let orphans: Vec<_> = governed.chain(kernel.offered()).filter(|(_, subject)| !known(*subject)).collect();
     match orphans.first() {
         None => Ok(()),
-        Some(first) => bail!(
-            "the policy does not name the subject of {} threads that are governed now (process {}, for one): keep that \
-             subject in the policy until they have ended",
+        Some((pid, _)) => bail!(
+            "the policy does not name the subject of {} threads that are governed now (process {pid}, for one): keep \
+             that subject in the policy until they have ended",
             orphans.len(),
-            first.pid
         ),
     }
 }

@@ -103,6 +103,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let boot = boot_moment(run_dir)?;
     let mut daemon = Daemon {
         pins: PathBuf::from(PINS),
+        policy_file: args.policy.clone(),
         kernel,
         revisions,
         boot,
@@ -143,8 +144,8 @@ struct Enforcing {
 fn enforce(run_dir: &Path, policy: Policy, own: Own, sockets: Switches) -> Result<Enforcing> {
     let (mut kernel, events) = Kernel::open(Path::new(PINS))?;
     kernel.end_offers()?;
-    let Switches { revision, enrols, policy: digits, .. } = kernel.switches()?;
-    kernel.set_switches(Switches { revision, enrols, policy: digits, ..sockets })?;
+    let Switches { revision, enrols, .. } = kernel.switches()?;
+    kernel.set_switches(Switches { revision, enrols, ..sockets })?;
     let revisions = Revisions::begin(run_dir, policy, own, &mut kernel)?;
     let findings = prove(run_dir, &mut kernel)?;
     Ok(Enforcing { kernel, events, revisions, findings })

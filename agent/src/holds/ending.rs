@@ -13,14 +13,15 @@ impl Holds {
     pub(super) fn gone(&mut self, now: Timestamp, id: HoldId, reason: Withdrawal) -> Vec<Effect> {
         let Some(live) = self.live.get(&id) else { return vec![] };
         if live.is_open() && !(reason == Withdrawal::FatalSignal && live.is_decided()) {
-            return self.withdraw(now, id, reason, reason == Withdrawal::ProcessDead);
+            let seen = matches!(reason, Withdrawal::ProcessDead | Withdrawal::PolicyChanged);
+            return self.withdraw(now, id, reason, seen);
         }
         match reason {
             // The process has been woken for its decision: the signal ends it now.
             Withdrawal::FatalSignal => vec![],
             // It was killed by the decision before its call met it.
             Withdrawal::ProcessDead if self.is_denied(id) => self.dropped(now, id, Event::Refused { hold: id }),
-            Withdrawal::ProcessDead | Withdrawal::CallAbandoned => self.end(now, id),
+            Withdrawal::ProcessDead | Withdrawal::CallAbandoned | Withdrawal::PolicyChanged => self.end(now, id),
         }
     }
 

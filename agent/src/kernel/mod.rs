@@ -12,6 +12,8 @@ use std::{
     io,
     os::fd::{AsRawFd, RawFd},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -23,11 +25,16 @@ use holdpoint_common::{
     task::{Enrolment, Switches, Task},
 };
 
+use rustix::thread::{MembarrierCommand, membarrier};
+
 pub use self::{
     events::{Event, Reader},
     programs::{HOOKS, Pins},
 };
 use crate::request::HoldId;
+
+/// Far longer than any program runs.
+const LONGEST_RUN: Duration = Duration::from_millis(500);
 
 /// The maps of the attached programs.
 pub struct Kernel {
@@ -153,6 +160,11 @@ impl Kernel {
         tasks.map(|(_, t)| Governed { pid: t.tgid, tree: t.tree, subject: t.subject, launcher: t.launcher }).collect()
     }
 
+    /// The subjects of offers, by the process that has each.
+    pub fn offered(&self) -> Vec<(u32, u32)> {
+        self.enrolments.iter().flatten().map(|(pid, offer)| (pid, offer.subject)).collect()
+    }
+
     /// How process `pid` is governed, if it is.
     pub fn governed_process(&self, pid: u32) -> Option<Governed> {
         self.governed().into_iter().find(|governed| governed.pid == pid)
@@ -166,6 +178,14 @@ impl Kernel {
     /// Sets the switches.
     pub fn set_switches(&mut self, switches: Switches) -> Result<()> {
         self.switches.set(0, switches, 0).context("cannot write the switches")
+    }
+
+    /// Waits until no program is at work any more that began under switches of before.
+    pub fn await_programs(&self) {
+        // It waits for an RCU grace period, and programs run under RCU. Not where `nohz_full=` forbids it.
+        if membarrier(MembarrierCommand::Global).is_err() {
+            thread::sleep(LONGEST_RUN);
+        }
     }
 
     /// Governs what runs already and is a subject under the policy in force; gives the processes.

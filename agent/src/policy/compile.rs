@@ -22,6 +22,8 @@ use holdpoint_common::{
     },
 };
 
+use sha2::{Digest as _, Sha256};
+
 use self::choice::Choices;
 pub use self::{
     automaton::is_state_of,
@@ -170,15 +172,25 @@ pub fn links_of_canaries(policy: &Policy, revision: u32, places: &dyn Places, si
 
 fn consequences(policy: &Policy, revision: u32) -> BTreeMap<RuleKey, Consequence> {
     let canaries = [Verdict::Deny, Verdict::Allow];
-    let canaries = canaries.map(|verdict| Consequence { patience: 0, verdict: verdict as u32, everything: 0 });
-    let all = policy.rules.iter().map(consequence).chain(canaries);
+    let canaries =
+        canaries.map(|verdict| Consequence { patience: 0, meaning: 0, verdict: verdict as u32, everything: 0 });
+    let all = policy.rules.iter().map(|rule| consequence(policy, rule)).chain(canaries);
     (0..).zip(all).map(|(rule, consequence)| (RuleKey { revision, rule }, consequence)).collect()
 }
 
-fn consequence(rule: &Rule) -> Consequence {
+fn consequence(policy: &Policy, rule: &Rule) -> Consequence {
     let patience = rule.terms().map_or(0, |terms| terms.timeout.as_nanos().try_into().unwrap_or(u64::MAX));
     let everything = rule.paths().0.iter().any(Pattern::is_everything);
-    Consequence { patience, verdict: rule.verdict() as u32, everything: everything.into() }
+    let meaning = meaning(policy, rule);
+    Consequence { patience, meaning, verdict: rule.verdict() as u32, everything: everything.into() }
+}
+
+/// See [`Consequence::meaning`]. Whom the rule is for is left out: who meets it knows.
+fn meaning(policy: &Policy, rule: &Rule) -> u64 {
+    let Rule { name, why, when, only, then, subjects: _, span: _ } = rule;
+    let asked = rule.terms().map(|terms| policy.members(&terms.reviewers));
+    let digest = Sha256::digest(format!("{:?}", (name, why, when, only, then, asked)));
+    u64::from_be_bytes(digest[..8].try_into().expect("longer"))
 }
 
 fn too_many(policy: &Policy) -> Vec<Problem> {

@@ -187,6 +187,11 @@ impl Policy {
         self.subjects.iter().find(|subject| subject.name == name)
     }
 
+    /// Whether it makes subjects of processes by their program or control group.
+    pub fn finds_subjects(&self) -> bool {
+        self.subjects.iter().any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty())
+    }
+
     /// The subject that `holdpoint run` starts unless told otherwise: the only one.
     pub fn default_subject(&self) -> Result<&Subject, NoDefaultSubject> {
         match self.subjects.as_slice() {

@@ -29,6 +29,15 @@ pub enum Event {
         /// Revision of the policy.
         policy: String,
     },
+    /// Another policy was put in force.
+    PolicyChanged {
+        /// Its revision.
+        policy: String,
+        /// That of the one before.
+        before: String,
+        /// User id of who asked for it; none for a signal.
+        by: Option<u32>,
+    },
     /// The agent ended in order; enforcement goes on.
     Stopped,
     /// The kernel parked a request; after a restart of the agent it is seen again.

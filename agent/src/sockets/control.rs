@@ -78,6 +78,7 @@ async fn answered(
             ask(daemon, |reply| Command::Answer { from, answer, reply }).await?.into()
         }
         ControlRequest::Status => ControlReply::Status(ask(daemon, |reply| Command::Status { from, reply }).await?),
+        ControlRequest::Reload => ControlReply::Reloaded(ask(daemon, |reply| Command::Reload { from, reply }).await?),
         ControlRequest::Detach => {
             ask(daemon, |reply| Command::Detach { from, reply }).await?;
             ControlReply::Detached

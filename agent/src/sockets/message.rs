@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Declined, Enrolled, Status};
+use super::{Declined, Enrolled, Reloaded, Status};
 use crate::request::{self, Digest, End, Hold, HoldId, Outcome, Standing, Word};
 
 /// Version of every line. Client and agent are one program: another version means that one of them is old.
@@ -38,6 +38,8 @@ pub enum ControlRequest {
     },
     /// How the agent is.
     Status,
+    /// Read the policy anew.
+    Reload,
     /// Deny everything, detach, stop.
     Detach,
     /// Govern a child of the sender as the canary is governed, from its next `execve(2)` on: `holdpoint attack`.
@@ -80,6 +82,8 @@ pub enum ControlReply {
     },
     /// How the agent is.
     Status(Status),
+    /// It is in force.
+    Reloaded(Reloaded),
     /// It is done.
     Detached,
     /// The child may become governed.

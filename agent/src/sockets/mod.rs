@@ -102,6 +102,8 @@ pub enum Command {
     Answer { from: Peer, answer: Answer, reply: Reply<Outcome> },
     /// How the agent is.
     Status { from: Peer, reply: Reply<Status> },
+    /// Read the policy anew.
+    Reload { from: Peer, reply: Reply<Reloaded> },
     /// Deny everything, detach, stop. Answered when it is done.
     Detach { from: Peer, reply: Reply<()> },
     /// Process `pid`, a child of `from`, is to become governed as the canary at its next `execve(2)`.
@@ -118,6 +120,15 @@ pub enum Command {
     Watch { from: Peer, tree: u64, reply: Reply<Watching> },
     /// Which tree `from` belongs to, and that tree's holds.
     Mine { from: Peer, reply: Reply<Mine> },
+}
+
+/// Which policy is in force now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Its revision.
+    pub policy: String,
+    /// That of the one before.
+    pub before: String,
 }
 
 /// How an enrolment was received.

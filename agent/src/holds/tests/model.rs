@@ -115,8 +115,8 @@ impl World {
     }
 
     fn withdrawal(&mut self, id: HoldId) -> Input {
-        let reasons = [Withdrawal::ProcessDead, Withdrawal::CallAbandoned, Withdrawal::FatalSignal];
-        let reason = *reasons.choose(&mut self.dice).unwrap();
+        use Withdrawal::{CallAbandoned, FatalSignal, PolicyChanged, ProcessDead};
+        let reason = *[ProcessDead, CallAbandoned, FatalSignal, PolicyChanged].choose(&mut self.dice).unwrap();
         if self.holds.get(id).is_some() {
             self.seen(id).gone |= reason != Withdrawal::FatalSignal;
         }

@@ -335,3 +335,27 @@ fn the_listener_is_closed_where_it_answers() {
         assert!(closed(everywhere, "192.0.2.2") && closed(everywhere, "::1") && closed(everywhere, "127.0.0.1"));
     }
 }
+
+#[test]
+fn a_rule_means_the_same_wherever_it_stands_and_something_else_if_a_word_of_it_changes() {
+    let rule = "[[rule]]\nname = \"held\"\nopen = { path = [\"/a\"] }\nthen = \"hold\"\nreviewers = \"security\"\n";
+    let meanings = |text: &str| {
+        let tables = compile(&policy(text), REVISION, &OneFileSystem, None).expect("within the limits");
+        tables.rules.into_values().map(|consequence| consequence.meaning).collect::<Vec<_>>()
+    };
+    let all = format!("{HEAD}{rule}");
+    let meaning = meanings(&all)[0];
+    assert_ne!(meaning, 0);
+    let before = "[[rule]]\nname = \"first\"\nopen = { path = [\"/b\"] }\nthen = \"deny\"\n";
+    assert_eq!(meanings(&format!("# Moved.\n{HEAD}{before}{rule}"))[1], meaning);
+    for (of, to) in [
+        ("\"held\"", "\"held otherwise\""),
+        ("\"/a\"", "\"/a\", \"/b\""),
+        ("then", "why = \"because\"\nthen"),
+        ("then", "timeout = \"2m\"\nthen"),
+        ("then", "on_deny = \"fail\"\nthen"),
+        ("[\"alice\"]", "[\"alice\", \"bob\"]"),
+    ] {
+        assert_ne!(meanings(&all.replacen(of, to, 1))[0], meaning, "{of} {to}");
+    }
+}
