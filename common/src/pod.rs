@@ -78,7 +78,7 @@ record! {
 
 /// The maps that are pinned, by the names of the statics in `ebpf/src/maps.rs`: all that programs share, also those that
 /// only they read, since programs that are attached later must work on the same ones.
-pub const MAPS: [&str; 22] = [
+pub const MAPS: [&str; 23] = [
     "TASKS",
     "ENROLMENTS",
     "PENDING",
@@ -96,6 +96,7 @@ pub const MAPS: [&str; 22] = [
     "NAMES",
     "ADDRESSES",
     "RULES",
+    "STARTERS",
     "SYSTEM",
     "OBJECTS",
     "CANDIDATES",

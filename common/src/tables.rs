@@ -14,8 +14,11 @@ use crate::request::Class;
 pub const NO_RULE: u32 = u32::MAX;
 
 /// The pseudo subject whose "rules" are the executables that start a governed tree, under [`Class::Exec`], and
-/// the control groups, on the pseudo device [`CGROUPS`]. Its rule index is the subject that they start.
+/// the control groups, on the pseudo device [`CGROUPS`]. Its rules are numbered from [`STARTERS`].
 pub const ENROLMENT: u32 = u32::MAX;
+
+/// The "rule" of [`ENROLMENT`] that starts the first subject of the policy; the next one starts the second.
+pub const STARTERS: u32 = 1 << 30;
 
 /// The subject of the start-up canary: each of its requests is denied. Its rules are compiled like any other's.
 pub const CANARY: u32 = u32::MAX - 1;

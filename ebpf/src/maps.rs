@@ -110,6 +110,10 @@ pub static RULES: HashMap<RuleKey, Consequence> = HashMap::with_max_entries(3276
 
 /// See [`ROOTS`].
 #[map]
+pub static STARTERS: HashMap<RuleKey, u32> = HashMap::with_max_entries(256, 0);
+
+/// See [`ROOTS`].
+#[map]
 pub static SYSTEM: HashMap<SystemKey, u32> = HashMap::with_max_entries(4096, 0);
 
 /// Rules on files with several names. Written by the agent.

@@ -13,14 +13,14 @@ use holdpoint_common::{
     event::{Kind, Reason},
     matcher::Asker,
     request::Class,
-    tables::{CGROUPS, ENROLMENT, NO_RULE},
+    tables::{CGROUPS, ENROLMENT, NO_RULE, RuleKey},
     task::Task,
 };
 
 use crate::{
     gate::EPERM,
     kernel::{current, offset, read},
-    maps::{CANDIDATES, ENROLMENTS, NO_TASK, SWITCHES, TASKS},
+    maps::{CANDIDATES, ENROLMENTS, NO_TASK, STARTERS, SWITCHES, TASKS},
     program, report, running, walk,
 };
 
@@ -195,11 +195,16 @@ pub fn with_scratch<T>(work: impl FnOnce(*mut Task) -> Result<T, i32>) -> Result
 pub fn subject_of(scratch: *mut Task, thread: u64, dentry: u64, revision: u32) -> u32 {
     let asker = Asker { revision, subject: ENROLMENT };
     let exec = Class::Exec.bit();
+    let credentials: u64 = read(thread, offset!(task_real_cred));
+    // SAFETY: the scratch is the current thread's own.
+    unsafe { (*scratch).launcher = read(credentials, offset!(cred_real_user)) };
     let file = walk::from_dentry(scratch, dentry);
     let by_file = file.rule(asker, exec);
     let group = walk::from_kernfs(scratch, control_group(thread), CGROUPS);
     let by_group = group.rule(asker, exec);
-    if by_file == NO_RULE { by_group } else { by_file }
+    let key = RuleKey { revision, rule: by_file.min(by_group) };
+    // SAFETY: rows of a revision in force are not changed.
+    unsafe { STARTERS.get(key) }.map_or(NO_RULE, |subject| *subject)
 }
 
 /// The kernfs node of the thread's group in the unified hierarchy.

@@ -482,7 +482,10 @@ impl Maps {
 impl Context for Maps {
     #[inline(always)]
     fn user(&self) -> u32 {
-        bpf_get_current_uid_gid() as u32
+        // SAFETY: the entry is the current thread's own.
+        let (tree, launcher) = unsafe { ((*self.0).tree, (*self.0).launcher) };
+        // An entry that is being made up is asked about for a thread that need not be the current one.
+        if tree == 0 { launcher } else { bpf_get_current_uid_gid() as u32 }
     }
 
     #[inline(always)]

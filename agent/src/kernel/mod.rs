@@ -89,6 +89,7 @@ impl Kernel {
                 schedules: typed("SCHEDULES", take("SCHEDULES")?)?,
                 names: typed("NAMES", take("NAMES")?)?,
                 addresses: typed("ADDRESSES", take("ADDRESSES")?)?,
+                starters: typed("STARTERS", take("STARTERS")?)?,
                 rules: typed("RULES", take("RULES")?)?,
                 system: typed("SYSTEM", take("SYSTEM")?)?,
                 objects: typed("OBJECTS", take("OBJECTS")?)?,

@@ -29,6 +29,7 @@ pub(super) struct Maps {
     pub names: HashMap<MapData, NameKey, Marks>,
     pub addresses: LpmTrie<MapData, AddressKey, Ports>,
     pub rules: HashMap<MapData, RuleKey, Consequence>,
+    pub starters: HashMap<MapData, RuleKey, u32>,
     pub system: HashMap<MapData, SystemKey, u32>,
     pub objects: HashMap<MapData, ObjectKey, Marks>,
 }
@@ -47,6 +48,7 @@ impl Maps {
         }
         write("names", &mut self.names, &tables.names)?;
         write("rules", &mut self.rules, &tables.rules)?;
+        write("subjects", &mut self.starters, &tables.starters)?;
         write("rules on the host", &mut self.system, &tables.system)?;
         self.write_objects(&tables.objects.rows)?;
         for ((bits, key), ports) in &tables.addresses {
@@ -67,6 +69,7 @@ impl Maps {
         remove(&mut self.names, |key| key.revision != number)?;
         remove(&mut self.conditions, |key| key.revision != number)?;
         remove(&mut self.members, |key| key.revision != number)?;
+        remove(&mut self.starters, |key| key.revision != number)?;
         remove(&mut self.rules, |key| key.revision != number)?;
         remove(&mut self.system, |key| key.revision != number)?;
         remove(&mut self.objects, |key| key.revision != number)?;

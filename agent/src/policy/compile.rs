@@ -18,7 +18,7 @@ use holdpoint_common::{
     system::System,
     tables::{
         ADDRESS_HEAD_BITS, AddressKey, CANARIES, Conditions, Consequence, EdgeKey, Letters, Link, Marks, MemberKey,
-        NameKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey, TRUSTED_CANARY, Verdict,
+        NameKey, Ports, RootKey, RuleKey, STARTERS, Schedule, State, SystemKey, TRUSTED_CANARY, Verdict,
     },
 };
 
@@ -86,6 +86,8 @@ pub struct Tables {
     pub system: BTreeMap<SystemKey, u32>,
     /// Rules on files with several names.
     pub objects: Objects,
+    /// The numbers of the subjects that are started.
+    pub starters: BTreeMap<RuleKey, u32>,
     /// What follows from each rule. The last two are the canaries'.
     pub rules: BTreeMap<RuleKey, Consequence>,
 }
@@ -111,10 +113,12 @@ pub fn compile(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut tables = Tables { rules: consequences(policy, revision), ..Tables::default() };
+    let starters = (STARTERS..).zip(&policy.subjects);
+    let starters = starters.map(|(rule, subject)| (RuleKey { revision, rule }, subject.number())).collect();
+    let mut tables = Tables { rules: consequences(policy, revision), starters, ..Tables::default() };
     problems.extend(paths::compile(policy, revision, places, canaries, &mut tables));
     problems.extend(conditions::compile(policy, revision, places, &mut tables));
-    let mut choices = Choices::new(&policy.rules, mem::take(&mut tables.links));
+    let mut choices = Choices::new(policy, mem::take(&mut tables.links));
     addresses::compile(policy, revision, &mut choices, &mut tables, &mut problems);
     tables.system = system(policy, revision, &mut choices);
     let (links, more) = choices.into_parts();

@@ -37,7 +37,7 @@ pub use self::{
     check::check,
     compile::{Canaries, Objects, Tables, compile, is_state_of, links_of_canaries, links_of_rules},
     load::{LoadError, load},
-    only::Only,
+    only::{Only, User},
     parse::parse,
     pattern::Pattern,
     places::{Linked, Mounts, Place, Places},
@@ -66,8 +66,10 @@ pub struct Subject {
     pub name: String,
     /// Files whose execution starts such a tree, as given to `execve(2)`.
     pub exe: Vec<PathBuf>,
-    /// Control groups that are such a tree, with all below them.
-    pub cgroup: Vec<PathBuf>,
+    /// Control groups that are such a tree: each pattern goes on below what it names.
+    pub cgroup: Vec<Pattern>,
+    /// Only what these users start; whoever it is if there are none.
+    pub users: Vec<User>,
     /// Its place in the source.
     pub span: Span,
 }
@@ -189,7 +191,9 @@ impl Policy {
 
     /// Whether it makes subjects of processes by their program or control group.
     pub fn finds_subjects(&self) -> bool {
-        self.subjects.iter().any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty())
+        self.subjects
+            .iter()
+            .any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty() || !subject.users.is_empty())
     }
 
     /// The subject that `holdpoint run` starts unless told otherwise: the only one.

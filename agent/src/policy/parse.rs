@@ -12,7 +12,8 @@ use toml::{
 
 use super::{
     Policy, Rule, Subject,
-    pattern::absolute,
+    only::User,
+    pattern::{Pattern, absolute},
     problem::{Flaw, Problem, Refusal, Source, Span},
     reach,
     section::{self, Section},
@@ -20,7 +21,7 @@ use super::{
 use crate::request::hexadecimal;
 
 const TOP_KEYS: [&str; 3] = ["subject", "reviewers", "rule"];
-const SUBJECT_KEYS: [&str; 3] = ["name", "exe", "cgroup"];
+const SUBJECT_KEYS: [&str; 5] = ["name", "exe", "cgroup", "unit", "user"];
 
 /// Longest name of a subject or of a group.
 const WORD_LIMIT: usize = 64;
@@ -91,20 +92,39 @@ fn subject(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Subject
     let name = section.required("name", "add name = \"...\"", problems);
     let exe = section.texts("exe", problems, |path| absolute(path, path));
     let cgroup = section.texts("cgroup", problems, control_group);
+    let unit = section.texts("unit", problems, unit);
+    let users = plain(section.texts("user", problems, User::parse));
     let name = name?;
     let span = name.span();
     if let Err(flaw) = word(name.get_ref()) {
         problems.push(flaw.at(span.clone()));
     }
-    Some(Subject { name: name.into_inner(), exe: plain(exe), cgroup: plain(cgroup), span })
+    let (exe, mut cgroup) = (plain(exe), [plain(cgroup), plain(unit)].concat().concat());
+    if exe.is_empty() && cgroup.is_empty() && !users.is_empty() {
+        cgroup = vec![Pattern::everything()];
+    }
+    Some(Subject { name: name.into_inner(), exe, cgroup, users, span })
 }
 
-fn control_group(path: &str) -> Result<std::path::PathBuf, Flaw> {
-    match path {
-        "/" => {
-            Err(Flaw::new("\"/\" is the control group of every process", "name the group of a service or a session"))
-        }
-        path => absolute(path, path),
+/// The control groups that `text` names, with all below them.
+fn control_group(text: &str) -> Result<Vec<Pattern>, Flaw> {
+    match text {
+        "/" | "/**" => Err(Flaw::new(
+            format!("{text:?} is the control group of every process"),
+            "name the group of a service or a session, or a user",
+        )),
+        text => Ok(Pattern::parse(text)?.into_iter().map(Pattern::with_all_below).collect()),
+    }
+}
+
+/// The control groups of a unit of systemd, wherever it has put them.
+fn unit(text: &str) -> Result<Vec<Pattern>, Flaw> {
+    match text.rsplit_once('.') {
+        Some((_, "service" | "scope" | "slice")) if !text.contains('/') => control_group(&format!("**/{text}")),
+        _ => Err(Flaw::new(
+            format!("{text:?} is not a unit with processes of its own"),
+            "name a service, a scope or a slice in full: \"agent.service\"",
+        )),
     }
 }
 

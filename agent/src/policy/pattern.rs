@@ -63,6 +63,19 @@ impl Pattern {
         Self { anywhere: false, parts: names(path).chain([Part::Any]).collect(), text }
     }
 
+    /// Every path.
+    pub fn everything() -> Self {
+        Self { anywhere: false, parts: vec![Part::Any], text: "/**".to_owned() }
+    }
+
+    /// This, and all below what it accepts.
+    pub fn with_all_below(mut self) -> Self {
+        if self.parts.last() != Some(&Part::Any) {
+            self.parts.push(Part::Any);
+        }
+        self
+    }
+
     fn spelled(spelling: &str, whole: &str) -> Result<Self, Flaw> {
         let (anywhere, rest) = match spelling.strip_prefix('/') {
             _ if spelling == "/**" => (false, "**"),

@@ -2,7 +2,7 @@
 //! because whoever wrote it believes otherwise. Judged by the spelling; where that cannot tell, nothing is
 //! said (a link may lead a path out of the directory that seems to cover it).
 
-use std::{collections::BTreeSet, ops::RangeInclusive, path::PathBuf};
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use holdpoint_common::{request::Class, system::System};
 
@@ -17,16 +17,17 @@ pub fn problems(subjects: &[Subject], rules: &[Rule], source: &Source) -> Vec<Pr
 
 fn idle_starters(subjects: &[Subject], index: usize) -> Vec<Problem> {
     let subject = &subjects[index];
-    let problem = |path: &PathBuf, earlier: &Subject| {
-        let message = format!("{} starts the subject {:?} already", path.display(), earlier.name);
+    let problem = |what: String, earlier: &Subject| {
+        let message = format!("{what} starts the subject {:?} already", earlier.name);
         Problem::new(subject.span.clone(), message, "the first subject wins: remove one, or put the narrower one first")
             .against(earlier.span.clone())
     };
     let mut problems = Vec::new();
-    for earlier in &subjects[..index] {
-        let exe = subject.exe.iter().filter(|path| earlier.exe.contains(path));
-        let cgroup = subject.cgroup.iter().filter(|path| earlier.cgroup.iter().any(|wide| path.starts_with(wide)));
-        problems.extend(exe.chain(cgroup).map(|path| problem(path, earlier)));
+    let takes_all = |earlier: &&Subject| earlier.users.is_empty() || earlier.users == subject.users;
+    for earlier in subjects[..index].iter().filter(takes_all) {
+        let exe = subject.exe.iter().filter(|path| earlier.exe.contains(path)).map(|path| path.display().to_string());
+        let cgroup = subject.cgroup.iter().filter(|group| earlier.cgroup.iter().any(|wide| wide.covers(group)));
+        problems.extend(exe.chain(cgroup.map(Pattern::to_string)).map(|what| problem(what, earlier)));
     }
     problems
 }

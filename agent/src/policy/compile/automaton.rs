@@ -54,10 +54,12 @@ pub enum Effect {
     Accepts,
     /// It keeps in place what is there, and all above.
     Keeps,
-    /// It starts the subject with this number: a rule of [`holdpoint_common::tables::ENROLMENT`].
-    Starts(u32),
+    /// It starts a subject: a rule of [`holdpoint_common::tables::ENROLMENT`].
+    Starts,
     /// It denies every access: a canary's.
     Denies,
+    /// It denies execution: likewise.
+    DeniesExec,
 }
 
 /// A place in a pattern: the line, and how many of its parts are done with.
@@ -208,12 +210,8 @@ impl<'a> Growing<'a, '_> {
         let ended = places.iter().filter(|place| self.part(**place).is_none());
         let ended = ended.map(|(line, _)| &self.lines[*line as usize]);
         let mut row = Row::default();
-        let mut starts = false;
-        for line in ended {
-            starts |= matches!(line.effect, Effect::Starts(_));
-            line.note(self.choices.rules(), &mut row);
-        }
-        if starts { row.smallest() } else { row.marks(self.choices) }
+        ended.for_each(|line| line.note(self.choices.rules(), &mut row));
+        row.marks(self.choices)
     }
 
     /// The first rule that stands in the way of something below which it would not be if the directory moved.
@@ -238,7 +236,7 @@ impl Line {
         match self.effect {
             Effect::Accepts => paths::note(row, &rules[self.rule as usize], self.rule),
             Effect::Keeps => classes(Class::REPLACING).for_each(|class| row.note(class, self.rule)),
-            Effect::Starts(subject) => row.note(Class::Exec, subject),
+            Effect::Starts | Effect::DeniesExec => row.note(Class::Exec, self.rule),
             Effect::Denies => row.give(self.rule),
         }
     }
@@ -248,7 +246,7 @@ impl Line {
         match self.effect {
             Effect::Accepts => !rules[self.rule as usize].lets_pass(),
             Effect::Keeps => true,
-            Effect::Starts(_) | Effect::Denies => false,
+            Effect::Starts | Effect::Denies | Effect::DeniesExec => false,
         }
     }
 }

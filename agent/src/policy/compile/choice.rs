@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use holdpoint_common::{
     request::Class,
-    tables::{CHAIN, CHAIN_LINKS, Link, Marks, NO_RULE},
+    tables::{CHAIN, CHAIN_LINKS, Link, Marks, NO_RULE, STARTERS},
 };
 
-use crate::policy::{Rule, problem::Problem};
+use crate::policy::{Policy, Rule, problem::Problem};
 
 /// The rules that accept, for each slot of [`Marks`], while they are collected.
 #[derive(Clone, Debug, Default)]
@@ -44,31 +44,26 @@ impl Row {
     pub fn marks(self, choices: &mut Choices<'_>) -> Marks {
         Marks { rule: self.slots.map(|rules| choices.of(rules)) }
     }
-
-    /// Likewise, where what accepts are not rules, so that the smallest counts.
-    pub fn smallest(self) -> Marks {
-        Marks { rule: self.slots.map(|numbers| numbers.into_iter().min().unwrap_or(NO_RULE)) }
-    }
 }
 
 /// The links of a revision's choices, each once.
 pub struct Choices<'a> {
-    rules: &'a [Rule],
+    policy: &'a Policy,
     links: Vec<Link>,
     known: BTreeMap<Link, u32>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Choices<'a> {
-    /// Choices among `rules`, beside those that `links` are of.
-    pub fn new(rules: &'a [Rule], links: Vec<Link>) -> Self {
+    /// Choices among the rules of `policy` and what starts its subjects, beside those that `links` are of.
+    pub fn new(policy: &'a Policy, links: Vec<Link>) -> Self {
         let known = links.iter().copied().zip(0..).collect();
-        Self { rules, links, known, problems: Vec::new() }
+        Self { policy, links, known, problems: Vec::new() }
     }
 
     /// The rules.
     pub fn rules(&self) -> &'a [Rule] {
-        self.rules
+        &self.policy.rules
     }
 
     /// All links, and what is wrong with the policy that needs them.
@@ -94,8 +89,10 @@ impl<'a> Choices<'a> {
 
     /// Whether it takes more than its patterns for the rule to accept.
     fn depends(&self, rule: u32) -> bool {
-        // The canaries' rules are not among them.
-        self.rules.get(rule as usize).is_some_and(|rule| !rule.only.is_nothing())
+        // The canaries' rules are neither.
+        let subject = rule.checked_sub(STARTERS).and_then(|index| self.policy.subjects.get(index as usize));
+        self.policy.rule(rule).is_some_and(|rule| !rule.only.is_nothing())
+            || subject.is_some_and(|subject| !subject.users.is_empty())
     }
 
     fn link(&mut self, link: Link) -> u32 {
@@ -108,12 +105,18 @@ impl<'a> Choices<'a> {
     }
 
     fn refuse(&mut self, rule: u32) {
-        let rule = &self.rules[rule as usize];
-        let message = format!("rule {:?} is one too many that may or may not apply to the same object", rule.name);
+        let (name, span) = match self.policy.rule(rule) {
+            Some(rule) => (&rule.name, &rule.span),
+            None => {
+                let subject = &self.policy.subjects[(rule - STARTERS) as usize];
+                (&subject.name, &subject.span)
+            }
+        };
+        let message = format!("{name:?} is one too many that may or may not apply to the same object");
         let remedy = format!(
             "at most {CHAIN_LINKS} with user, during, if_read and the like: join some, or narrow their patterns"
         );
-        let problem = Problem::new(rule.span.clone(), message, remedy);
+        let problem = Problem::new(span.clone(), message, remedy);
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdpoint_common::tables::{Conditions, MemberKey, RuleKey, Schedule};
+use holdpoint_common::tables::{Conditions, MemberKey, RuleKey, STARTERS, Schedule};
 
 use super::{Tables, limits};
 use crate::policy::{
@@ -17,6 +17,10 @@ pub fn compile(policy: &Policy, revision: u32, places: &dyn Places, tables: &mut
     for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| !rule.only.is_nothing()) {
         let conditions = numbering.of(rule);
         tables.conditions.insert(RuleKey { revision, rule: index }, conditions);
+    }
+    for (index, subject) in (STARTERS..).zip(&policy.subjects).filter(|(_, subject)| !subject.users.is_empty()) {
+        let users = numbering.set(&subject.users, &subject.span);
+        tables.conditions.insert(RuleKey { revision, rule: index }, Conditions { users, ..Conditions::default() });
     }
     let Numbering { sets, schedules, problems, .. } = numbering;
     for (users, set) in sets {

@@ -43,7 +43,7 @@ pub fn links_of_rules(policy: &Policy, revision: u32, places: &dyn Places, table
             }
         }
     }
-    let mut choices = Choices::new(&policy.rules, mem::take(&mut tables.links));
+    let mut choices = Choices::new(policy, mem::take(&mut tables.links));
     objects.rows = rows.into_iter().map(|(key, row): (_, Row)| (key, row.marks(&mut choices))).collect();
     // What more these could need is no reason to refuse the policy: such a rule still holds by the file's own path.
     (tables.links, _) = choices.into_parts();

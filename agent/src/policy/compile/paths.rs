@@ -11,8 +11,8 @@ use std::{
 use holdpoint_common::{
     request::Class,
     tables::{
-        ANYWHERE, CANARIES, CGROUPS, ELSEWHERE, ENROLMENT, LITERAL_BYTES, Marks, NO_RULE, NameKey, RootKey, State,
-        UNKNOWN, class_name,
+        ANYWHERE, CANARIES, CGROUPS, ELSEWHERE, ENROLMENT, LITERAL_BYTES, Marks, NO_RULE, NameKey, RootKey, STARTERS,
+        State, UNKNOWN, class_name,
     },
 };
 
@@ -53,7 +53,7 @@ pub fn compile(
         return problems;
     };
     let mut ids = Ids::new(revision);
-    let mut choices = Choices::new(&policy.rules, mem::take(&mut tables.links));
+    let mut choices = Choices::new(policy, mem::take(&mut tables.links));
     for ((subject, device), lines) in &lines {
         let (names, lines): (Vec<_>, Vec<_>) =
             lines.iter().cloned().partition(|line| line.anywhere && line.parts.len() == 2);
@@ -169,9 +169,9 @@ fn left<'a>(parts: &'a [Part], names: &[OsString]) -> BTreeSet<&'a [Part]> {
 /// The pseudo subject whose rules are the starters of governed trees.
 fn of_starters(policy: &Policy, places: &dyn Places, problems: &mut Vec<Problem>) -> Lines {
     let mut lines = Lines::new();
-    for subject in &policy.subjects {
+    for (index, subject) in (STARTERS..).zip(&policy.subjects) {
         let mut add = |device, parts| {
-            let line = Line { parts, anywhere: false, rule: NO_RULE, effect: Effect::Starts(subject.number()) };
+            let line = Line { parts, anywhere: false, rule: index, effect: Effect::Starts };
             lines.entry((ENROLMENT, device)).or_default().push(line);
         };
         for path in &subject.exe {
@@ -179,9 +179,9 @@ fn of_starters(policy: &Policy, places: &dyn Places, problems: &mut Vec<Problem>
                 add(place.device, spelled(&place, Vec::new()));
             }
         }
-        for path in &subject.cgroup {
-            let components = path.iter().skip(1).map(OsStr::to_owned).collect();
-            add(CGROUPS, spelled(&Place { device: CGROUPS, components }, vec![Part::Any]));
+        for pattern in &subject.cgroup {
+            let begin = pattern.anywhere.then_some(Part::Any);
+            add(CGROUPS, begin.into_iter().chain(pattern.parts.iter().cloned()).collect());
         }
     }
     lines
@@ -198,7 +198,7 @@ fn add_sites(policy: &Policy, places: &dyn Places, canaries: &Canaries<'_>, line
             lines.entry((subject, place.device)).or_default().push(line);
         }
         let parts = vec![Part::Any, Part::Name(canaries.program.to_owned())];
-        let line = Line { parts, anywhere: true, rule, effect: Effect::Denies };
+        let line = Line { parts, anywhere: true, rule, effect: Effect::DeniesExec };
         lines.entry((subject, ANYWHERE)).or_default().push(line);
     }
 }

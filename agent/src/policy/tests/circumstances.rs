@@ -138,5 +138,5 @@ fn more_rules_than_a_choice_can_have_are_refused() {
     let policy = policy(&format!("{HEAD}{}", depending(17)));
     let problems = compile(&policy, REVISION, &OneFileSystem, None).expect_err("too many");
     let said = policy.refused(problems).to_string();
-    assert!(said.starts_with("web-1.toml:86:8: rule \"16\" is one too many that may or may not apply"), "{said}");
+    assert!(said.starts_with("web-1.toml:86:8: \"16\" is one too many that may or may not apply"), "{said}");
 }

@@ -94,8 +94,8 @@ fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
         "web-1.toml:5:2: a policy has no key \"limits\" (one of: subject, reviewers, rule)",
     );
     assert_said(
-        "[[subject]]\nname = \"b\"\nunit = \"x\"\n",
-        "web-1.toml:7:1: [[subject]] has no key \"unit\" (one of: name, exe, cgroup)",
+        "[[subject]]\nname = \"b\"\ngroup = \"x\"\n",
+        "web-1.toml:7:1: [[subject]] has no key \"group\" (one of: name, exe, cgroup, unit, user)",
     );
     assert_said_of_rule(
         &format!("{EXEC_CURL}\nthen = \"deny\"\nquorum = 2"),
@@ -299,8 +299,8 @@ fn what_starts_a_subject_is_an_exact_path() {
     assert_eq!(
         said_of("[[subject]]\nname = \"a\"\nexe = [\"/usr/bin/**\"]\ncgroup = [\"agent.service\", \"/\"]\n"),
         "web-1.toml:3:8: \"/usr/bin/**\" has a wildcard (write one path in full: this is no pattern)\n\
-         web-1.toml:4:11: \"agent.service\" is not an absolute path (begin it with /)\n\
-         web-1.toml:4:28: \"/\" is the control group of every process (name the group of a service or a session)",
+         web-1.toml:4:11: \"agent.service\" is not an absolute path (begin it with / or **/)\n\
+         web-1.toml:4:28: \"/\" is the control group of every process (name the group of a service or a session, or a user)",
     );
 }
 

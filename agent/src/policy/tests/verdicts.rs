@@ -205,12 +205,16 @@ fn the_unspecified_address_is_this_host_for_rules_that_stop() {
 fn what_starts_a_tree_leads_to_its_subject() {
     let text = "[[subject]]\nname = \"a\"\nexe = [\"/usr/bin/a\"]\n[[subject]]\nname = \"b\"\nexe = [\"/usr/bin/b\"]\ncgroup = [\"/s/b.service\"]\n";
     let tables = compile(&policy(text), REVISION, &OneFileSystem, None).expect("within the limits");
-    assert_eq!(at_of(&tables, ENROLMENT, 1, "/usr/bin/a", EXEC), Some(number("a")));
-    assert_eq!(at_of(&tables, ENROLMENT, 1, "/usr/bin/b", EXEC), Some(number("b")));
-    assert_eq!(at_of(&tables, ENROLMENT, 1, "/usr/bin", EXEC), None);
-    assert_eq!(at_of(&tables, ENROLMENT, CGROUPS, "/s/b.service", EXEC), Some(number("b")));
-    assert_eq!(at_of(&tables, ENROLMENT, CGROUPS, "/s/b.service/child", EXEC), Some(number("b")));
-    assert_eq!(at_of(&tables, ENROLMENT, CGROUPS, "/s", EXEC), None);
+    let started = |device, path| {
+        let rule = at_of(&tables, ENROLMENT, device, path, EXEC)?;
+        tables.starters.get(&RuleKey { revision: REVISION, rule }).copied()
+    };
+    assert_eq!(started(1, "/usr/bin/a"), Some(number("a")));
+    assert_eq!(started(1, "/usr/bin/b"), Some(number("b")));
+    assert_eq!(started(1, "/usr/bin"), None);
+    assert_eq!(started(CGROUPS, "/s/b.service"), Some(number("b")));
+    assert_eq!(started(CGROUPS, "/s/b.service/child"), Some(number("b")));
+    assert_eq!(started(CGROUPS, "/s"), None);
 }
 
 #[test]
@@ -226,6 +230,8 @@ fn the_canary_is_denied_its_sites_and_every_connection() {
     for class in Class::ALL {
         assert_eq!(at_of(&tables, CANARY, 1, "/run/canary/x", class.bit()), Some(1));
         assert_eq!(at_of(&tables, CANARY, 1, "/lib/x", class.bit()), None);
+        let denied = (class == Class::Exec).then_some(1);
+        assert_eq!(at_of(&tables, CANARY, 1, "/lib/program", class.bit()), denied, "it may be read");
     }
     for address in ["192.0.2.1", "2001:db8::1", "127.0.0.1", "0.0.0.0"] {
         let address = Block::only(address.parse().expect("an address")).octets();
@@ -235,7 +241,7 @@ fn the_canary_is_denied_its_sites_and_every_connection() {
 
 /// The kernel's number of the subject of that name.
 fn number(name: &str) -> u32 {
-    Subject { name: name.to_owned(), exe: Vec::new(), cgroup: Vec::new(), span: 0..0 }.number()
+    Subject { name: name.to_owned(), exe: Vec::new(), cgroup: Vec::new(), users: Vec::new(), span: 0..0 }.number()
 }
 
 #[test]

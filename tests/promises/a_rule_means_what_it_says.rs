@@ -1,0 +1,155 @@
+//! Promise 8, by the words of the policy: wildcards, and what a rule asks for beside what it is about, are decided in the
+//! kernel as the policy says them. Each is shown with what is next to it and passes.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use holdpoint_tests::{
+    Agent, User,
+    actor::with_actor,
+    shared,
+    site::{self, ROOT},
+    ungoverned,
+};
+
+/// Where this file's policies have their files.
+const PLACE: &str = "words";
+
+/// A policy with these rules, each of which denies, for a subject that these lines go on with.
+fn denying(subject: &str, rules: &[&str]) -> String {
+    let rules: String = (0..)
+        .zip(rules)
+        .map(|(index, rule): (u32, _)| format!("\n[[rule]]\nname = \"{index}\"\n{rule}\nthen = \"deny\"\n"))
+        .collect();
+    format!("[[subject]]\nname = \"words\"\n{subject}\n{rules}")
+}
+
+/// A file of that name, which everybody may read and write.
+fn file(name: &str) -> String {
+    let path = Path::new(ROOT).join(PLACE).join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "Ada\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    path.display().to_string()
+}
+
+/// What comes of opening each of them.
+fn opened(agent: &Agent, user: User, files: &[String]) -> Vec<String> {
+    let steps: Vec<_> = files.iter().map(|file| format!("open {file} r")).collect();
+    let ended = agent.spawn_as(user, "words", with_actor(&steps)).wait_end();
+    ended.stdout.lines().map(str::to_owned).collect()
+}
+
+/// Under rules on these patterns, those files cannot be opened and these can; all can be without Holdpoint.
+#[track_caller]
+fn assert_meets(patterns: &[&str], denied: &[&str], passing: &[&str]) {
+    let files: Vec<_> = denied.iter().chain(passing).map(|name| file(name)).collect();
+    let control = ungoverned(User::AGENT, with_actor(files.iter().map(|file| format!("open {file} r")))).end();
+    assert_eq!(control.stdout, "open ok\n".repeat(files.len()), "the control");
+    let rules: Vec<_> = patterns.iter().map(|pattern| format!("open = {{ path = [\"{pattern}\"] }}")).collect();
+    let agent = shared(&denying("", &rules.iter().map(String::as_str).collect::<Vec<_>>()));
+    let expected = [vec!["open EPERM"; denied.len()], vec!["open ok"; passing.len()]].concat();
+    assert_eq!(opened(&agent, User::AGENT, &files), expected, "{patterns:?} {files:?}");
+}
+
+#[test]
+fn wildcards_in_a_name() {
+    assert_meets(
+        &[&format!("{ROOT}/{PLACE}/*/keys/id_*"), &format!("{ROOT}/{PLACE}/x/a?c.{{pem,key}}")],
+        &["x/keys/id_a", "y/keys/id_", "x/abc.pem", "x/aéc.key"],
+        &["x/keys/id", "x/id_a", "x/keys/z/id_a", "x/ac.pem", "x/abc.pub"],
+    );
+}
+
+#[test]
+fn wildcards_over_directories_and_anywhere() {
+    assert_meets(
+        &[&format!("{ROOT}/{PLACE}/**/deep/*.db"), "**/.aws/cred*", "**/*.secret"],
+        &["deep/a.db", "x/y/deep/b.db", ".aws/credentials", "x/.aws/cred", "z.secret", "x/.secret"],
+        &["deep/a.dbx", "x/deep/y/b.db", "aws/credentials", ".aws/x/cred", "secret"],
+    );
+}
+
+#[test]
+fn a_long_name_is_matched_by_its_letters() {
+    let (long, other) = ("n".repeat(200) + ".pem", "n".repeat(200) + ".pub");
+    assert_meets(&[&format!("{ROOT}/{PLACE}/long/*.pem")], &[&format!("long/{long}")], &[&format!("long/{other}")]);
+}
+
+#[test]
+fn a_directory_that_leads_to_what_wildcards_mean_is_not_moved_away() {
+    let secret = file("move/home/.ssh/id_a");
+    let home = Path::new(&secret).ancestors().nth(2).unwrap().display().to_string();
+    let other = Path::new(&file("moved/other/x")).parent().unwrap().display().to_string();
+    let open = |directory: &str| fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).unwrap();
+    let places = ["move", "moved"].map(|name| format!("{ROOT}/{PLACE}/{name}"));
+    [&home, &other, &places[0], &places[1]].into_iter().for_each(|directory| open(directory));
+    let rename = |from: &str| format!("rename {from} {from}-2");
+    let agent = shared(&denying("", &[&format!("open = {{ path = [\"{ROOT}/{PLACE}/move/*/.ssh/**\"] }}")]));
+    let ended = agent.spawn_as(User::AGENT, "words", with_actor([rename(&home), rename(&other)])).wait_end();
+    assert_eq!(ended.stdout, "rename EPERM\nrename ok\n");
+    fs::rename(format!("{other}-2"), other).unwrap();
+}
+
+#[test]
+fn a_rule_for_one_user_is_not_one_for_others() {
+    let secret = file("user");
+    let agent = shared(&denying("", &[&format!("open = {{ path = [\"{secret}\"] }}\nuser = [\"agent\"]")]));
+    let secret = [secret];
+    assert_eq!(opened(&agent, User::AGENT, &secret), ["open EPERM"]);
+    assert_eq!(opened(&agent, User::ROOT, &secret), ["open ok"]);
+}
+
+#[test]
+fn a_rule_on_a_kind_of_file_is_not_one_on_others() {
+    let files = [file("kind/root"), file("kind/agent"), file("kind/setgid")];
+    std::os::unix::fs::chown(&files[1], Some(site::AGENT), None).unwrap();
+    fs::set_permissions(&files[2], fs::Permissions::from_mode(0o2666)).unwrap();
+    let place = format!("{ROOT}/{PLACE}/kind/**");
+    let rules = [
+        format!("open = {{ path = [\"{place}\"], owner = [\"agent\"] }}"),
+        format!("open = {{ path = [\"{place}\"], mode = [\"setgid\"] }}"),
+    ];
+    let agent = shared(&denying("", &rules.iter().map(String::as_str).collect::<Vec<_>>()));
+    assert_eq!(opened(&agent, User::AGENT, &files), ["open ok", "open EPERM", "open EPERM"]);
+}
+
+#[test]
+fn a_rule_for_some_times_is_not_one_for_others() {
+    // The same moment in both, but for what midnight could bring between.
+    let files = [file("now"), file("never")];
+    let rules = [
+        format!("open = {{ path = [\"{}\"] }}\nduring = [\"00:00-24:00\"]", files[0]),
+        format!("open = {{ path = [\"{}\"] }}\nduring = [\"not 00:00-24:00\", \"not Mon-Sun\"]", files[1]),
+    ];
+    let agent = shared(&denying("", &rules.iter().map(String::as_str).collect::<Vec<_>>()));
+    assert_eq!(opened(&agent, User::AGENT, &files), ["open EPERM", "open ok"]);
+}
+
+#[test]
+fn a_subject_can_be_all_that_one_user_starts() {
+    let secret = file("started");
+    let agent = shared(&denying("user = [\"agent\"]", &[&format!("open = {{ path = [\"{secret}\"] }}")]));
+    let opens = |user| ungoverned(user, with_actor([format!("open {secret} r")])).end().stdout;
+    assert_eq!(opens(User::AGENT), "open EPERM\n");
+    assert_eq!(opens(User::REVIEWER), "open ok\n");
+    drop(agent);
+    shared::evict();
+}
+
+#[test]
+fn a_subject_can_be_a_unit_wherever_its_control_group_is() {
+    let secret = file("unit");
+    let group = PathBuf::from("/sys/fs/cgroup/holdpoint-tests-words/some.slice/agent-words.service");
+    fs::create_dir_all(&group).unwrap();
+    let agent = shared(&denying("unit = [\"agent-words.service\"]", &[&format!("open = {{ path = [\"{secret}\"] }}")]));
+    let enter = format!("echo $$ >{}/cgroup.procs; exec \"$0\" \"$@\"", group.display());
+    let within = [vec!["/bin/sh".into(), "-c".into(), enter.into()], with_actor([format!("open {secret} r")])].concat();
+    assert_eq!(ungoverned(User::ROOT, within).end().stdout, "open EPERM\n");
+    assert_eq!(ungoverned(User::ROOT, with_actor([format!("open {secret} r")])).end().stdout, "open ok\n");
+    drop(agent);
+    shared::evict();
+}
