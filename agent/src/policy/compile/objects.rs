@@ -43,10 +43,16 @@ pub fn links_of_rules(policy: &Policy, revision: u32, places: &dyn Places, table
             }
         }
     }
+    let known = tables.links.len();
     let mut choices = Choices::new(policy, mem::take(&mut tables.links));
     objects.rows = rows.into_iter().map(|(key, row): (_, Row)| (key, row.marks(&mut choices))).collect();
-    // What more these could need is no reason to refuse the policy: such a rule still holds by the file's own path.
-    (tables.links, _) = choices.into_parts();
+    let (mut links, _) = choices.into_parts();
+    if links.len() > limits::LINKS {
+        // No reason to refuse the policy: such a rule still holds by the file's own path.
+        links.truncate(known);
+        (objects.rows, objects.incomplete) = (BTreeMap::new(), true);
+    }
+    tables.links = links;
     tables.objects = objects;
 }
 
