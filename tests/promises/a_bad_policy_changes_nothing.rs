@@ -132,8 +132,7 @@ fn an_agent_does_not_start_with_a_bad_configuration() {
     check_says(&refused(&policy, "[listner]\naddress = \"127.0.0.1:1\"\n"), &["config.toml:1:", "listner", "(see "]);
     fs::remove_file(secret).unwrap();
     assert!(agent::pinned().is_empty(), "{:?}", agent::pinned());
-    // Those of the agent that was evicted may still have been on their way out.
-    assert!(agent::links() <= links, "nothing is attached");
+    assert_eq!(agent::links(), links, "nothing is attached");
 }
 
 #[test]
