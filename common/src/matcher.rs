@@ -165,7 +165,7 @@ impl<T: Tables + Context> Turn for Search<'_, T> {
             return false;
         }
         let Some(link) = self.tables.link(self.revision, self.choice & !CHAIN) else {
-            self.choice = NO_RULE;
+            // It stays a chain, which has no consequence: refused.
             return false;
         };
         let key = RuleKey { revision: self.revision, rule: link.rule };
@@ -195,7 +195,7 @@ fn is_now(tables: &(impl Tables + Context), revision: u32, schedule: u32) -> boo
 /// The rule for a request on two objects, of which each has met its own. The order of the file says nothing of that: a
 /// rule that allows what is done to one does not allow what is done to the other.
 #[inline(always)]
-pub fn stricter(tables: &(impl Tables + Context), asker: Asker, one: u32, other: u32) -> u32 {
+pub fn stricter(tables: &impl Tables, asker: Asker, one: u32, other: u32) -> u32 {
     let (of_one, of_other) = (severity(tables, asker, one), severity(tables, asker, other));
     if of_one == of_other {
         one.min(other)
@@ -208,7 +208,7 @@ pub fn stricter(tables: &(impl Tables + Context), asker: Asker, one: u32, other:
 
 /// The number of the rule's [`Verdict`], 0 for no rule.
 #[inline(always)]
-fn severity(tables: &(impl Tables + Context), asker: Asker, rule: u32) -> u32 {
+fn severity(tables: &impl Tables, asker: Asker, rule: u32) -> u32 {
     if rule == NO_RULE {
         return 0;
     }
@@ -296,6 +296,13 @@ pub fn from_root(
     (first(tables, asker, choice), below)
 }
 
+/// Where patterns start that begin anywhere, if the subject has any: they are about names, which a root has not.
+#[inline(always)]
+fn anywhere<'a>(tables: &'a impl Tables, asker: Asker, names: &impl Names) -> Option<&'a State> {
+    let key = RootKey { revision: asker.revision, subject: asker.subject, device: ANYWHERE };
+    tables.root(&key).filter(|_| names.depth() != 0)
+}
+
 /// [`path_rules`] of patterns that begin anywhere, of several names.
 #[inline(always)]
 pub fn from_anywhere(
@@ -305,8 +312,7 @@ pub fn from_anywhere(
     access: u32,
     scratch: &mut Scratch,
 ) -> (u32, u32) {
-    let key = RootKey { revision: asker.revision, subject: asker.subject, device: ANYWHERE };
-    let Some(root) = tables.root(&key).filter(|root| root.ways & State::SEVERAL != 0 && names.depth() != 0) else {
+    let Some(root) = anywhere(tables, asker, names).filter(|root| root.ways & State::SEVERAL != 0) else {
         return (NO_RULE, NO_RULE);
     };
     let (choice, below) = descend(tables, asker.revision, root, names, access, scratch);
@@ -322,10 +328,7 @@ pub fn by_name(
     access: u32,
     scratch: &mut Scratch,
 ) -> u32 {
-    let key = RootKey { revision: asker.revision, subject: asker.subject, device: ANYWHERE };
-    let Some(root) = tables.root(&key).filter(|_| names.depth() != 0) else {
-        return NO_RULE;
-    };
+    let Some(root) = anywhere(tables, asker, names) else { return NO_RULE };
     let (ways, last) = (root.ways, names.depth() - 1);
     let key = &mut scratch.name;
     (key.revision, key.subject) = (asker.revision, asker.subject);
