@@ -6,7 +6,10 @@ use holdpoint_common::{
     tables::{CANARY, TRUSTED_CANARY},
     task::{Enrolment, Switches},
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{CANARY_TREE, Daemon, FAREWELL, SETTLED, Waiting};
 use crate::{
@@ -15,7 +18,7 @@ use crate::{
     policy, process,
     record::{self, Entry},
     request::{Hold, HoldId, Refusal, hexadecimal},
-    sockets::{Command, Declined, Enrolled, Hook, Mine, Peer, Reloaded, Reply, Status, Watching},
+    sockets::{Command, Declined, Enrolled, Hook, Mine, Peer, Reloaded, Reply, Status, Watching, Written},
 };
 
 /// Notices that a slow client may leave unread.
@@ -146,8 +149,8 @@ impl Daemon {
         pending.into_iter().for_each(|id| self.judge_anew(id));
     }
 
-    /// Begins the end of enforcement: no new holds, each pending one denied. [`Self::is_detached`] ends it.
-    fn detach(&mut self, from: Peer, reply: Reply<()>) {
+    /// Begins the end of enforcement: no new holds, each pending one denied. [`Self::detached`] ends it.
+    fn detach(&mut self, from: Peer, reply: Reply<Written>) {
         let allowed = self.admit(from).and_then(|()| match from.uid {
             0 => Ok(()),
             _ => Err(Declined::new("only root may detach")),
@@ -170,18 +173,20 @@ impl Daemon {
         set.map_err(|error| Declined::new(format!("{error:#}")))
     }
 
-    /// Takes the programs off once nothing is held any more: unlinking before would let it through.
-    pub(super) fn is_detached(&mut self) -> anyhow::Result<bool> {
-        let Some((_, begun)) = &self.detaching else { return Ok(false) };
+    /// Takes the programs off once nothing is held any more: unlinking before would let it through. Returns what
+    /// ends when the client has its answer.
+    pub(super) fn detached(&mut self) -> anyhow::Result<Option<oneshot::Receiver<()>>> {
+        let Some((_, begun)) = &self.detaching else { return Ok(None) };
         let waited = begun.elapsed();
         // A hook that began before the closing may still be writing its hold down.
         if waited > SETTLED && self.is_seen_off()? {
             Pins::new(&self.pins).remove()?;
-            if let Some((reply, _)) = self.detaching.take() {
-                drop(reply.send(Ok(())));
-            }
             tracing::warn!("detached: nothing is enforced any more");
-            return Ok(true);
+            let (writing, written) = oneshot::channel();
+            if let Some((reply, _)) = self.detaching.take() {
+                drop(reply.send(Ok(writing)));
+            }
+            return Ok(Some(written));
         }
         if waited > FAREWELL
             && let Some((reply, _)) = self.detaching.take()
@@ -192,7 +197,7 @@ impl Daemon {
                 .remedy("`holdpoint holds` names it: end it, then detach again");
             drop(reply.send(reopened.and(Err(declined))));
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Whether no held call is left that has yet to be refused.

@@ -34,7 +34,7 @@ use tokio::{
     io::unix::AsyncFd,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use self::revisions::Revisions;
@@ -48,7 +48,7 @@ use crate::{
     process::{self, State},
     record::{self, Entry, Record},
     request::{Answer, Digest, Hold, HoldId, Outcome, Refusal, Withdrawal},
-    sockets::{Notice, Reply},
+    sockets::{Notice, Reply, Written},
     user,
 };
 
@@ -118,7 +118,7 @@ struct Daemon {
     /// Processes of `holdpoint attack` that were offered to be governed as the canary is.
     canaries: BTreeSet<u32>,
     findings: Vec<Finding>,
-    detaching: Option<(Reply<()>, Instant)>,
+    detaching: Option<(Reply<Written>, Instant)>,
 }
 
 /// Runs the agent until it is told to stop.
@@ -174,7 +174,9 @@ async fn run(run_dir: &Path, args: &AgentArgs) -> Result<()> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
-        if daemon.is_detached()? {
+        if let Some(written) = daemon.detached()? {
+            // It would be lost with the runtime; a client that does not read it is not waited for.
+            let _ = timeout(FAREWELL, written).await;
             return Ok(());
         }
     }

@@ -6,7 +6,7 @@ use nix::unistd::{Uid, User};
 use tokio::{net::UnixListener, sync::mpsc, task::spawn_blocking};
 
 use super::{
-    Command, Declined, Peer, ask,
+    Command, Declined, Peer, Written, ask,
     connection::{Connection, accept},
     message::{ControlReply, ControlRequest, decode, view},
 };
@@ -42,26 +42,30 @@ async fn converse(connection: &mut Connection, daemon: &mpsc::Sender<Command>, o
             Err(error) => Err(error.into()),
         };
         let broken = request.is_err();
+        let mut written = None;
         let reply = match request {
             Ok(ControlRequest::Canary { pid, trusted }) if offered.len() < OFFERS => {
                 offered.push(pid);
-                answered(ControlRequest::Canary { pid, trusted }, connection.who, daemon).await
+                answered(ControlRequest::Canary { pid, trusted }, connection.who, daemon, &mut written).await
             }
             Ok(ControlRequest::Canary { .. }) => Err(Declined::new("too many offers on one connection")),
-            Ok(request) => answered(request, connection.who, daemon).await,
+            Ok(request) => answered(request, connection.who, daemon, &mut written).await,
             Err(refusal) => Err(refusal),
         };
         let said = connection.say(&reply.unwrap_or_else(ControlReply::Refused)).await;
+        drop(written);
         if broken || said.is_err() {
             return;
         }
     }
 }
 
+/// `written` is filled where the daemon waits for its answer to be written.
 async fn answered(
     request: ControlRequest,
     from: Peer,
     daemon: &mpsc::Sender<Command>,
+    written: &mut Option<Written>,
 ) -> Result<ControlReply, Declined> {
     Ok(match request {
         ControlRequest::Holds => {
@@ -80,7 +84,7 @@ async fn answered(
         ControlRequest::Status => ControlReply::Status(ask(daemon, |reply| Command::Status { from, reply }).await?),
         ControlRequest::Reload => ControlReply::Reloaded(ask(daemon, |reply| Command::Reload { from, reply }).await?),
         ControlRequest::Detach => {
-            ask(daemon, |reply| Command::Detach { from, reply }).await?;
+            *written = Some(ask(daemon, |reply| Command::Detach { from, reply }).await?);
             ControlReply::Detached
         }
         ControlRequest::Canary { pid, trusted } => {

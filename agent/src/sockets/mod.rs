@@ -91,6 +91,9 @@ fn stands(standing: &Standing) -> String {
 /// Where the daemon puts its answer. Dropped unanswered, it tells the client that the agent is stopping.
 pub type Reply<T> = oneshot::Sender<Result<T, Declined>>;
 
+/// Dropped by the connection once the answer that it came with is written, or cannot be.
+pub type Written = oneshot::Sender<()>;
+
 /// What the daemon is asked to do. Those up to [`Command::EndCanary`] come from `control`, the others from `tree`.
 #[derive(Debug)]
 pub enum Command {
@@ -104,8 +107,8 @@ pub enum Command {
     Status { from: Peer, reply: Reply<Status> },
     /// Read the policy anew.
     Reload { from: Peer, reply: Reply<Reloaded> },
-    /// Deny everything, detach, stop. Answered when it is done.
-    Detach { from: Peer, reply: Reply<()> },
+    /// Deny everything, detach, stop. Answered when it is done, and the agent ends when the answer is written.
+    Detach { from: Peer, reply: Reply<Written> },
     /// Process `pid`, a child of `from`, is to become governed as the canary at its next `execve(2)`.
     Canary { from: Peer, pid: u32, trusted: bool, reply: Reply<()> },
     /// That offer is over. Whether it was taken is told to who wants to know.
