@@ -18,6 +18,7 @@ use crate::{
 
 pub(crate) mod commands;
 mod holds;
+pub mod policy;
 mod status;
 
 /// Holds what an AI agent's processes try to do until a person says yes.
@@ -92,10 +93,71 @@ pub enum PolicyVerb {
         /// Policy files
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
+        /// Say also what this host lacks: users, files, and what its kernel cannot enforce
+        #[arg(long)]
+        host: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Say which rule decides on an operation, and which came close
+    Explain {
+        /// The policy
+        #[arg(long, value_name = "FILE", default_value = policy::POLICY)]
+        policy: PathBuf,
+        #[command(flatten)]
+        who: policy::Who,
+        /// Follow this host's links and mounts
+        #[arg(long)]
+        host: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The operation
+        #[command(subcommand)]
+        operation: policy::Operation,
+    },
+    /// Ask a policy what its test file asks (NAME.test.toml beside NAME.toml); exits 1 if an answer is not the expected one
+    Test {
+        /// Policy files, or test files
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what another policy changes; exits 1 if it changes anything
+    ///
+    /// Both policies are asked what the test files beside them ask, and what is given here.
+    Diff {
+        /// The policy before
+        old: PathBuf,
+        /// The policy after
+        new: PathBuf,
+        /// A test file
+        #[arg(long, value_name = "FILE")]
+        cases: Option<PathBuf>,
+        /// The agent's record: what was asked is asked again
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
+        /// Follow this host's links and mounts
+        #[arg(long)]
+        host: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a policy as it is compiled for this host: with the rules that every policy has, and the tables it needs
+    Show {
+        /// The policy
+        #[arg(value_name = "FILE", default_value = policy::POLICY)]
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a JSON Schema of policy files, for editors
+    Schema,
     /// Have the agent read its policy anew and put it in force (root only); SIGHUP does the same
     ///
     /// The file is judged whole first: a bad one changes nothing. What is held stays held where the same rule holds it, and is
@@ -218,8 +280,25 @@ pub struct Inherited {
     pub unblock: Vec<i32>,
 }
 
+/// `holdpoint policy ...`
+pub fn policy(run_dir: &Path, verb: &PolicyVerb) -> ExitCode {
+    match verb {
+        PolicyVerb::Check { files, host, json } => crate::policy::check(files, *host, *json),
+        PolicyVerb::Explain { policy, who, host, json, operation } => {
+            policy::explain(policy, who, operation, *host, *json)
+        }
+        PolicyVerb::Test { files, json } => policy::test(files, *json),
+        PolicyVerb::Diff { old, new, cases, record, host, json } => {
+            policy::diff(old, new, cases.as_deref(), record.as_deref(), *host, *json)
+        }
+        PolicyVerb::Show { file, json } => policy::show(file, *json),
+        PolicyVerb::Schema => policy::schema(),
+        PolicyVerb::Reload { json } => reload(run_dir, *json),
+    }
+}
+
 /// `holdpoint policy reload`
-pub fn reload(run_dir: &Path, json: bool) -> ExitCode {
+fn reload(run_dir: &Path, json: bool) -> ExitCode {
     commands::reload(&run_dir.join(CONTROL), json).map_or_else(|failure| failed(&failure), |()| ExitCode::SUCCESS)
 }
 

@@ -19,7 +19,7 @@ mod user;
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
-use cli::{Cli, PolicyVerb, Verb};
+use cli::{Cli, Verb};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -29,8 +29,7 @@ fn main() -> ExitCode {
             log();
             daemon::main(&cli.run_dir, &args)
         }
-        Verb::Policy(PolicyVerb::Check { files, json }) => policy::check(&files, json),
-        Verb::Policy(PolicyVerb::Reload { json }) => cli::reload(&cli.run_dir, json),
+        Verb::Policy(verb) => cli::policy(&cli.run_dir, &verb),
         Verb::Control(verb) => cli::control(&cli.run_dir, &verb),
         Verb::Run(verb) => run::main(&cli.run_dir, verb),
         Verb::Canary => canary::main(&cli.run_dir),

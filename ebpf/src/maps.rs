@@ -74,7 +74,7 @@ pub static ROOTS: HashMap<RootKey, State> = HashMap::with_max_entries(16384, 0);
 
 /// See [`ROOTS`].
 #[map]
-pub static EDGES: HashMap<EdgeKey, State> = HashMap::with_max_entries(65536, 0);
+pub static EDGES: HashMap<EdgeKey, State> = HashMap::with_max_entries(2 * 65536, 0);
 
 /// See [`ROOTS`].
 #[map]
@@ -102,11 +102,11 @@ pub static NAMES: HashMap<NameKey, Marks> = HashMap::with_max_entries(16384, 0);
 
 /// See [`ROOTS`].
 #[map]
-pub static ADDRESSES: LpmTrie<AddressKey, Ports> = LpmTrie::with_max_entries(16384, 0);
+pub static ADDRESSES: LpmTrie<AddressKey, Ports> = LpmTrie::with_max_entries(2 * (16384 + 2), 0);
 
 /// See [`ROOTS`].
 #[map]
-pub static RULES: HashMap<RuleKey, Consequence> = HashMap::with_max_entries(32768, 0);
+pub static RULES: HashMap<RuleKey, Consequence> = HashMap::with_max_entries(2 * (16384 + 2), 0);
 
 /// See [`ROOTS`].
 #[map]

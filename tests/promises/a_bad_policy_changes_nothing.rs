@@ -100,8 +100,8 @@ fn a_policy_that_the_tables_cannot_take_attaches_nothing() {
             "\n[[rule]]\nname = \"r{number}\"\nopen = {{ path = [\"/srv/x{number}\"] }}\nthen = \"deny\"\nwhy = \"w\"\n"
         )
     };
-    let many = format!("[[subject]]\nname = \"tests\"\n{}", (0..1100).map(rule).collect::<String>());
-    check_says(&refused(&many, ""), &["policy.toml:", "more than 1024 rules"]);
+    let many = format!("[[subject]]\nname = \"tests\"\n{}", (0..16_500).map(rule).collect::<String>());
+    check_says(&refused(&many, ""), &["policy.toml:", "more than 16384 rules"]);
     let left = agent::pinned();
     // It goes whether or not that is the expected result.
     shared::evict();

@@ -38,7 +38,7 @@ use tokio::{
 };
 
 use self::revisions::Revisions;
-pub use self::start::{PINS, STATE_DIR};
+pub use self::start::{PINS, STATE_DIR, mapped};
 use crate::{
     approval::{Approval, Submission},
     canary::Finding,

@@ -38,23 +38,6 @@ use crate::{
 pub const PINS: &str = "/sys/fs/bpf/holdpoint";
 /// Where the record is.
 pub const STATE_DIR: &str = "/var/lib/holdpoint";
-/// Files and directories that are Holdpoint's wherever it is installed: also those from which systemd starts it.
-const OWN: [&str; 13] = [
-    STATE_DIR,
-    PINS,
-    "/etc/holdpoint",
-    "/etc/systemd/system/holdpoint.service",
-    "/etc/systemd/system/holdpoint.service.d",
-    "/run/systemd/system/holdpoint.service.d",
-    "/usr/lib/systemd/system/holdpoint.service",
-    "/usr/lib/systemd/system/holdpoint.service.d",
-    // Where systemd takes credentials from, and where it shows Holdpoint its own.
-    "/etc/credstore",
-    "/etc/credstore.encrypted",
-    "/run/credstore",
-    "/run/credstore.encrypted",
-    "/run/credentials/holdpoint.service",
-];
 /// Messages that wait for the loop.
 const QUEUE: usize = 256;
 
@@ -162,7 +145,8 @@ fn own(run_dir: &Path, args: &AgentArgs, config: &Config, secrets: &[PathBuf]) -
     let program = fs::read_link("/proc/self/exe").context("cannot find this program's own file")?;
     let credentials = credentials();
     let given = [run_dir, &args.config, &args.policy].into_iter().chain(credentials.as_deref());
-    let named = given.chain(secrets.iter().map(PathBuf::as_path)).chain(OWN.map(Path::new));
+    let customary = Own::customary().paths;
+    let named = given.chain(secrets.iter().chain(&customary).map(PathBuf::as_path));
     let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("{} is no path", path.display()));
     let paths = named.map(absolute).chain([Ok(program)]).collect::<Result<_>>()?;
     let listener = config.listener.as_ref().map(|listener| listener.address);
@@ -170,7 +154,7 @@ fn own(run_dir: &Path, args: &AgentArgs, config: &Config, secrets: &[PathBuf]) -
 }
 
 /// The files that this process has mapped to execute.
-fn mapped() -> Result<Vec<PathBuf>> {
+pub fn mapped() -> Result<Vec<PathBuf>> {
     let maps = Process::myself().and_then(|myself| myself.maps()).context("cannot read this process's own mappings")?;
     let files = maps.into_iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE)).filter_map(|map| {
         match map.pathname {
@@ -248,7 +232,9 @@ mod tests {
     fn the_secrets_and_the_code_that_runs_are_holdpoints_own() {
         let args = AgentArgs { config: "/c/config.toml".into(), policy: "/p/policy.toml".into() };
         let own = own(Path::new("/r"), &args, &Config::default(), &["/elsewhere/ops.secret".into()]).unwrap();
-        for path in ["/r", "/c/config.toml", "/p/policy.toml", "/elsewhere/ops.secret", "/etc/credstore"] {
+        for path in
+            ["/r", "/c/config.toml", "/p/policy.toml", "/elsewhere/ops.secret", "/etc/credstore", PINS, STATE_DIR]
+        {
             assert!(own.paths.contains(&PathBuf::from(path)), "{path}");
         }
         assert!(own.mapped.contains(&env::current_exe().unwrap()));

@@ -2,6 +2,7 @@
 //! tables; so `any` is `::/0` and one order of prefixes holds all.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::RangeInclusive,
@@ -69,6 +70,11 @@ impl Block {
         self.0.contains(&other.0)
     }
 
+    /// The block of this length that holds it; `bits` is at most its own.
+    fn widened(self, bits: u8) -> Self {
+        Self(Ipv6Net::new(self.0.addr(), bits).expect("a length of at most 128").trunc())
+    }
+
     /// The first address, as bytes of the key.
     pub fn octets(self) -> [u8; 16] {
         self.0.addr().octets()
@@ -77,6 +83,34 @@ impl Block {
     /// Length of the common beginning, in bits.
     pub fn bits(self) -> u8 {
         self.0.prefix_len()
+    }
+}
+
+/// Something for each of many blocks, found by what lies in them.
+#[derive(Clone, Debug)]
+pub struct ByBlock<V> {
+    rows: HashMap<Block, Vec<V>>,
+    /// Lengths of the blocks that there are.
+    lengths: BTreeSet<u8>,
+}
+
+impl<V> Default for ByBlock<V> {
+    fn default() -> Self {
+        Self { rows: HashMap::new(), lengths: BTreeSet::new() }
+    }
+}
+
+impl<V> ByBlock<V> {
+    /// Adds `value` to what `block` has.
+    pub fn insert(&mut self, block: Block, value: V) {
+        self.lengths.insert(block.bits());
+        self.rows.entry(block).or_default().push(value);
+    }
+
+    /// What the blocks have that hold all of `block`.
+    pub fn around(&self, block: Block) -> impl Iterator<Item = &V> {
+        let wider = self.lengths.range(..=block.bits()).map(move |bits| block.widened(*bits));
+        wider.filter_map(|wide| self.rows.get(&wide)).flatten()
     }
 }
 

@@ -63,6 +63,31 @@ pub struct Own {
     pub listener: Option<SocketAddr>,
 }
 
+/// Files and directories that are Holdpoint's wherever it is installed: also those from which systemd starts it.
+const CUSTOMARY: [&str; 13] = [
+    "/var/lib/holdpoint",
+    "/sys/fs/bpf/holdpoint",
+    "/etc/holdpoint",
+    "/etc/systemd/system/holdpoint.service",
+    "/etc/systemd/system/holdpoint.service.d",
+    "/run/systemd/system/holdpoint.service.d",
+    "/usr/lib/systemd/system/holdpoint.service",
+    "/usr/lib/systemd/system/holdpoint.service.d",
+    // Where systemd takes credentials from, and where it shows Holdpoint its own.
+    "/etc/credstore",
+    "/etc/credstore.encrypted",
+    "/run/credstore",
+    "/run/credstore.encrypted",
+    "/run/credentials/holdpoint.service",
+];
+
+impl Own {
+    /// What is Holdpoint's on every host, beside its sockets, its program and what a host's configuration names.
+    pub fn customary() -> Self {
+        Self { paths: CUSTOMARY.map(PathBuf::from).to_vec(), ..Self::default() }
+    }
+}
+
 impl Policy {
     /// This policy with the rules that every policy has.
     #[must_use]

@@ -8,8 +8,9 @@ use std::{
 };
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
-use super::{Linked, LoadError, Place, Places, Policy, compile, load};
+use super::{Linked, LoadError, Place, Places, Policy, Refusal, compile, here, load, problem::Severity, secrets};
 
 /// Exit code if a policy is refused.
 const REFUSED: u8 = 1;
@@ -18,11 +19,15 @@ const UNREADABLE: u8 = 2;
 
 /// Judges `files` and says so: good ones on the standard output, problems on the standard error, as JSON
 /// everything on the standard output, one object a line. 0: all good; 1: one is refused; 2: one cannot be read.
-pub fn check(files: &[PathBuf], json: bool) -> ExitCode {
+///
+/// With `host`, what this host lacks is said too; what looks like a secret, always. Those are warnings.
+pub fn check(files: &[PathBuf], host: bool, json: bool) -> ExitCode {
     let outcomes = files.iter().map(|file| {
-        let outcome = judge(file);
+        let outcome = if host { here::judge(file) } else { judge(file) };
+        let warnings = outcome.as_ref().ok().map(|policy| warnings(policy, host));
         // A closed output changes nothing about the judgement.
         let _ = if json { say_json(file, &outcome) } else { say(file, &outcome) };
+        let _ = warnings.map_or(Ok(()), |warnings| warn(&warnings, json));
         code(&outcome)
     });
     ExitCode::from(outcomes.max().unwrap_or(UNREADABLE))
@@ -35,6 +40,27 @@ pub fn judge(file: &Path) -> Result<Policy, LoadError> {
         Ok(_) => Ok(policy),
         Err(problems) => Err(policy.refused(problems).into()),
     }
+}
+
+/// What is not wrong with the policy, but should be known.
+fn warnings(policy: &Policy, host: bool) -> Refusal {
+    let mut found = secrets::found(&policy.source);
+    if host {
+        found.extend(here::lacks(policy));
+    }
+    policy.refused(found)
+}
+
+fn warn(warnings: &Refusal, json: bool) -> io::Result<()> {
+    match json {
+        true => warnings.diagnostics_as(Severity::Warning).iter().try_for_each(line),
+        false if warnings.problems.is_empty() => Ok(()),
+        false => writeln!(io::stderr(), "{}\n", warnings.rendered_as(Severity::Warning, colour())),
+    }
+}
+
+fn colour() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 fn code(outcome: &Result<Policy, LoadError>) -> u8 {
@@ -53,8 +79,7 @@ fn say(file: &Path, outcome: &Result<Policy, LoadError>) -> io::Result<()> {
             writeln!(io::stdout(), "{}: ok, {subjects}, {rules}, revision {}", file.escape_debug(), policy.revision())
         }
         Err(error) => {
-            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            writeln!(io::stderr(), "{}\n", error.rendered(colour))
+            writeln!(io::stderr(), "{}\n", error.rendered(colour()))
         }
     }
 }
@@ -108,8 +133,11 @@ impl Places for OneFileSystem {
         Vec::new()
     }
 
-    fn user(&self, _: &str) -> Option<u32> {
-        Some(1000)
+    /// Each name is some user's, and no two are the same one's.
+    fn user(&self, name: &str) -> Option<u32> {
+        let digest = Sha256::digest(name);
+        let imagined = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) | 1 << 31;
+        Some(if name == "root" { 0 } else { imagined })
     }
 
     fn linked(&self, _: &Path, _: bool) -> Linked {

@@ -40,11 +40,11 @@ pub mod limits {
     /// Subjects.
     pub const SUBJECTS: usize = 64;
     /// Rules; the canaries' are two more.
-    pub const RULES: usize = 1024;
+    pub const RULES: usize = 16_384;
     /// Starts of automata: one for each subject and each file system that its rules name.
     pub const ROOTS: usize = 8192;
     /// Steps in automata.
-    pub const EDGES: usize = 32_768;
+    pub const EDGES: usize = 65_536;
     /// States in which wildcards are compared with the letters of a name.
     pub const LETTERS: usize = holdpoint_common::tables::LETTERS as usize;
     /// Rules that depend on circumstances, for each object that they are about.
@@ -57,8 +57,8 @@ pub mod limits {
     pub const NAMES: usize = 4096;
     /// Files that rules mean by one name and that have others: rows, one for each subject. What is more is left out.
     pub const OBJECTS: usize = 4096;
-    /// Address blocks, for each subject.
-    pub const ADDRESSES: usize = 4096;
+    /// Address blocks, for each subject; the canaries' are two more.
+    pub const ADDRESSES: usize = 16_384;
 }
 
 /// A compiled policy: what is written to the kernel's maps, row by row.
@@ -202,6 +202,43 @@ fn too_many(policy: &Policy) -> Vec<Problem> {
         policy.subjects.get(limits::SUBJECTS).map(|subject| full(&subject.span, "subjects", limits::SUBJECTS));
     let rule = policy.rules.get(limits::RULES).map(|rule| full(&rule.span, "rules", limits::RULES));
     subject.into_iter().chain(rule).collect()
+}
+
+/// How much of a table a policy needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// What its rows stand for.
+    pub what: &'static str,
+    /// Its rows.
+    pub rows: usize,
+    /// The most that there can be.
+    pub limit: usize,
+    /// The bytes of keys and values.
+    pub bytes: usize,
+}
+
+/// How much of each table the policy needs.
+pub fn usage(tables: &Tables, subjects: usize) -> Vec<Usage> {
+    let of = |what, rows, limit, size| Usage { what, rows, limit, bytes: rows * size };
+    fn pair<K, V>(_: &BTreeMap<K, V>) -> usize {
+        size_of::<K>() + size_of::<V>()
+    }
+    fn one<V>(_: &[V]) -> usize {
+        size_of::<V>()
+    }
+    vec![
+        of("subjects", subjects, limits::SUBJECTS, 0),
+        of("rules", tables.rules.len(), limits::RULES + CANARIES.len(), pair(&tables.rules)),
+        of("pairs of subject and file system", tables.roots.len(), limits::ROOTS, pair(&tables.roots)),
+        of("steps of paths", tables.edges.len(), limits::EDGES, pair(&tables.edges)),
+        of("file names", tables.names.len(), limits::NAMES, pair(&tables.names)),
+        of("states of wildcards", tables.letters.len(), limits::LETTERS, one(&tables.letters)),
+        of("rules that depend on circumstances", tables.links.len(), limits::LINKS, one(&tables.links)),
+        of("users in rules", tables.members.len(), limits::MEMBERS, size_of::<MemberKey>()),
+        of("times of the week", tables.schedules.len(), limits::SCHEDULES - 1, one(&tables.schedules)),
+        of("address blocks", tables.addresses.len(), limits::ADDRESSES, pair(&tables.addresses)),
+        of("files with several names", tables.objects.rows.len(), limits::OBJECTS, pair(&tables.objects.rows)),
+    ]
 }
 
 fn overfull(tables: &Tables) -> Vec<Problem> {

@@ -2,6 +2,7 @@
 
 use holdpoint_common::{
     matcher::{self, Asker, Names, Scratch},
+    system::System,
     tables::{
         ADDRESS_HEAD_BITS, AddressKey, Conditions, Consequence, EdgeKey, Letters, Link, Marks, MemberKey, NameKey,
         ObjectKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey,
@@ -42,7 +43,28 @@ impl Evaluation<'_> {
         matcher::path_rules(self, asker, device, names, access, &mut Scratch::default()).0
     }
 
+    /// The rule for a path of more names than are walked.
+    pub fn unknown_path_rule(&self, asker: Asker, access: u32) -> u32 {
+        matcher::unknown_path_rule(self, asker, access)
+    }
+
+    /// The first rule that accepts a connection there.
+    pub fn address_rule(&self, asker: Asker, address: &[u8; 16], port: u16) -> u32 {
+        matcher::address_rule(self, asker, address, port.into())
+    }
+
+    /// The first rule on an operation on the host.
+    pub fn system_rule(&self, asker: Asker, system: System) -> u32 {
+        matcher::system_rule(self, asker, system as u32)
+    }
+
+    /// The stricter of what the path met and of what the file meets by its other names.
+    pub fn with_object(&self, asker: Asker, rule: u32, device: u32, inode: u64, access: u32) -> u32 {
+        matcher::stricter(self, asker, rule, matcher::object_rule(self, asker, device, inode, access))
+    }
+
     /// The rule for `access` to the path and, in whatever way, to all that is below it.
+    #[cfg(test)]
     pub fn moved_rule(&self, asker: Asker, device: u32, names: &impl Names, access: u32) -> u32 {
         let (rule, below) = matcher::path_rules(self, asker, device, names, access, &mut Scratch::default());
         matcher::stricter(self, asker, rule, below)

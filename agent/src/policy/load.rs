@@ -8,11 +8,11 @@ use std::{
 
 use super::{
     Policy, parse,
-    problem::{Diagnostic, Problem, Refusal, Source},
+    problem::{Diagnostic, Problem, Refusal, Severity, Source},
 };
 
 /// Largest policy. Nothing that people write comes near; the limit keeps a wrong file from being read whole.
-const FILE_LIMIT: usize = 1 << 20;
+const FILE_LIMIT: usize = 4 << 20;
 
 /// Why there is no policy.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,7 @@ impl LoadError {
         match self {
             Self::Refused(refusal) => refusal.diagnostics(),
             Self::Unreadable { file, source } => vec![Diagnostic {
+                severity: Severity::Error,
                 file: file.clone(),
                 line: None,
                 column: None,
@@ -56,9 +57,14 @@ impl LoadError {
 
 /// The policy in `file`.
 pub fn load(file: &Path) -> Result<Policy, LoadError> {
+    Ok(parse(source(file)?)?)
+}
+
+/// The text of a policy, or of what belongs to one.
+pub fn source(file: &Path) -> Result<Source, LoadError> {
     let name = file.display().to_string();
     let bytes = read(file).map_err(|source| LoadError::Unreadable { file: name.clone(), source })?;
-    Ok(parse(text(name, bytes)?)?)
+    Ok(text(name, bytes)?)
 }
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {
@@ -69,7 +75,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 
 fn text(file: String, bytes: Vec<u8>) -> Result<Source, Refusal> {
     if bytes.len() > FILE_LIMIT {
-        let problem = Problem::new(0..0, "the file is larger than 1 MiB", "is this the right file? split it otherwise");
+        let problem = Problem::new(0..0, "the file is larger than 4 MiB", "is this the right file? split it otherwise");
         return Err(Refusal::new(Source { file, text: String::new() }, vec![problem]));
     }
     String::from_utf8(bytes).map(|text| Source { file: file.clone(), text }).map_err(|error| {

@@ -9,18 +9,25 @@
 //! its reports carry. The first rule that matches wins; what no rule matches is allowed.
 
 mod address;
+pub mod asked;
 mod built_in;
+pub mod cases;
 mod check;
 mod compile;
-#[cfg(test)]
 mod evaluate;
+mod here;
+mod judge;
 mod load;
+mod near;
 mod only;
 mod parse;
 mod pattern;
 mod places;
 mod problem;
 mod reach;
+pub mod replay;
+mod schema;
+mod secrets;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -33,15 +40,20 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::{
     address::Block,
+    asked::{Asked, What},
     built_in::Own,
+    cases::{Cases, test_file, verdict_word},
     check::check,
-    compile::{Canaries, Objects, Tables, compile, is_state_of, links_of_canaries, links_of_rules},
+    compile::{Canaries, Objects, Tables, Usage, compile, is_state_of, links_of_canaries, links_of_rules, usage},
+    judge::{Answer, Judge, Site},
     load::{LoadError, load},
+    near::{Near, near},
     only::{Only, User},
     parse::parse,
     pattern::Pattern,
     places::{Linked, Mounts, Place, Places},
-    problem::{Problem, Refusal, Source, Span},
+    problem::{Flaw, Problem, Refusal, Source, Span},
+    schema::schema,
 };
 
 /// A policy that was read whole and found good.

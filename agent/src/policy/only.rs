@@ -1,5 +1,7 @@
 //! What a rule asks for beside what it is about: who, when, what kind of file.
 
+use std::fmt;
+
 use holdpoint_common::tables::{Schedule, WEEK, protocol};
 
 use super::problem::Flaw;
@@ -27,12 +29,21 @@ impl Only {
 }
 
 /// A user of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum User {
     /// By name.
     Name(String),
     /// By number.
     Number(u32),
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
 }
 
 impl User {
@@ -127,6 +138,41 @@ impl Times {
         let (from, length) = spelled_hours.map_or(Some((0, DAY)), hours).ok_or_else(not_times)?;
         Ok(Self { others: plain != text, days, from, length })
     }
+}
+
+/// The minute of the week that `text` names: `Mon 14:30`.
+pub fn moment(text: &str) -> Result<u32, Flaw> {
+    let spelled = text.split_once(' ').and_then(|(spelled, hour)| Some(day(spelled)? * DAY + minute(hour)?));
+    let known = spelled.filter(|minute| *minute < WEEK);
+    known.ok_or_else(|| {
+        Flaw::new(format!("{text:?} is not a moment of the week"), "write a day and a time: \"Mon 14:30\"")
+    })
+}
+
+/// The minute of the week as [`moment`] reads it.
+pub fn shown_moment(minute: u32) -> String {
+    let (day, of_day) = (minute / DAY % 7, minute % DAY);
+    format!("{} {:02}:{:02}", DAYS[day as usize], of_day / 60, of_day % 60)
+}
+
+/// The words for the bits of `mode` that a rule asks for.
+pub fn mode_words(bits: u32) -> Vec<&'static str> {
+    MODES.iter().filter(|(_, word)| bits & word == *word).map(|(word, _)| *word).collect()
+}
+
+/// The words for the protocols in a mask.
+pub fn protocol_words(bits: u32) -> Vec<&'static str> {
+    PROTOCOLS.iter().filter(|(_, bit)| bits & bit != 0).map(|(word, _)| *word).collect()
+}
+
+/// Every word that `mode` knows.
+pub fn all_modes() -> Vec<&'static str> {
+    MODES.map(|(word, _)| word).to_vec()
+}
+
+/// Every word that `protocol` knows.
+pub fn all_protocols() -> Vec<&'static str> {
+    PROTOCOLS.map(|(word, _)| word).to_vec()
 }
 
 fn days(text: &str) -> Option<Vec<u32>> {

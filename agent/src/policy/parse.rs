@@ -1,8 +1,8 @@
 //! From the text of a policy to [`Policy`]. Pure; reports every problem it finds.
 
-mod rule;
+pub mod rule;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use sha2::{Digest, Sha256};
 use toml::{
@@ -20,15 +20,15 @@ use super::{
 };
 use crate::request::hexadecimal;
 
-const TOP_KEYS: [&str; 3] = ["subject", "reviewers", "rule"];
-const SUBJECT_KEYS: [&str; 5] = ["name", "exe", "cgroup", "unit", "user"];
+pub const TOP_KEYS: [&str; 3] = ["subject", "reviewers", "rule"];
+pub const SUBJECT_KEYS: [&str; 5] = ["name", "exe", "cgroup", "unit", "user"];
 
 /// Longest name of a subject or of a group.
 const WORD_LIMIT: usize = 64;
 
 /// What rules can refer to.
 #[derive(Default)]
-struct Names {
+pub struct Names {
     /// Names of the subjects, in the order of the file. A bad subject keeps its place.
     subjects: Vec<Option<String>>,
     /// Names of the groups, also of bad ones.
@@ -65,7 +65,8 @@ fn read(source: &Source) -> Result<Parts, Vec<Problem>> {
     if problems.is_empty() { Ok((subjects, groups, rules)) } else { Err(problems) }
 }
 
-fn syntax(error: &toml::de::Error) -> Problem {
+/// What is wrong with the TOML.
+pub fn syntax(error: &toml::de::Error) -> Problem {
     let remedy = "write it as TOML, see https://toml.io";
     Problem::new(error.span().unwrap_or(0..0), error.message().to_owned(), remedy)
 }
@@ -151,10 +152,14 @@ fn groups(top: &Section<'_>, names: &mut Names, problems: &mut Vec<Problem>) -> 
 
 fn rules(top: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
+    let mut known: HashMap<String, Span> = HashMap::new();
     for value in tables(top, "rule", problems) {
         let Some(rule) = rule::read(value, names, problems) else { continue };
-        if let Some(earlier) = rules.iter().find(|earlier| earlier.name == rule.name) {
-            problems.push(taken("rule", &rule.name, rule.span.clone(), earlier.span.clone()));
+        match known.entry(rule.name.clone()) {
+            Entry::Occupied(earlier) => {
+                problems.push(taken("rule", &rule.name, rule.span.clone(), earlier.get().clone()));
+            }
+            Entry::Vacant(new) => _ = new.insert(rule.span.clone()),
         }
         rules.push(rule);
     }
@@ -162,7 +167,7 @@ fn rules(top: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Vec<R
 }
 
 /// The tables of `[[key]]`.
-fn tables<'a>(top: &Section<'a>, key: &str, problems: &mut Vec<Problem>) -> &'a [Spanned<DeValue<'a>>] {
+pub fn tables<'a>(top: &Section<'a>, key: &str, problems: &mut Vec<Problem>) -> &'a [Spanned<DeValue<'a>>] {
     match top.entry(key) {
         Some((_, value)) if value.get_ref().is_table() => {
             let remedy = format!("write [[{key}]], also for one");

@@ -329,3 +329,9 @@ fn followed(existing: &Path, missing: &Path) -> Option<PathBuf> {
     let leads_up = still_missing.components().any(|component| component == Component::ParentDir);
     (!leads_up).then_some(next)
 }
+
+/// The path without links, as far as it exists.
+pub fn real(path: &Path) -> PathBuf {
+    let (existing, missing) = settled(path);
+    existing.join(missing)
+}

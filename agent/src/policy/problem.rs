@@ -48,9 +48,21 @@ pub struct Refusal {
     pub problems: Vec<Problem>,
 }
 
+/// How much a problem matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The policy is refused for it.
+    Error,
+    /// It should be known.
+    Warning,
+}
+
 /// A problem for machines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    /// Whether the policy is refused for it.
+    pub severity: Severity,
     /// The file, as the person named it.
     pub file: String,
     /// Line, from 1; none if the file could not be read.
@@ -106,12 +118,18 @@ impl Refusal {
 
     /// The problems for machines.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        self.problems.iter().map(|problem| self.diagnostic(problem)).collect()
+        self.diagnostics_as(Severity::Error)
     }
 
-    fn diagnostic(&self, problem: &Problem) -> Diagnostic {
+    /// Likewise, of that severity.
+    pub fn diagnostics_as(&self, severity: Severity) -> Vec<Diagnostic> {
+        self.problems.iter().map(|problem| self.diagnostic(problem, severity)).collect()
+    }
+
+    fn diagnostic(&self, problem: &Problem, severity: Severity) -> Diagnostic {
         let (line, column) = self.source.position(problem.span.start);
         Diagnostic {
+            severity,
             file: self.source.file.clone(),
             line: Some(line),
             column: Some(column),
@@ -122,19 +140,29 @@ impl Refusal {
 
     /// The problems for people: each with its line of the source.
     pub fn rendered(&self, colour: bool) -> String {
+        self.rendered_as(Severity::Error, colour)
+    }
+
+    /// Likewise, of that severity.
+    pub fn rendered_as(&self, severity: Severity, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        let shown: Vec<_> = self.problems.iter().map(|problem| self.excerpt(problem, &renderer)).collect();
+        let level = match severity {
+            Severity::Error => Level::ERROR.no_name(),
+            Severity::Warning => Level::WARNING,
+        };
+        let shown: Vec<_> =
+            self.problems.iter().map(|problem| self.excerpt(problem, level.clone(), &renderer)).collect();
         shown.join("\n\n")
     }
 
-    fn excerpt(&self, problem: &Problem, renderer: &Renderer) -> String {
+    fn excerpt(&self, problem: &Problem, level: Level<'static>, renderer: &Renderer) -> String {
         let place = Snippet::source(&self.source.text)
             .annotation(AnnotationKind::Primary.span(self.within(problem.span.clone())));
         let place = match &problem.earlier {
             Some(span) => place.annotation(AnnotationKind::Context.span(self.within(span.clone())).label("this one")),
             None => place,
         };
-        let title = Level::ERROR.no_name().primary_title(self.headline(problem));
+        let title = level.primary_title(self.headline(problem));
         renderer.render(&[title.element(place).element(Level::HELP.message(problem.remedy.as_str()))])
     }
 

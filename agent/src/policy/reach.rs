@@ -2,16 +2,30 @@
 //! because whoever wrote it believes otherwise. Judged by the spelling; where that cannot tell, nothing is
 //! said (a link may lead a path out of the directory that seems to cover it).
 
-use std::{collections::BTreeSet, ops::RangeInclusive};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::RangeInclusive,
+};
 
 use holdpoint_common::{request::Class, system::System};
 
-use super::{Block, Pattern, Rule, Subject, When, classes, problem::Problem, problem::Source};
+use super::{
+    Block, Pattern, Rule, Subject, When,
+    address::ByBlock,
+    classes,
+    pattern::Part,
+    problem::{Problem, Source},
+};
 
 /// The rules that can never match, and the subjects' starters that can never start them.
 pub fn problems(subjects: &[Subject], rules: &[Rule], source: &Source) -> Vec<Problem> {
     let starters = (0..subjects.len()).flat_map(|index| idle_starters(subjects, index));
-    let idle = (0..rules.len()).filter_map(|index| idle_rule(rules, index, source));
+    let mut earlier = Earlier { rules, ..Earlier::default() };
+    let idle = (0..rules.len()).filter_map(|index| {
+        let problem = idle_rule(&earlier, index, source);
+        earlier.add(index);
+        problem
+    });
     starters.chain(idle).collect()
 }
 
@@ -32,12 +46,13 @@ fn idle_starters(subjects: &[Subject], index: usize) -> Vec<Problem> {
     problems
 }
 
-fn idle_rule(rules: &[Rule], index: usize, source: &Source) -> Option<Problem> {
+fn idle_rule(earlier: &Earlier<'_>, index: usize, source: &Source) -> Option<Problem> {
+    let rules = earlier.rules;
     let rule = &rules[index];
     let mut takers = BTreeSet::new();
     for &subject in &rule.subjects {
         for atom in atoms(&rule.when) {
-            takers.insert(taker(&rules[..index], subject, &atom)?);
+            takers.insert(earlier.taker(subject, &atom)?);
         }
     }
     let first = &rules[*takers.first()?];
@@ -73,25 +88,75 @@ fn by_class(path: &Pattern, access: u32) -> impl Iterator<Item = Atom<'_>> {
     classes(access).map(move |class| Atom::Path(path, class))
 }
 
-/// The rule that takes all of `atom`.
-fn taker(earlier: &[Rule], subject: u32, atom: &Atom<'_>) -> Option<usize> {
-    earlier.iter().position(|rule| rule.subjects.contains(&subject) && takes(rule, atom))
+/// Whether a pattern may begin anywhere, and the names that it begins with.
+type Beginning<'a> = (bool, &'a [Part]);
+
+/// The rules before one that ask for nothing but their object, found by it.
+#[derive(Default)]
+struct Earlier<'a> {
+    rules: &'a [Rule],
+    paths: HashMap<Beginning<'a>, Vec<(usize, &'a Pattern)>>,
+    connections: ByBlock<usize>,
+    system: Vec<usize>,
 }
 
-fn takes(rule: &Rule, atom: &Atom<'_>) -> bool {
-    if !rule.only.is_nothing() {
-        return false;
-    }
-    match (&rule.when, atom) {
-        (When::Connect { to, ports }, Atom::Connection(block, range)) => {
-            to.iter().any(|wide| wide.contains(*block))
-                && ports.iter().any(|wide| wide.start() <= range.start() && range.end() <= wide.end())
+impl<'a> Earlier<'a> {
+    fn add(&mut self, index: usize) {
+        let rule = &self.rules[index];
+        if !rule.only.is_nothing() {
+            return;
         }
-        (When::System { which }, Atom::System(system)) => which.contains(system),
-        (_, Atom::Path(path, class)) => {
-            let (paths, access) = rule.paths();
-            access & class.bit() != 0 && paths.iter().any(|wide| wide.covers(path))
+        match &rule.when {
+            When::Connect { to, .. } => to.iter().for_each(|block| self.connections.insert(*block, index)),
+            When::System { .. } => self.system.push(index),
+            When::Open { paths, .. } | When::Exec { paths } => {
+                for pattern in paths {
+                    let key = (pattern.anywhere, &pattern.parts[..names(&pattern.parts)]);
+                    self.paths.entry(key).or_default().push((index, pattern));
+                }
+            }
         }
-        _ => false,
     }
+
+    /// The rule that takes all of `atom`.
+    fn taker(&self, subject: u32, atom: &Atom<'_>) -> Option<usize> {
+        let is_for = |index: &usize| self.rules[*index].subjects.contains(&subject);
+        match atom {
+            Atom::Connection(block, range) => {
+                let around = self.connections.around(*block).copied();
+                around.filter(is_for).filter(|index| has_ports(&self.rules[*index], range)).min()
+            }
+            Atom::System(system) => {
+                let named = |index: &usize| matches!(&self.rules[*index].when, When::System { which } if which.contains(system));
+                self.system.iter().copied().filter(is_for).find(named)
+            }
+            Atom::Path(path, class) => {
+                let has_class = |index: usize| self.rules[index].paths().1 & class.bit() != 0;
+                let taken = |(index, wide): &(usize, &Pattern)| is_for(index) && has_class(*index) && wide.covers(path);
+                self.beginning_like(path).filter(taken).map(|(index, _)| index).min()
+            }
+        }
+    }
+
+    /// The patterns that begin with names that `path` has in their place: only these can cover it.
+    fn beginning_like(&self, path: &'a Pattern) -> impl Iterator<Item = (usize, &'a Pattern)> {
+        let parts = path.parts.as_slice();
+        let starts = if path.anywhere { parts.len() } else { 0 };
+        let beginnings = (0..=starts).flat_map(move |start| {
+            (0..=names(&parts[start..])).map(move |count| (path.anywhere, &parts[start..start + count]))
+        });
+        // `/**` covers what begins anywhere, too.
+        let everything = path.anywhere.then_some((false, &parts[..0]));
+        beginnings.chain(everything).filter_map(|key| self.paths.get(&key)).flatten().copied()
+    }
+}
+
+/// How many names the parts begin with.
+fn names(parts: &[Part]) -> usize {
+    parts.iter().take_while(|part| matches!(part, Part::Name(_))).count()
+}
+
+fn has_ports(rule: &Rule, range: &RangeInclusive<u16>) -> bool {
+    let When::Connect { ports, .. } = &rule.when else { return false };
+    ports.iter().any(|wide| wide.start() <= range.start() && range.end() <= wide.end())
 }

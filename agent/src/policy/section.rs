@@ -1,5 +1,10 @@
 //! One TOML table with a closed set of keys. Reading goes on after a problem, so that all are found.
 
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::Hash,
+};
+
 use toml::{
     Spanned,
     de::{DeString, DeTable, DeValue},
@@ -88,7 +93,7 @@ impl<'a> Section<'a> {
     }
 
     /// An optional list of what `read` makes of its texts; not empty, each once. None if any is bad.
-    pub fn texts<T: PartialEq>(
+    pub fn texts<T: Clone + Eq + Hash>(
         &self,
         key: &str,
         problems: &mut Vec<Problem>,
@@ -107,7 +112,7 @@ impl<'a> Section<'a> {
 }
 
 /// What `read` makes of each element; each once. None if any is bad.
-pub fn read_each<T: PartialEq>(
+pub fn read_each<T: Clone + Eq + Hash>(
     key: &str,
     elements: Elements<'_>,
     problems: &mut Vec<Problem>,
@@ -115,12 +120,14 @@ pub fn read_each<T: PartialEq>(
 ) -> Option<Vec<Spanned<T>>> {
     let before = problems.len();
     let mut values: Vec<Spanned<T>> = Vec::new();
+    let mut known: HashMap<T, Span> = HashMap::new();
     for element in elements {
-        match read(element) {
-            Ok(value) => match values.iter().find(|earlier| *earlier.get_ref() == value) {
-                Some(earlier) => problems.push(twice(key, earlier.span(), element.span())),
-                None => values.push(Spanned::new(element.span(), value)),
-            },
+        match read(element).map(|value| known.entry(value)) {
+            Ok(Entry::Occupied(earlier)) => problems.push(twice(key, earlier.get().clone(), element.span())),
+            Ok(Entry::Vacant(new)) => {
+                values.push(Spanned::new(element.span(), new.key().clone()));
+                new.insert(element.span());
+            }
             Err(problem) => problems.push(problem),
         }
     }
@@ -170,6 +177,7 @@ pub fn wrong_type(what: &str, wanted: &str, found: &DeValue<'_>, span: Span) -> 
     let remedy = match wanted {
         "a list" => "write [\"...\"], also for one",
         "a table" => "write { key = value, ... }",
+        "an integer" => "write a number",
         _ => "write \"...\"",
     };
     Problem::new(span, format!("{what} is not {wanted} but {found}"), remedy)

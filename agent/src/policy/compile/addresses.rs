@@ -10,7 +10,7 @@ use std::{
 use holdpoint_common::tables::{ADDRESS_HEAD_BITS, AddressKey, NO_RULE, PORT_INTERVALS, Ports};
 
 use super::{Tables, choice::Choices, limits};
-use crate::policy::{Block, Policy, Rule, When, problem::Problem};
+use crate::policy::{Block, Policy, Rule, When, address::ByBlock, problem::Problem};
 
 /// A rule with its blocks and ports.
 type Numbered<'a> = (u32, &'a Rule, &'a [Block], &'a [RangeInclusive<u16>]);
@@ -24,13 +24,13 @@ pub fn compile(
     problems: &mut Vec<Problem>,
 ) {
     for subject in 0..policy.subjects.len() as u32 {
-        let rules = rules(policy, subject);
-        for block in rows(&rules) {
+        let rules = Rules::of(policy, subject);
+        for block in rules.rows() {
             if tables.addresses.len() > limits::ADDRESSES {
                 return;
             }
             let key = AddressKey { revision, subject, address: block.octets() };
-            match ports(&rules, block, choices) {
+            match ports(&rules.accepting(block), block, choices) {
                 Ok(ports) => _ = tables.addresses.insert((ADDRESS_HEAD_BITS + u32::from(block.bits()), key), ports),
                 Err(problem) if problems.contains(&problem) => (),
                 Err(problem) => problems.push(problem),
@@ -46,14 +46,40 @@ pub fn all_ports(rule: u32) -> Ports {
     ports
 }
 
-/// Whether `rule`, which is about `to`, accepts connections to all of `block`.
-///
-/// Linux takes the unspecified address for this host: `0.0.0.0` is `127.0.0.1`, `::` is `::1` or, with an IPv4
-/// source, `127.0.0.1`. A rule on one of those counts for it too, unless it lets pass: with a source address
-/// bound, it is that address instead.
-pub fn accepts(rule: &Rule, to: &[Block], block: Block) -> bool {
-    let named = |block: Block| to.iter().any(|wide| wide.contains(block));
-    named(block) || !rule.lets_pass() && aliases(block).into_iter().any(named)
+/// The rules of one subject, and their places among them by block.
+struct Rules<'a> {
+    all: Vec<Numbered<'a>>,
+    by_block: ByBlock<usize>,
+}
+
+impl<'a> Rules<'a> {
+    fn of(policy: &'a Policy, subject: u32) -> Self {
+        let all = rules(policy, subject);
+        let mut by_block = ByBlock::default();
+        for (place, (_, _, to, _)) in all.iter().enumerate() {
+            to.iter().for_each(|block| by_block.insert(*block, place));
+        }
+        Self { all, by_block }
+    }
+
+    /// The blocks that differ from what is around them.
+    fn rows(&self) -> BTreeSet<Block> {
+        let named = self.all.iter().flat_map(|(_, _, to, _)| to.iter().copied());
+        let meant = [unspecified4(), unspecified6()].into_iter().filter(|block| !self.accepting(*block).is_empty());
+        named.chain(meant).collect()
+    }
+
+    /// The rules that accept connections to all of `block`, in their order.
+    ///
+    /// Linux takes the unspecified address for this host: `0.0.0.0` is `127.0.0.1`, `::` is `::1` or, with an IPv4
+    /// source, `127.0.0.1`. A rule on one of those counts for it too, unless it lets pass: with a source address
+    /// bound, it is that address instead.
+    fn accepting(&self, block: Block) -> Vec<&Numbered<'a>> {
+        let by_alias = aliases(block).into_iter().flat_map(|alias| self.by_block.around(alias));
+        let by_alias = by_alias.filter(|place| !self.all[**place].1.lets_pass());
+        let places: BTreeSet<_> = self.by_block.around(block).chain(by_alias).collect();
+        places.into_iter().map(|place| &self.all[*place]).collect()
+    }
 }
 
 fn aliases(block: Block) -> Vec<Block> {
@@ -82,21 +108,9 @@ fn rules(policy: &Policy, subject: u32) -> Vec<Numbered<'_>> {
     connect.collect()
 }
 
-/// The blocks that differ from what is around them.
-fn rows(rules: &[Numbered<'_>]) -> BTreeSet<Block> {
-    let mut rows: BTreeSet<_> = rules.iter().flat_map(|(_, _, to, _)| to.iter().copied()).collect();
-    for block in [unspecified4(), unspecified6()] {
-        if rules.iter().any(|(_, rule, to, _)| accepts(rule, to, block)) {
-            rows.insert(block);
-        }
-    }
-    rows
-}
-
-fn ports(rules: &[Numbered<'_>], block: Block, choices: &mut Choices<'_>) -> Result<Ports, Problem> {
-    let rules: Vec<_> = rules.iter().filter(|(_, rule, to, _)| accepts(rule, to, block)).collect();
+fn ports(rules: &[&Numbered<'_>], block: Block, choices: &mut Choices<'_>) -> Result<Ports, Problem> {
     let mut intervals: Vec<(u32, u32)> = Vec::new();
-    for start in cuts(&rules) {
+    for start in cuts(rules) {
         let accepting = rules.iter().filter(|(.., ports)| ports.iter().any(|range| holds(range, start)));
         let rule = choices.of(accepting.map(|(index, ..)| *index).collect());
         if intervals.last().is_none_or(|(_, last)| *last != rule) {
@@ -104,7 +118,7 @@ fn ports(rules: &[Numbered<'_>], block: Block, choices: &mut Choices<'_>) -> Res
         }
     }
     if intervals.len() > PORT_INTERVALS {
-        return Err(too_many(&rules, block, intervals.len()));
+        return Err(too_many(rules, block, intervals.len()));
     }
     let mut ports = all_ports(NO_RULE);
     ports.length = intervals.len() as u32;

@@ -19,7 +19,7 @@ use crate::policy::{
     section::{self, Section, read_each},
 };
 
-const RULE_KEYS: [&str; 14] = [
+pub const RULE_KEYS: [&str; 14] = [
     "name",
     "subject",
     "open",
@@ -39,6 +39,11 @@ const OPERATIONS: [&str; 4] = ["open", "exec", "connect", "system"];
 const ONE_OPERATION: &str = "exactly one of: open = { path = [..] }, exec = { path = [..] }, connect = { to = [..] }, \
                              system = [..]";
 const VERDICTS: &str = "one of: allow, audit, hold, deny, kill";
+
+/// Keys of the operations' tables.
+pub const OPEN_KEYS: [&str; 4] = ["path", "access", "owner", "mode"];
+pub const EXEC_KEYS: [&str; 3] = ["path", "owner", "mode"];
+pub const CONNECT_KEYS: [&str; 3] = ["to", "port", "protocol"];
 
 /// Keys that only a hold can have.
 const HOLD_KEYS: [&str; 4] = ["reviewers", "timeout", "on_deny", "on_timeout"];
@@ -103,7 +108,7 @@ fn file(section: &Section<'_>, only: &mut Only, problems: &mut Vec<Problem>) -> 
 }
 
 /// What `read` makes of an optional list of texts; nothing if it is not there, none if it is bad.
-fn some<T: PartialEq>(
+fn some<T: Clone + Eq + std::hash::Hash>(
     section: &Section<'_>,
     key: &str,
     problems: &mut Vec<Problem>,
@@ -134,7 +139,7 @@ fn when(section: &Section<'_>, only: &mut Only, problems: &mut Vec<Problem>) -> 
 }
 
 fn open(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
-    let section = Section::of("open", value, &["path", "access", "owner", "mode"], problems)?;
+    let section = Section::of("open", value, &OPEN_KEYS, problems)?;
     let complete = file(&section, only, problems);
     let paths = paths(&section, problems);
     let access = match section.entry("access") {
@@ -147,7 +152,8 @@ fn open(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Proble
     Some(When::Open { paths: paths?, access: access? })
 }
 
-fn access(text: &str) -> Result<u32, Flaw> {
+/// The bit of the access that `text` names.
+pub fn access(text: &str) -> Result<u32, Flaw> {
     match ACCESS.iter().find(|class| class.word() == text) {
         Some(class) => Ok(class.bit()),
         None => Err(Flaw::new(format!("unknown access {text:?}"), "one of: read, write, create, truncate")),
@@ -155,7 +161,7 @@ fn access(text: &str) -> Result<u32, Flaw> {
 }
 
 fn exec(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
-    let section = Section::of("exec", value, &["path", "owner", "mode"], problems)?;
+    let section = Section::of("exec", value, &EXEC_KEYS, problems)?;
     let complete = file(&section, only, problems);
     let paths = paths(&section, problems);
     complete?;
@@ -163,12 +169,15 @@ fn exec(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Proble
 }
 
 fn system(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<When> {
-    let which = section.texts("system", problems, |text| {
-        let found = System::ALL.into_iter().find(|system| system.word() == text);
-        let words = System::ALL.map(System::word).join(", ");
-        found.ok_or_else(|| Flaw::new(format!("unknown system operation {text:?}"), format!("one of: {words}")))
-    })?;
+    let which = section.texts("system", problems, operation)?;
     Some(When::System { which: plain(Some(which)) })
+}
+
+/// The operation on the host that `text` names.
+pub fn operation(text: &str) -> Result<System, Flaw> {
+    let found = System::ALL.into_iter().find(|system| system.word() == text);
+    let words = System::ALL.map(System::word).join(", ");
+    found.ok_or_else(|| Flaw::new(format!("unknown system operation {text:?}"), format!("one of: {words}")))
 }
 
 /// What the kernel must answer at once cannot wait for a reviewer.
@@ -190,7 +199,7 @@ fn paths(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Vec<Patte
 }
 
 fn connect(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
-    let section = Section::of("connect", value, &["to", "port", "protocol"], problems)?;
+    let section = Section::of("connect", value, &CONNECT_KEYS, problems)?;
     let protocols = some(&section, "protocol", problems, only::protocol);
     let to = match section.entry("to") {
         None => Some(vec![Block::ANY]),

@@ -103,16 +103,17 @@ fn check_tells_good_refused_and_unreadable_apart() {
     let [good, bad, large, missing] = ["good", "bad", "large", "missing"].map(|name| folder.join(name));
     std::fs::write(&good, HEAD).expect("a file");
     std::fs::write(&bad, b"[[subject]]\nname = \"\xff\"\n").expect("a file");
-    std::fs::write(&large, vec![b'#'; (1 << 20) + 1]).expect("a file");
-    let exit =
-        |files: &[&std::path::PathBuf]| check(&files.iter().map(|file| (*file).clone()).collect::<Vec<_>>(), true);
+    std::fs::write(&large, vec![b'#'; (4 << 20) + 1]).expect("a file");
+    let exit = |files: &[&std::path::PathBuf]| {
+        check(&files.iter().map(|file| (*file).clone()).collect::<Vec<_>>(), false, true)
+    };
     assert_eq!(exit(&[&good]), 0.into());
     assert_eq!(exit(&[&bad, &good]), 1.into());
     assert_eq!(exit(&[&missing, &bad]), 2.into());
     assert_eq!(exit(&[]), 2.into());
     let said = |file| judge(file).expect_err("not good").to_string();
     assert!(said(&bad).ends_with("bad:2:9: the file is not UTF-8 from here on (save it as UTF-8)"), "{}", said(&bad));
-    assert!(said(&large).contains("large:1:1: the file is larger than 1 MiB"), "{}", said(&large));
+    assert!(said(&large).contains("large:1:1: the file is larger than 4 MiB"), "{}", said(&large));
     assert!(said(&missing).contains("cannot read the policy"), "{}", said(&missing));
     std::fs::remove_dir_all(folder).expect("the folder");
 }

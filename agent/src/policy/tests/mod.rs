@@ -1,12 +1,16 @@
 //! The policy from its text to what the kernel's own matcher makes of it.
 
 mod circumstances;
+mod described;
 mod format;
 mod hosts;
+mod large;
 mod mount_points;
 mod random;
 mod reach;
 mod refusals;
+mod secrets;
+mod tools;
 mod verdicts;
 mod wildcards;
 

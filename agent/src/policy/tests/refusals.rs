@@ -48,7 +48,7 @@ fn machines_get_the_same() {
     let refusal = parse(source("[[subject]]\nname = \"a b\"\n")).expect_err("refused");
     let json = serde_json::to_value(refusal.diagnostics()).expect("plain data");
     let expected = serde_json::json!([{
-        "file": "web-1.toml", "line": 2, "column": 8, "message": "\"a b\" is not a name",
+        "severity": "error", "file": "web-1.toml", "line": 2, "column": 8, "message": "\"a b\" is not a name",
         "remedy": "letters, digits, - _ and . only, at most 64",
     }]);
     assert_eq!(json, expected);

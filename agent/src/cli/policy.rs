@@ -1,0 +1,240 @@
+//! `holdpoint policy ...`: the tools that need neither root nor an agent, as people and machines read them.
+//!
+//! 0: done, and as it should be; 1: a case fails, or there are differences; 2: something could not be read or understood.
+
+mod diff;
+mod explain;
+mod show;
+mod test;
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use holdpoint_common::request::Class;
+use serde_json::{Value, json};
+
+pub use self::{diff::diff, explain::explain, show::show, test::test};
+use super::commands::{pretty, print};
+use crate::{
+    policy::{self, Asked, Flaw, Judge, LoadError, Mounts, Own, Policy, Refusal, Site, What},
+    sockets::RUN_DIR,
+};
+
+/// Where the policy is unless something else is said.
+pub const POLICY: &str = "/etc/holdpoint/policy.toml";
+
+/// Who asks, and when.
+#[derive(Debug, Args)]
+pub struct Who {
+    /// The subject that asks
+    #[arg(long, value_name = "NAME")]
+    pub subject: String,
+    /// The user that it runs as, by name or number
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// The moment, as in "Mon 14:30"; now unless said
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Debug, Subcommand)]
+pub enum Operation {
+    /// Execute a file
+    Exec {
+        /// The file
+        path: String,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Open a file; to read unless said
+    Open {
+        /// The file
+        path: String,
+        /// To read
+        #[arg(long)]
+        read: bool,
+        /// To write
+        #[arg(long)]
+        write: bool,
+        /// To bring it into being
+        #[arg(long)]
+        create: bool,
+        /// To empty it
+        #[arg(long)]
+        truncate: bool,
+        /// Who owns it, by name or number
+        #[arg(long, value_name = "USER")]
+        owner: Option<String>,
+        /// Its mode in octal
+        #[arg(long, value_name = "MODE")]
+        mode: Option<String>,
+    },
+    /// Connect to an address
+    Connect {
+        /// ADDRESS or ADDRESS:PORT (IPv6 in brackets); port 443 unless said
+        to: String,
+        /// tcp, udp, sctp, mptcp, or a number
+        #[arg(long, default_value = "tcp")]
+        protocol: String,
+    },
+    /// Do something to the host, such as `mount`
+    System {
+        /// A word of `system` in a policy
+        word: String,
+    },
+}
+
+/// The port that is meant where none is said.
+const PORT: u16 = 443;
+
+impl Operation {
+    fn what(&self) -> Result<What, Flaw> {
+        Ok(match self {
+            Self::Exec { path, args } => {
+                let path = policy::asked::path(path)?;
+                What::File { path, access: Class::Exec.bit(), args: args.clone(), owner: None, mode: 0 }
+            }
+            Self::Open { path, read, write, create, truncate, owner, mode } => {
+                let said = [
+                    (*read, Class::Read),
+                    (*write, Class::Write),
+                    (*create, Class::Create),
+                    (*truncate, Class::Truncate),
+                ];
+                let access = said.iter().filter(|(said, _)| *said).fold(0, |mask, (_, class)| mask | class.bit());
+                What::File {
+                    path: policy::asked::path(path)?,
+                    access: if access == 0 { Class::Read.bit() } else { access },
+                    args: Vec::new(),
+                    owner: owner.as_deref().map(policy::User::parse).transpose()?,
+                    mode: mode.as_deref().map(policy::asked::mode).transpose()?.unwrap_or(0),
+                }
+            }
+            Self::Connect { to, protocol } => {
+                let (to, port) = policy::asked::destination(to)?;
+                What::Connect { to, port: port.unwrap_or(PORT), protocol: policy::asked::protocol(protocol)? }
+            }
+            Self::System { word } => What::System(policy::asked::system(word)?),
+        })
+    }
+}
+
+impl Who {
+    fn asks(&self, what: What) -> Result<Asked, Flaw> {
+        let user = self.user.as_deref().map(policy::User::parse).transpose()?;
+        let at = self.at.as_deref().map(policy::asked::moment).transpose()?;
+        Ok(Asked { subject: self.subject.clone(), user, at: at.unwrap_or_else(policy::asked::now), what })
+    }
+}
+
+/// Why a tool could not do its work.
+pub enum Trouble {
+    /// A file.
+    File(LoadError),
+    /// What was said on the command line.
+    Words(Flaw),
+}
+
+impl From<LoadError> for Trouble {
+    fn from(error: LoadError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        Self::File(refusal.into())
+    }
+}
+
+impl From<Flaw> for Trouble {
+    fn from(flaw: Flaw) -> Self {
+        Self::Words(flaw)
+    }
+}
+
+impl Trouble {
+    fn say(&self, json: bool) {
+        let text = match self {
+            Self::File(error) if json => pretty(&json!({ "problems": error.diagnostics() })),
+            Self::Words(flaw) if json => {
+                pretty(&json!({ "problems": [{ "message": flaw.message, "remedy": flaw.remedy }] }))
+            }
+            Self::File(error) => format!("{}\n", error.rendered(colour())),
+            Self::Words(flaw) => format!("holdpoint: {}\n  help: {}\n", flaw.message, flaw.remedy),
+        };
+        // A closed output changes nothing about the outcome.
+        let _ = if json { io::stdout().write_all(text.as_bytes()) } else { io::stderr().write_all(text.as_bytes()) };
+    }
+}
+
+fn colour() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// What a tool found: for people, for machines, and its exit code.
+struct Report {
+    text: String,
+    json: Value,
+    code: u8,
+}
+
+/// Says what came of it.
+fn said(report: Result<Report, Trouble>, json: bool) -> ExitCode {
+    match report {
+        Ok(report) => {
+            let text = if json { pretty(&report.json) } else { report.text };
+            match print(&text) {
+                Ok(()) => ExitCode::from(report.code),
+                Err(failure) => super::failed(&failure),
+            }
+        }
+        Err(trouble) => {
+            trouble.say(json);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// `holdpoint policy schema`
+pub fn schema() -> ExitCode {
+    said(Ok(Report { text: pretty(&policy::schema()), json: Value::Null, code: 0 }), false)
+}
+
+/// The policy, to be asked for this host or for any.
+fn judge(policy: Policy, host: bool) -> Result<Judge, Trouble> {
+    let mut own = Own::customary();
+    own.paths.push(RUN_DIR.into());
+    if !host {
+        return Ok(Judge::new(policy, &own, Site::Anywhere)?);
+    }
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Flaw::new(
+            format!("cannot read what this host has mounted, or this process: {error}"),
+            "is /proc mounted? leave out --host",
+        )
+    };
+    own.paths.extend(std::fs::read_link("/proc/self/exe").ok());
+    own.mapped = crate::daemon::mapped().map_err(|error| unreadable(&error))?;
+    let mounts = Mounts::now().map_err(|error| unreadable(&error))?;
+    Ok(Judge::new(policy, &own, Site::Here(mounts))?)
+}
+
+fn load(file: &Path, host: bool) -> Result<Judge, Trouble> {
+    judge(policy::load(file)?, host)
+}
+
+/// `hold by "secrets need a person" (policy.toml:4)`
+fn decided(judge: &Judge, answer: policy::Answer) -> String {
+    let verdict = policy::verdict_word(answer.verdict);
+    match answer.rule.and_then(|rule| judge.policy.rule(rule)) {
+        Some(rule) => format!("{verdict} by {:?} ({})", rule.name, judge.place(rule)),
+        None => format!("{verdict} by no rule"),
+    }
+}

@@ -1,0 +1,55 @@
+//! `holdpoint policy explain`: which rule decides, and which came close.
+
+use std::{path::Path, process::ExitCode};
+
+use serde_json::{Value, json};
+
+use super::{Operation, Report, Trouble, Who, load, said};
+use crate::policy::{Answer, Asked, Judge, Near, Rule, near, verdict_word};
+
+/// Says which rule of the policy in `file` decides.
+pub fn explain(file: &Path, who: &Who, operation: &Operation, host: bool, json: bool) -> ExitCode {
+    said(report(file, who, operation, host), json)
+}
+
+fn report(file: &Path, who: &Who, operation: &Operation, host: bool) -> Result<Report, Trouble> {
+    let asked = who.asks(operation.what()?)?;
+    let judge = load(file, host)?;
+    let answer = judge.ask(&asked)?;
+    let near = near(&judge, &asked, answer);
+    Ok(Report { text: text(&judge, &asked, answer, &near), json: value(&judge, &asked, answer, &near), code: 0 })
+}
+
+pub(super) fn text(judge: &Judge, asked: &Asked, answer: Answer, near: &[Near<'_>]) -> String {
+    let mut text = format!("{}: {}\n", asked.what, super::decided(judge, answer));
+    if let Some(rule) = answer.rule.and_then(|rule| judge.policy.rule(rule)) {
+        text += &format!("  why        {}\n", rule.why.as_deref().unwrap_or("-"));
+        if let Some(terms) = rule.terms() {
+            let members = judge.policy.members(&terms.reviewers).join(", ");
+            text += &format!("  reviewers  {} ({members})\n", terms.reviewers);
+        }
+    }
+    if !near.is_empty() {
+        text += "came close:\n";
+    }
+    for Near { rule, differs } in near {
+        text += &format!("  {:?} ({}): {}\n", rule.name, judge.place(rule), differs.join("; "));
+    }
+    text
+}
+
+fn value(judge: &Judge, asked: &Asked, answer: Answer, near: &[Near<'_>]) -> Value {
+    let rule = answer.rule.and_then(|rule| judge.policy.rule(rule));
+    let near: Vec<_> =
+        near.iter().map(|near| json!({ "rule": named(judge, near.rule), "differs": near.differs })).collect();
+    json!({
+        "request": asked.what.to_string(),
+        "verdict": verdict_word(answer.verdict),
+        "rule": rule.map(|rule| named(judge, rule)),
+        "near": near,
+    })
+}
+
+fn named(judge: &Judge, rule: &Rule) -> Value {
+    json!({ "name": rule.name, "why": rule.why, "at": judge.place(rule), "built_in": judge.is_built_in(rule) })
+}

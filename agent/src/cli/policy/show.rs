@@ -1,0 +1,62 @@
+//! `holdpoint policy show`: the policy as it will be compiled for this host.
+
+use std::{path::Path, process::ExitCode};
+
+use serde_json::{Value, json};
+
+use super::{Report, load, said};
+use crate::policy::{Judge, Pattern, Rule, Usage, User, usage, verdict_word};
+
+/// Shows the policy in `file`.
+pub fn show(file: &Path, json: bool) -> ExitCode {
+    said(load(file, true).map(|judge| report(&judge)), json)
+}
+
+fn report(judge: &Judge) -> Report {
+    let usage = usage(&judge.tables, judge.policy.subjects.len());
+    Report { text: text(judge, &usage), json: value(judge, &usage), code: 0 }
+}
+
+fn text(judge: &Judge, usage: &[Usage]) -> String {
+    let policy = &judge.policy;
+    let mut text = format!("revision {} (SHA-256 {})\n\nsubjects\n", policy.revision(), policy.digest);
+    for subject in &policy.subjects {
+        let exe = subject.exe.iter().map(|path| path.display().to_string());
+        let starters: Vec<_> = exe.chain(subject.cgroup.iter().map(Pattern::to_string)).collect();
+        let starters = if starters.is_empty() { "holdpoint run".to_owned() } else { starters.join(", ") };
+        let users: Vec<_> = subject.users.iter().map(User::to_string).collect();
+        let only = if users.is_empty() { String::new() } else { format!(" by {}", users.join(", ")) };
+        text += &format!("  {}: {}{only}\n", subject.name, starters.escape_debug());
+    }
+    text += "\nrules, the first that matches wins\n";
+    for (index, rule) in policy.rules.iter().enumerate() {
+        text += &format!("{index:>5}  {:<5}  {:?} ({})\n", word(rule), rule.name, judge.place(rule));
+    }
+    text += "\ntables of the kernel\n";
+    for Usage { what, rows, limit, bytes } in usage {
+        text += &format!("  {what:<36}{rows:>7} of {limit:>6}  {bytes:>9} bytes\n");
+    }
+    text
+}
+
+fn value(judge: &Judge, usage: &[Usage]) -> Value {
+    let subjects = judge.policy.subjects.iter().map(|subject| {
+        let cgroup: Vec<_> = subject.cgroup.iter().map(Pattern::to_string).collect();
+        let users: Vec<_> = subject.users.iter().map(User::to_string).collect();
+        json!({ "name": subject.name, "exe": subject.exe, "cgroup": cgroup, "user": users })
+    });
+    let rules = judge.policy.rules.iter().map(|rule| {
+        json!({ "name": rule.name, "verdict": word(rule), "at": judge.place(rule), "built_in": judge.is_built_in(rule) })
+    });
+    let tables = usage.iter().map(
+        |Usage { what, rows, limit, bytes }| json!({ "what": what, "rows": rows, "limit": limit, "bytes": bytes }),
+    );
+    json!({
+        "revision": judge.policy.revision(), "digest": judge.policy.digest,
+        "subjects": subjects.collect::<Vec<_>>(), "rules": rules.collect::<Vec<_>>(), "tables": tables.collect::<Vec<_>>(),
+    })
+}
+
+fn word(rule: &Rule) -> &'static str {
+    verdict_word(rule.verdict())
+}

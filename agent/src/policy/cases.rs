@@ -1,0 +1,233 @@
+//! Test files: requests, and what the policy should say of them. `NAME.test.toml` stands beside `NAME.toml`.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use holdpoint_common::{request::Class, tables::Verdict};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    LoadError, Refusal, Source,
+    asked::{self, Asked, NOON, What},
+    load,
+    only::{self, User},
+    parse::{rule, syntax, tables},
+    problem::{Flaw, Problem, Span},
+    section::{Section, wrong_type},
+};
+
+const TOP_KEYS: [&str; 2] = ["policy", "case"];
+const CASE_KEYS: [&str; 10] = ["name", "subject", "open", "exec", "connect", "system", "user", "at", "expect", "rule"];
+const OPERATIONS: [&str; 4] = ["open", "exec", "connect", "system"];
+const ONE_OPERATION: &str = "exactly one of: open = { path = \"...\" }, exec = { path = \"...\" }, \
+                             connect = { to = \"...\", port = 443 }, system = \"...\"";
+const EXPECT: &str = "one of: allow, audit, hold, deny, kill";
+
+/// How the file of tests beside a policy ends.
+const ENDING: &str = ".test.toml";
+
+/// What a test file says.
+#[derive(Debug)]
+pub struct Cases {
+    /// The file.
+    pub source: Source,
+    /// The policy that it is about.
+    pub policy: PathBuf,
+    /// What is asked.
+    pub cases: Vec<Case>,
+}
+
+/// One question, and the right answer.
+#[derive(Debug)]
+pub struct Case {
+    /// Its name.
+    pub name: String,
+    /// The request.
+    pub asked: Asked,
+    /// What should follow.
+    pub expect: Verdict,
+    /// The rule that should decide, if that is said.
+    pub rule: Option<String>,
+    /// Its place in the source.
+    pub span: Span,
+}
+
+/// The test file of a policy, or the file itself if it is one.
+pub fn test_file(file: &Path) -> PathBuf {
+    match file.to_string_lossy() {
+        name if name.ends_with(ENDING) => file.to_owned(),
+        name => PathBuf::from(format!("{}{ENDING}", name.strip_suffix(".toml").unwrap_or(&name))),
+    }
+}
+
+/// The cases in `file`.
+pub fn read(file: &Path) -> Result<Cases, LoadError> {
+    Ok(parse(load::source(file)?)?)
+}
+
+/// The cases that `source` spells.
+pub fn parse(source: Source) -> Result<Cases, Refusal> {
+    let mut problems = Vec::new();
+    match cases(&source, &mut problems) {
+        Some((policy, cases)) if problems.is_empty() => Ok(Cases { source, policy, cases }),
+        _ => Err(Refusal::new(source, problems)),
+    }
+}
+
+fn cases(source: &Source, problems: &mut Vec<Problem>) -> Option<(PathBuf, Vec<Case>)> {
+    let (tree, errors) = DeTable::parse_recoverable(&source.text);
+    problems.extend(errors.iter().map(syntax));
+    if !problems.is_empty() {
+        return None;
+    }
+    let top = Section::new("a test file", 0..0, tree.get_ref(), &TOP_KEYS, problems);
+    if top.entry("case").is_none() {
+        problems.push(Problem::new(0..0, "the file has no case", "add [[case]] with a name"));
+    }
+    let policy = top.text("policy", problems).map(Spanned::into_inner);
+    let cases = tables(&top, "case", problems).iter().filter_map(|value| case(value, problems)).collect();
+    Some((beside(&source.file, policy), cases))
+}
+
+/// The policy that the test file names, or that has its name.
+fn beside(file: &str, policy: Option<String>) -> PathBuf {
+    match policy {
+        Some(policy) => Path::new(file).parent().unwrap_or(Path::new("")).join(policy),
+        None => PathBuf::from(format!("{}.toml", file.strip_suffix(ENDING).unwrap_or(file))),
+    }
+}
+
+fn case(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<Case> {
+    let section = Section::of("[[case]]", value, &CASE_KEYS, problems)?;
+    let name = section.required("name", "add name = \"...\"", problems);
+    let subject = section.required("subject", "add subject = \"...\", a subject of the policy", problems);
+    let user = read_text(&section, "user", problems, User::parse);
+    let at = read_text(&section, "at", problems, only::moment);
+    let rule = section.text("rule", problems).map(Spanned::into_inner);
+    let what = what(&section, problems);
+    if section.entry("expect").is_none() {
+        problems.push(section.lacks("expect", &format!("add expect = \"...\", {EXPECT}")));
+    }
+    let expect = read_text(&section, "expect", problems, verdict);
+    let name = name?;
+    let asked = Asked { subject: subject?.into_inner(), user, at: at.unwrap_or(NOON), what: what? };
+    Some(Case { span: name.span(), name: name.into_inner(), asked, expect: expect?, rule })
+}
+
+fn what(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<What> {
+    let present: Vec<_> = OPERATIONS.iter().filter_map(|key| Some((*key, section.entry(key)?))).collect();
+    match present.as_slice() {
+        [("open", (_, value))] => open(value, problems),
+        [("exec", (_, value))] => exec(value, problems),
+        [("connect", (_, value))] => connect(value, problems),
+        [_] => read_text(section, "system", problems, rule::operation).map(What::System),
+        [] => {
+            problems.push(Problem::new(section.span.clone(), "[[case]] has no operation", ONE_OPERATION));
+            None
+        }
+        [_, (key, (span, _)), ..] => {
+            problems.push(Problem::new(span.clone(), format!("{key} is a second operation"), ONE_OPERATION));
+            None
+        }
+    }
+}
+
+fn open(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<What> {
+    let section = Section::of("open", value, &rule::OPEN_KEYS, problems)?;
+    let access = match section.entry("access") {
+        None => Class::Read.bit(),
+        Some(_) => section.texts("access", problems, rule::access)?.iter().fold(0, |mask, bit| mask | bit.get_ref()),
+    };
+    file(&section, access, Vec::new(), problems)
+}
+
+fn exec(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<What> {
+    let section = Section::of("exec", value, &["path", "args", "owner", "mode"], problems)?;
+    let args = match section.entry("args") {
+        None => Vec::new(),
+        Some((_, list)) => texts(list, problems)?,
+    };
+    file(&section, Class::Exec.bit(), args, problems)
+}
+
+/// Arguments: other than in the lists of a policy, one may stand there twice.
+fn texts(list: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<Vec<String>> {
+    let read = super::section::elements("args", list).and_then(|elements| {
+        elements.iter().map(|element| super::section::text("args", element).map(Spanned::into_inner)).collect()
+    });
+    read.map_err(|problem| problems.push(problem)).ok()
+}
+
+fn file(section: &Section<'_>, access: u32, args: Vec<String>, problems: &mut Vec<Problem>) -> Option<What> {
+    if section.entry("path").is_none() {
+        problems.push(section.lacks("path", "add path = \"/...\", one file"));
+    }
+    let path = read_text(section, "path", problems, asked::path);
+    let owner = read_text(section, "owner", problems, User::parse);
+    let mode = read_text(section, "mode", problems, asked::mode);
+    Some(What::File { path: path?, access, args, owner, mode: mode.unwrap_or(0) })
+}
+
+fn connect(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<What> {
+    let section = Section::of("connect", value, &rule::CONNECT_KEYS, problems)?;
+    if section.entry("to").is_none() {
+        problems.push(section.lacks("to", "add to = \"10.0.0.1\", one address"));
+    }
+    let to: Option<IpAddr> = read_text(&section, "to", problems, asked::address);
+    let port = port(&section, problems);
+    let protocol = match section.entry("protocol") {
+        None => asked::protocol("tcp").ok(),
+        Some(_) => read_text(&section, "protocol", problems, asked::protocol),
+    };
+    Some(What::Connect { to: to?, port: port?, protocol: protocol? })
+}
+
+fn port(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<u16> {
+    let Some((_, value)) = section.entry("port") else {
+        problems.push(section.lacks("port", "add port = 443"));
+        return None;
+    };
+    let DeValue::Integer(number) = value.get_ref() else {
+        problems.push(wrong_type("port", "an integer", value.get_ref(), value.span()));
+        return None;
+    };
+    let port = number.as_str().parse().ok().filter(|_| number.radix() == 10);
+    if port.is_none() {
+        problems.push(Problem::new(value.span(), "this is not a port", "write a number from 0 to 65535"));
+    }
+    port
+}
+
+/// What `read` makes of an optional text; none if it is not there, or bad.
+fn read_text<T>(
+    section: &Section<'_>,
+    key: &str,
+    problems: &mut Vec<Problem>,
+    read: impl Fn(&str) -> Result<T, Flaw>,
+) -> Option<T> {
+    let text = section.text(key, problems)?;
+    read(text.get_ref()).map_err(|flaw| problems.push(flaw.at(text.span()))).ok()
+}
+
+fn verdict(text: &str) -> Result<Verdict, Flaw> {
+    let found = VERDICTS.iter().find(|verdict| verdict_word(**verdict) == text);
+    found.copied().ok_or_else(|| Flaw::new(format!("unknown verdict {text:?}"), EXPECT))
+}
+
+const VERDICTS: [Verdict; 5] = [Verdict::Allow, Verdict::Audit, Verdict::Hold, Verdict::Deny, Verdict::Kill];
+
+/// The word for a verdict, as a policy writes it.
+pub const fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allow => "allow",
+        Verdict::Audit => "audit",
+        Verdict::Hold => "hold",
+        Verdict::Deny => "deny",
+        Verdict::Kill => "kill",
+    }
+}

@@ -1,0 +1,91 @@
+//! What a policy asks of this host and the host does not have. No root: what only the agent can show, it shows
+//! (`holdpoint status`).
+
+use std::{fs, path::Path};
+
+use super::{LoadError, Mounts, Policy, Problem, compile, compile::links_of_rules, load};
+
+/// Most files that are named.
+const SHOWN: usize = 8;
+/// The first kernel that has what Holdpoint needs.
+const FIRST_KERNEL: (u32, u32) = (6, 1);
+
+/// The policy in `file`, if it could be put in force on this host.
+pub fn judge(file: &Path) -> Result<Policy, LoadError> {
+    let policy = load(file)?;
+    let mounts =
+        Mounts::now().map_err(|source| LoadError::Unreadable { file: "/proc/self/mountinfo".to_owned(), source })?;
+    match compile(&policy, 1, &mounts, None) {
+        Ok(_) => Ok(policy),
+        Err(problems) => Err(policy.refused(problems).into()),
+    }
+}
+
+/// What is not there, or not as the policy's author may believe.
+pub fn lacks(policy: &Policy) -> Vec<Problem> {
+    let mut problems = files(policy);
+    problems.extend(links(policy));
+    problems.extend(kernel());
+    problems
+}
+
+fn files(policy: &Policy) -> Vec<Problem> {
+    let absent =
+        |path: &Path| matches!(fs::symlink_metadata(path), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
+    let missing = |span: &super::Span, path: &Path| {
+        let message = format!("{} does not exist on this host", path.display());
+        Problem::new(span.clone(), message, "correct the path; if it comes later, the rule is for it then")
+    };
+    let exact = policy.rules.iter().flat_map(|rule| {
+        let paths = rule.paths().0.iter().filter_map(super::Pattern::beginning);
+        paths.filter(|(_, rest)| rest.is_empty()).map(|(path, _)| (&rule.span, path))
+    });
+    let starters =
+        policy.subjects.iter().flat_map(|subject| subject.exe.iter().map(|path| (&subject.span, path.clone())));
+    exact.chain(starters).filter(|(_, path)| absent(path)).map(|(span, path)| missing(span, &path)).collect()
+}
+
+/// Files that rules are about and that have further names.
+fn links(policy: &Policy) -> Option<Problem> {
+    let mounts = Mounts::now().ok()?;
+    let mut tables = compile(policy, 1, &mounts, None).ok()?;
+    links_of_rules(policy, 1, &mounts, &mut tables);
+    let files = &tables.objects.files;
+    let shown: Vec<_> = files.iter().take(SHOWN).map(|file| file.display().to_string()).collect();
+    let message = format!("{} files that rules are about have further names: {}", files.len(), shown.join(", "));
+    let remedy = "they are judged by each of their names; remove those that should not be (find -samefile)";
+    (!files.is_empty()).then(|| Problem::new(0..0, message, remedy))
+}
+
+/// What can be seen of the kernel without root.
+fn kernel() -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut lacks = |message: String, remedy: &str| problems.push(Problem::new(0..0, message, remedy));
+    match fs::read_to_string("/sys/kernel/security/lsm") {
+        Ok(modules) if modules.trim().split(',').any(|module| module == "bpf") => (),
+        Ok(modules) => lacks(
+            format!("this kernel enforces nothing: bpf is not among its security modules ({})", modules.trim()),
+            "boot with lsm=<that list>,bpf",
+        ),
+        Err(_) => lacks(
+            "the kernel's list of security modules cannot be read, so this was not looked at".to_owned(),
+            "see /sys/kernel/security/lsm as root; `holdpoint status` shows which hooks are proven",
+        ),
+    }
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        lacks("this kernel does not describe its types (BTF)".to_owned(), "run one with CONFIG_DEBUG_INFO_BTF");
+    }
+    let release =
+        nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    if version(&release).is_none_or(|version| version < FIRST_KERNEL) {
+        let (major, minor) = FIRST_KERNEL;
+        lacks(format!("this kernel is {release}"), &format!("run {major}.{minor} or later"));
+    }
+    problems
+}
+
+/// `6.12.3-amd64`: 6 and 12.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}

@@ -1,0 +1,213 @@
+//! What a policy says of a request, asked outside the kernel: of its compiled tables, by the kernel's own matcher. What
+//! could be said otherwise is not said here.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use holdpoint_common::{
+    matcher::{Asker, DEPTH, Names},
+    request::Class,
+    tables::{LITERAL_BYTES, NO_RULE, Verdict, kind},
+};
+
+use super::{
+    Own, Place, Places, Policy, Refusal, Rule, Tables,
+    address::Block,
+    asked::{Asked, What},
+    check::OneFileSystem,
+    compile,
+    compile::links_of_rules,
+    evaluate::{Circumstances, Evaluation},
+    only::User,
+    places::{self, Mounts},
+    problem::Flaw,
+};
+
+/// The revision that is compiled to be asked.
+const REVISION: u32 = 1;
+/// A user that no policy names.
+const NOBODY: u32 = u32::MAX;
+
+/// Where the paths of a policy, and of what it is asked, live.
+pub enum Site {
+    /// Nowhere: one file system without links.
+    Anywhere,
+    /// On this host.
+    Here(Mounts),
+}
+
+/// A compiled policy that can be asked.
+pub struct Judge {
+    /// The policy with the rules that every policy has.
+    pub policy: Policy,
+    /// Its tables.
+    pub tables: Tables,
+    site: Site,
+}
+
+/// What it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Index of the rule that decides, if one does.
+    pub rule: Option<u32>,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+impl Site {
+    fn places(&self) -> &dyn Places {
+        match self {
+            Self::Anywhere => &OneFileSystem,
+            Self::Here(mounts) => mounts,
+        }
+    }
+}
+
+impl Judge {
+    /// Compiles `policy`, with what every policy says of `own`.
+    pub fn new(policy: Policy, own: &Own, site: Site) -> Result<Self, Refusal> {
+        let policy = policy.with_built_in(own);
+        let tables = compile(&policy, REVISION, site.places(), None);
+        let mut tables = tables.map_err(|problems| policy.refused(problems))?;
+        if matches!(site, Site::Here(_)) {
+            links_of_rules(&policy, REVISION, site.places(), &mut tables);
+        }
+        Ok(Self { policy, tables, site })
+    }
+
+    /// What the policy says of the request.
+    pub fn ask(&self, asked: &Asked) -> Result<Answer, Flaw> {
+        let asker = Asker { revision: REVISION, subject: self.subject(&asked.subject)? };
+        let circumstances = self.circumstances(asked)?;
+        let evaluation = Evaluation { tables: &self.tables, circumstances };
+        let rule = match &asked.what {
+            What::File { path, access, .. } => self.rule_on_path(&evaluation, asker, path, *access),
+            What::Connect { to, port, .. } => evaluation.address_rule(asker, &Block::only(*to).octets(), *port),
+            What::System(system) => evaluation.system_rule(asker, *system),
+        };
+        let rule = (rule != NO_RULE).then_some(rule);
+        let unnamed = if matches!(asked.what, What::System(_)) { Verdict::Deny } else { Verdict::Allow };
+        Ok(Answer { rule, verdict: rule.and_then(|rule| self.policy.rule(rule)).map_or(unnamed, Rule::verdict) })
+    }
+
+    /// The index of a subject.
+    pub fn subject(&self, name: &str) -> Result<u32, Flaw> {
+        let index = self.policy.subjects.iter().position(|subject| subject.name == name);
+        let known: Vec<_> = self.policy.subjects.iter().map(|subject| subject.name.as_str()).collect();
+        let unknown =
+            || Flaw::new(format!("the policy has no subject {name:?}"), format!("one of: {}", known.join(", ")));
+        index.map(|index| index as u32).ok_or_else(unknown)
+    }
+
+    /// The number of a user.
+    pub fn user(&self, user: &User) -> Result<u32, Flaw> {
+        match user {
+            User::Number(number) => Ok(*number),
+            User::Name(name) => self.site.places().user(name).ok_or_else(|| {
+                Flaw::new(format!("this host has no user {name:?}"), "write a name that it has, or a number")
+            }),
+        }
+    }
+
+    /// Whether the rule is one that every policy has.
+    pub fn is_built_in(&self, rule: &Rule) -> bool {
+        rule.span.is_empty()
+    }
+
+    /// Where the rule stands: `file:line`.
+    pub fn place(&self, rule: &Rule) -> String {
+        if self.is_built_in(rule) {
+            return "built in".to_owned();
+        }
+        let source = &self.policy.source;
+        format!("{}:{}", source.file.escape_debug(), source.position(rule.span.start).0)
+    }
+
+    /// The path by which the kernel knows what `path` names.
+    pub fn real(&self, path: &Path) -> PathBuf {
+        match self.site {
+            Site::Anywhere => path.to_owned(),
+            Site::Here(_) => places::real(path),
+        }
+    }
+
+    fn circumstances(&self, asked: &Asked) -> Result<Circumstances, Flaw> {
+        let user = asked.user.as_ref().map_or(Ok(NOBODY), |user| self.user(user))?;
+        let plain = Circumstances { user, minute: asked.at, ..Circumstances::default() };
+        Ok(match &asked.what {
+            What::File { owner, mode, .. } => {
+                let owner = owner.as_ref().map(|owner| self.user(owner)).transpose()?;
+                Circumstances { owner, mode: *mode, ..plain }
+            }
+            What::Connect { protocol, .. } => Circumstances { protocol: *protocol, ..plain },
+            What::System(_) => plain,
+        })
+    }
+
+    fn rule_on_path(&self, evaluation: &Evaluation<'_>, asker: Asker, path: &Path, access: u32) -> u32 {
+        let real = self.real(path);
+        let mut places = self.site.places().resolve(&real).into_iter();
+        let Some(place) = places.next() else { return evaluation.unknown_path_rule(asker, access) };
+        if place.components.len() > DEPTH {
+            return evaluation.unknown_path_rule(asker, access);
+        }
+        // What is on a file system that the kernel makes itself is also at a pseudo device, which sorts behind.
+        let kind = places.map(|place| place.device).find(|device| *device >= kind(0)).unwrap_or(kind(0));
+        let rule = evaluation.path_rule(asker, place.device, &Walked { place: &place, kind }, access);
+        match (&self.site, fs::metadata(&real)) {
+            (Site::Here(_), Ok(file)) => evaluation.with_object(asker, rule, place.device, file.ino(), access),
+            _ => rule,
+        }
+    }
+}
+
+impl What {
+    /// Whether it is an exec.
+    pub fn is_exec(&self) -> bool {
+        matches!(self, Self::File { access, .. } if access & Class::Exec.bit() != 0)
+    }
+}
+
+/// A path as the kernel walks it.
+pub struct Walked<'a> {
+    place: &'a Place,
+    kind: u32,
+}
+
+impl Walked<'_> {
+    fn name(&self, level: usize) -> &[u8] {
+        self.place.components.get(level).map_or(&[], |name: &OsString| OsStr::as_bytes(name))
+    }
+}
+
+impl Names for Walked<'_> {
+    fn depth(&self) -> usize {
+        self.place.components.len()
+    }
+
+    fn kind(&self) -> u32 {
+        self.kind
+    }
+
+    fn component(&self, level: usize, name: &mut [u8; LITERAL_BYTES]) -> bool {
+        let bytes = self.name(level);
+        *name = [0; LITERAL_BYTES];
+        let fits = bytes.len() < LITERAL_BYTES;
+        if fits {
+            name[..bytes.len()].copy_from_slice(bytes);
+        }
+        fits
+    }
+
+    fn start(&self, level: usize) -> u64 {
+        level as u64
+    }
+
+    fn letter(&self, start: u64, index: usize) -> u8 {
+        self.name(start as usize).get(index).copied().unwrap_or(0)
+    }
+}

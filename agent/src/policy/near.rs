@@ -1,0 +1,132 @@
+//! Rules that came close to deciding a request: they are about its object, and something else was otherwise. This looks at
+//! the rules, for people; what decides is said by [`super::judge`].
+
+use std::path::Path;
+
+use holdpoint_common::tables::protocol;
+
+use super::{
+    Rule, When,
+    address::Block,
+    asked::{Asked, What, access_words},
+    judge::{Answer, Judge},
+    only::{self, User},
+};
+
+/// Most rules that are named.
+const SHOWN: usize = 5;
+
+/// A rule that came close, and what kept it from deciding.
+pub struct Near<'a> {
+    /// The rule.
+    pub rule: &'a Rule,
+    /// What is otherwise.
+    pub differs: Vec<String>,
+}
+
+/// The first rules, in the order of the policy, that are about what was asked for and did not decide.
+pub fn near<'a>(judge: &'a Judge, asked: &Asked, answer: Answer) -> Vec<Near<'a>> {
+    let subject = judge.subject(&asked.subject).ok();
+    let others = (0..).zip(&judge.policy.rules).filter(|(index, _)| Some(*index) != answer.rule);
+    let about = others.filter(|(_, rule)| is_about(judge, rule, &asked.what));
+    let near = about.map(|(index, rule)| {
+        let mut differs = Vec::new();
+        if !subject.is_some_and(|subject| rule.subjects.contains(&subject)) {
+            differs.push("it is for other subjects".to_owned());
+        }
+        differs.extend(object(rule, &asked.what));
+        differs.extend(circumstances(judge, rule, asked));
+        if differs.is_empty() && answer.rule.is_some_and(|decides| index > decides) {
+            differs.push("it comes later".to_owned());
+        }
+        Near { rule, differs }
+    });
+    near.filter(|near| !near.differs.is_empty()).take(SHOWN).collect()
+}
+
+fn is_about(judge: &Judge, rule: &Rule, what: &What) -> bool {
+    match (&rule.when, what) {
+        (When::Open { paths, .. }, What::File { path, .. }) if !what.is_exec() => accept(judge, paths, path),
+        (When::Exec { paths, .. }, What::File { path, .. }) if what.is_exec() => accept(judge, paths, path),
+        (When::Connect { to, .. }, What::Connect { to: asked, .. }) => {
+            to.iter().any(|block| block.contains(Block::only(*asked)))
+        }
+        (When::System { which }, What::System(system)) => which.contains(system),
+        _ => false,
+    }
+}
+
+fn accept(judge: &Judge, patterns: &[super::Pattern], path: &Path) -> bool {
+    let real = judge.real(path);
+    patterns.iter().any(|pattern| pattern.accepts(path) || pattern.accepts(&real))
+}
+
+/// What of the object is otherwise.
+fn object(rule: &Rule, what: &What) -> Option<String> {
+    match (&rule.when, what) {
+        (When::Open { access, .. }, What::File { access: asked, .. }) if rule.lets_pass() => {
+            let more = asked & !access;
+            (more != 0).then(|| {
+                format!("it lets pass {} only; asked for is {} too", access_words(*access), access_words(more))
+            })
+        }
+        (When::Open { access, .. }, What::File { access: asked, .. }) => (access & asked == 0)
+            .then(|| format!("it is about {}; asked for is {}", access_words(*access), access_words(*asked))),
+        (When::Connect { ports, .. }, What::Connect { port, .. }) => {
+            (!ports.iter().any(|range| range.contains(port))).then(|| format!("it is about other ports than {port}"))
+        }
+        _ => None,
+    }
+}
+
+/// What else is otherwise.
+fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
+    let only = &rule.only;
+    let is_one = |users: &[User], user: Option<&User>| {
+        let number = user.and_then(|user| judge.user(user).ok());
+        users.is_empty() || users.iter().any(|known| judge.user(known).ok().is_some_and(|known| Some(known) == number))
+    };
+    let mut differs = Vec::new();
+    if !is_one(&only.users, asked.user.as_ref()) {
+        differs.push(format!("it is for {}; who asks is {}", named(&only.users), person(asked.user.as_ref())));
+    }
+    if only.during.is_some_and(|times| !times.has(asked.at)) {
+        differs.push(format!("its time does not include {}", only::shown_moment(asked.at)));
+    }
+    match &asked.what {
+        What::File { owner, mode, .. } => {
+            if !is_one(&only.owners, owner.as_ref()) {
+                differs.push(format!(
+                    "it is for files of {}; the owner is {}",
+                    named(&only.owners),
+                    person(owner.as_ref())
+                ));
+            }
+            if only.modes != 0 && only.modes & mode == 0 {
+                differs.push(format!(
+                    "it is for files that are {}; the mode is {mode:04o}",
+                    only::mode_words(only.modes).join(", ")
+                ));
+            }
+        }
+        What::Connect { protocol, .. } => {
+            if only.protocols != 0 && only.protocols & protocol::bit(*protocol) == 0 {
+                let words = only::protocol_words(only.protocols).join(", ");
+                differs.push(format!(
+                    "it is about {words}; the protocol is {}",
+                    only::protocol_words(protocol::bit(*protocol)).concat()
+                ));
+            }
+        }
+        What::System(_) => (),
+    }
+    differs
+}
+
+fn named(users: &[User]) -> String {
+    users.iter().map(User::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn person(user: Option<&User>) -> String {
+    user.map_or_else(|| "not said".to_owned(), User::to_string)
+}

@@ -1,0 +1,92 @@
+//! Requests from the agent's record, to be asked again of another policy.
+
+use std::net::IpAddr;
+
+use holdpoint_common::request::{Action, Class};
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::Value;
+
+use super::{
+    asked::{self, Asked, What},
+    only::User,
+    parse::rule,
+};
+
+/// A line of the record.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Somebody asked for this.
+    Asks(Asked),
+    /// Somebody asked for something that takes more to judge than the record has: two names (rename, link), or none.
+    CannotBeAsked,
+    /// It is about something else.
+    SomethingElse,
+}
+
+/// What the line says, see [`crate::record::entry::Event`].
+pub fn asked(line: &Value) -> Line {
+    let request = match line["event"].as_str() {
+        Some("held") => &line["request"],
+        Some("audited" | "denied" | "killed" | "not-held") => line,
+        _ => return Line::SomethingElse,
+    };
+    match read(request) {
+        Some(asked) => Line::Asks(asked),
+        None => Line::CannotBeAsked,
+    }
+}
+
+fn read(request: &Value) -> Option<Asked> {
+    let number = |key: &str| request[key].as_u64().and_then(|number| u32::try_from(number).ok());
+    let at: Timestamp = request["at"].as_str()?.parse().ok()?;
+    Some(Asked {
+        subject: request["subject"].as_str()?.to_owned(),
+        user: Some(User::Number(number("uid")?)),
+        at: asked::minute(&at.to_zoned(TimeZone::system())),
+        what: what(request)?,
+    })
+}
+
+fn what(request: &Value) -> Option<What> {
+    let word = |key: &str| request[key].as_str();
+    match word("operation")? {
+        "exec" => file(request, Class::Exec.bit()),
+        "open" => {
+            let access = request["access"].as_array()?.iter().map(|word| rule::access(word.as_str()?).ok());
+            file(request, access.sum::<Option<u32>>()?)
+        }
+        "file" => file(request, access_of(word("action")?)?),
+        "connect" => Some(What::Connect {
+            to: word("address")?.parse::<IpAddr>().ok()?,
+            port: request["port"].as_u64()?.try_into().ok()?,
+            protocol: asked::protocol(word("protocol")?).ok()?,
+        }),
+        "system" => Some(What::System(rule::operation(word("system")?).ok()?)),
+        _ => None,
+    }
+}
+
+fn file(request: &Value, access: u32) -> Option<What> {
+    let argv = request["argv"].as_array().into_iter().flatten();
+    let mode = if request["operation"] == "open" { request["mode"].as_u64() } else { None };
+    Some(What::File {
+        path: asked::path(request["path"].as_str()?).ok()?,
+        access,
+        args: argv.skip(1).filter_map(|word| Some(word.as_str()?.to_owned())).collect(),
+        owner: request["owner"].as_str().filter(|_| mode.is_some()).and_then(|owner| User::parse(owner).ok()),
+        mode: mode.unwrap_or(0).try_into().ok()?,
+    })
+}
+
+/// The access that something done to one name asks for.
+fn access_of(action: &str) -> Option<u32> {
+    let action = Action::ALL.into_iter().find(|known| known.word() == action)?;
+    match action {
+        Action::Link | Action::Rename => None,
+        Action::Unlink | Action::Rmdir | Action::Mkdir | Action::Symlink => Some(Class::REPLACING),
+        Action::Connect => Some(Class::Read.bit() | Class::Write.bit()),
+        Action::Chmod | Action::Chown | Action::Xattr | Action::Receive | Action::Map | Action::Times => {
+            Some(Class::OPENING)
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The shape of a policy file as a JSON Schema (draft 2020-12), so that editors complete and check while one types. What
+//! it cannot say (patterns, names of groups, what can never match) is said by `holdpoint policy check`.
+
+use holdpoint_common::system::System;
+use serde_json::{Value, json};
+
+use super::only;
+
+/// The schema.
+pub fn schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Holdpoint policy",
+        "description": "Who is governed, and what is held. The first rule that matches wins; what none matches is allowed.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["subject"],
+        "properties": {
+            "subject": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/subject" } },
+            "reviewers": {
+                "description": "Groups of reviewers, as channels name their members",
+                "type": "object",
+                "propertyNames": { "pattern": "^[A-Za-z0-9._-]{1,64}$" },
+                "additionalProperties": { "$ref": "#/$defs/texts" },
+            },
+            "rule": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/rule" } },
+        },
+        "$defs": {
+            "text": { "type": "string", "minLength": 1, "maxLength": 1000 },
+            "texts": { "type": "array", "minItems": 1, "uniqueItems": true, "items": { "$ref": "#/$defs/text" } },
+            "patterns": {
+                "description": "Paths: /exact, /dir/**, **/name, with *, ? and {a,b} within names",
+                "allOf": [{ "$ref": "#/$defs/texts" }],
+            },
+            "users": { "description": "Users, by name or number", "allOf": [{ "$ref": "#/$defs/texts" }] },
+            "modes": words("The file has one of these permissions", &only::all_modes()),
+            "subject": subject(),
+            "rule": rule(),
+            "open": open(),
+            "exec": exec(),
+            "connect": connect(),
+        },
+    })
+}
+
+fn table(description: &str, required: &[&str], properties: &Value) -> Value {
+    json!({
+        "description": description, "type": "object", "additionalProperties": false,
+        "required": required, "properties": properties,
+    })
+}
+
+fn words(description: &str, known: &[&str]) -> Value {
+    json!({ "description": description, "type": "array", "minItems": 1, "uniqueItems": true, "items": { "enum": known } })
+}
+
+fn text(description: &str) -> Value {
+    json!({ "description": description, "allOf": [{ "$ref": "#/$defs/text" }] })
+}
+
+fn texts(description: &str) -> Value {
+    json!({ "description": description, "allOf": [{ "$ref": "#/$defs/texts" }] })
+}
+
+fn subject() -> Value {
+    table(
+        "A governed process tree",
+        &["name"],
+        &json!({
+            "name": { "description": "Its name", "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" },
+            "exe": texts("Executing one of these files starts such a tree"),
+            "cgroup": texts("Every process in one of these control groups is of such a tree"),
+            "unit": texts("Every process of one of these units of systemd is of such a tree"),
+            "user": texts("Only what these users start; all that they start if nothing else is named"),
+        }),
+    )
+}
+
+fn rule() -> Value {
+    let mut rule = table(
+        "One line of policy",
+        &["name", "then"],
+        &json!({
+            "name": text("Its name, in questions and in the record"),
+            "subject": texts("The subjects that it is for; all if it is not there"),
+            "open": { "$ref": "#/$defs/open" },
+            "exec": { "$ref": "#/$defs/exec" },
+            "connect": { "$ref": "#/$defs/connect" },
+            "system": words("What is done to the host", &System::ALL.map(System::word)),
+            "user": { "$ref": "#/$defs/users" },
+            "during": texts("Times of the week: Mon-Fri 09:00-17:00, Sat,Sun, not 22:00-06:00"),
+            "then": { "description": "What follows", "enum": ["allow", "audit", "hold", "deny", "kill"] },
+            "reviewers": text("The group that is asked"),
+            "why": text("The reason, shown to whoever meets the rule"),
+            "timeout": { "description": "How long is waited for an answer", "type": "string", "pattern": "^[0-9]+[smh]$", "default": "5m" },
+            "on_deny": { "description": "What a no does", "enum": ["kill", "fail"], "default": "kill" },
+            "on_timeout": { "description": "What silence does; as on_deny if it is not there", "enum": ["kill", "fail"] },
+        }),
+    );
+    rule["oneOf"] = ["open", "exec", "connect", "system"].map(|key| json!({ "required": [key] })).as_slice().into();
+    rule["if"] = json!({ "properties": { "then": { "const": "hold" } } });
+    rule["then"] = json!({ "required": ["reviewers"] });
+    rule["else"] = json!({
+        "properties": { "reviewers": false, "timeout": false, "on_deny": false, "on_timeout": false },
+    });
+    rule
+}
+
+fn open() -> Value {
+    table(
+        "Opening a file, or changing it or its name",
+        &["path"],
+        &json!({
+            "path": { "$ref": "#/$defs/patterns" },
+            "access": words("Ways of opening; all if it is not there", &["read", "write", "create", "truncate"]),
+            "owner": { "$ref": "#/$defs/users" },
+            "mode": { "$ref": "#/$defs/modes" },
+        }),
+    )
+}
+
+fn exec() -> Value {
+    table(
+        "Executing a file",
+        &["path"],
+        &json!({
+            "path": { "$ref": "#/$defs/patterns" },
+            "owner": { "$ref": "#/$defs/users" },
+            "mode": { "$ref": "#/$defs/modes" },
+        }),
+    )
+}
+
+fn connect() -> Value {
+    table(
+        "Connecting, or sending to an address",
+        &[],
+        &json!({
+            "to": texts("Addresses, blocks, or \"any\""),
+            "port": {
+                "description": "Ports, or ranges: [443, \"8000-8999\"]; every port if it is not there",
+                "type": "array", "minItems": 1, "uniqueItems": true,
+                "items": { "anyOf": [
+                    { "type": "integer", "minimum": 0, "maximum": 65535 },
+                    { "type": "string", "pattern": "^[0-9]{1,5}(-[0-9]{1,5})?$" },
+                ] },
+            },
+            "protocol": words("Protocols of the socket; every one if it is not there", &only::all_protocols()),
+        }),
+    )
+}

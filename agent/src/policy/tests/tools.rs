@@ -1,0 +1,176 @@
+//! The tools' own answers, which are those of the tables.
+
+use super::*;
+use crate::policy::{
+    Answer, Asked, Judge, Own, Site, User, What, asked, cases, near,
+    replay::{self, Line},
+    usage, verdict_word,
+};
+
+const POLICY: &str = r#"
+[[subject]]
+name = "agent"
+[[subject]]
+name = "other"
+[reviewers]
+security = ["alice", "bob"]
+[[rule]]
+name = "alice reads"
+subject = ["agent"]
+open = { path = ["/srv/**"], access = ["read"] }
+user = ["alice"]
+during = ["Mon-Fri 09:00-17:00"]
+then = "allow"
+[[rule]]
+name = "the rest is held"
+open = { path = ["/srv/**"] }
+then = "hold"
+reviewers = "security"
+why = "customer data"
+[[rule]]
+name = "web"
+connect = { to = ["10.0.0.0/8"], port = [443] }
+then = "audit"
+"#;
+
+fn judge() -> Judge {
+    Judge::new(policy(POLICY), &Own::customary(), Site::Anywhere).expect("a good policy")
+}
+
+fn open(path: &str, access: u32) -> What {
+    What::File { path: path.into(), access, args: Vec::new(), owner: None, mode: 0 }
+}
+
+fn asks(user: &str, at: &str, what: What) -> Asked {
+    Asked {
+        subject: "agent".to_owned(),
+        user: Some(User::parse(user).expect("a user")),
+        at: asked::moment(at).expect("a moment"),
+        what,
+    }
+}
+
+/// The verdict and the rule.
+fn said(judge: &Judge, asked: &Asked) -> (&'static str, Option<String>) {
+    let Answer { rule, verdict } = judge.ask(asked).expect("an answer");
+    (verdict_word(verdict), rule.and_then(|rule| judge.policy.rule(rule)).map(|rule| rule.name.clone()))
+}
+
+fn by(verdict: &'static str, rule: &str) -> (&'static str, Option<String>) {
+    (verdict, Some(rule.to_owned()))
+}
+
+#[test]
+fn the_judge_says_what_the_tables_say() {
+    let judge = judge();
+    let ask = |asked: Asked| said(&judge, &asked);
+    assert_eq!(ask(asks("alice", "Mon 14:30", open("/srv/x", READ))), by("allow", "alice reads"));
+    assert_eq!(ask(asks("alice", "Sat 14:30", open("/srv/x", READ))), by("hold", "the rest is held"));
+    assert_eq!(ask(asks("bob", "Mon 14:30", open("/srv/x", READ))), by("hold", "the rest is held"));
+    assert_eq!(ask(asks("alice", "Mon 14:30", open("/srv/x", READ | WRITE))), by("hold", "the rest is held"));
+    assert_eq!(ask(asks("alice", "Mon 14:30", open("/tmp/x", READ))), ("allow", None));
+    assert_eq!(ask(asks("alice", "Mon 14:30", open("/sys/x", WRITE))), by("deny", "built in: the kernel's settings"));
+    let to = |port| What::Connect { to: "10.1.2.3".parse().expect("an address"), port, protocol: 6 };
+    assert_eq!(ask(asks("alice", "Mon 14:30", to(443))), by("audit", "web"));
+    assert_eq!(ask(asks("alice", "Mon 14:30", to(80))), ("allow", None));
+    let mount = What::System(asked::system("mount").expect("a word"));
+    assert_eq!(ask(asks("alice", "Mon 14:30", mount)), ("deny", None));
+}
+
+#[test]
+fn rules_that_came_close_say_what_differs() {
+    let judge = judge();
+    let differs = |asked: &Asked| -> Vec<String> {
+        let near = near(&judge, asked, judge.ask(asked).expect("an answer"));
+        near.iter().map(|near| format!("{}: {}", near.rule.name, near.differs.join("; "))).collect()
+    };
+    assert_eq!(
+        differs(&asks("bob", "Sat 14:30", open("/srv/x", READ | WRITE))),
+        ["alice reads: it lets pass read only; asked for is write too; it is for alice; who asks is bob; its time \
+             does not include Sat 14:30"]
+    );
+    let to = What::Connect { to: "10.1.2.3".parse().expect("an address"), port: 80, protocol: 6 };
+    assert_eq!(differs(&asks("bob", "Mon 14:30", to)), ["web: it is about other ports than 80"]);
+    assert_eq!(differs(&asks("alice", "Mon 14:30", open("/srv/x", READ))), ["the rest is held: it comes later"]);
+}
+
+#[test]
+fn rules_are_found_where_they_stand() {
+    let judge = judge();
+    let places: Vec<_> = judge.policy.rules.iter().map(|rule| judge.place(rule)).collect();
+    assert_eq!(
+        places,
+        ["built in", "web-1.toml:9", "web-1.toml:16", "web-1.toml:22", "built in", "built in", "built in"]
+    );
+}
+
+#[test]
+fn each_table_says_how_much_of_it_is_used() {
+    let judge = judge();
+    for row in usage(&judge.tables, judge.policy.subjects.len()) {
+        assert!(row.rows <= row.limit, "{row:?}");
+        assert!(row.rows == 0 || row.bytes != 0 || row.what == "subjects", "{row:?}");
+    }
+}
+
+fn case(lines: &str) -> String {
+    let text = format!("[[case]]\nname = \"c\"\nsubject = \"agent\"\n{lines}\n");
+    match cases::parse(source(&text)) {
+        Ok(cases) => {
+            cases.cases.iter().map(|case| format!("{} {}", case.asked.what, verdict_word(case.expect))).collect()
+        }
+        Err(refusal) => refusal.to_string(),
+    }
+}
+
+#[test]
+fn a_case_is_an_operation_and_what_should_follow() {
+    for (lines, said) in [
+        (
+            "open = { path = \"/a\", access = [\"read\", \"write\"], mode = \"4755\" }\nexpect = \"hold\"",
+            "open /a (read, write) hold",
+        ),
+        ("exec = { path = \"/a\", args = [\"-x\", \"-x\"] }\nexpect = \"deny\"", "exec /a -x -x deny"),
+        ("connect = { to = \"::1\", port = 443 }\nexpect = \"allow\"", "connect [::1]:443 (tcp) allow"),
+        ("system = \"mount\"\nexpect = \"kill\"", "system mount kill"),
+    ] {
+        assert_eq!(case(lines), said);
+    }
+}
+
+#[test]
+fn a_bad_case_is_refused_with_line_and_column() {
+    for (lines, said) in [
+        (
+            "system = \"mount\"\nexpect = \"ask\"",
+            "web-1.toml:5:10: unknown verdict \"ask\" (one of: allow, audit, hold, deny, kill)",
+        ),
+        (
+            "open = { path = \"a\" }\nexpect = \"deny\"",
+            "web-1.toml:4:17: \"a\" is not an absolute path (begin it with /, and leave out ..)",
+        ),
+        (
+            "system = \"mount\"\nat = \"14:30\"\nexpect = \"deny\"",
+            "web-1.toml:5:6: \"14:30\" is not a moment of the week (write a day and a time: \"Mon 14:30\")",
+        ),
+        (
+            "connect = { to = \"::1\", port = \"x\" }\nexpect = \"deny\"",
+            "web-1.toml:4:32: port is not an integer but text (write a number)",
+        ),
+    ] {
+        assert_eq!(case(lines), said);
+    }
+}
+
+#[test]
+fn what_the_record_has_is_asked_again() {
+    let line = |text: &str| replay::asked(&serde_json::from_str(text).expect("JSON"));
+    let held = r#"{"event":"held","hold":"00","request":{"subject":"agent","uid":7,"at":"2026-11-20T12:00:00Z",
+        "operation":"open","path":"/srv/x","access":["read","write"],"owner":"root","mode":384}}"#;
+    let Line::Asks(asked) = line(held) else { panic!("not asked") };
+    assert_eq!((asked.what.to_string().as_str(), asked.user), ("open /srv/x (read, write)", Some(User::Number(7))));
+    let rename = r#"{"event":"denied","subject":"agent","uid":7,"at":"2026-11-20T12:00:00Z","operation":"file",
+        "action":"rename","path":"/a","target":"/b"}"#;
+    assert_eq!(line(rename), Line::CannotBeAsked);
+    assert_eq!(line(r#"{"event":"started"}"#), Line::SomethingElse);
+}

@@ -1,0 +1,185 @@
+//! The policy tools, from a shell: without root, without an agent, on any kernel.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+const POLICY: &str = r#"[[subject]]
+name = "agent"
+
+[reviewers]
+security = ["alice", "bob"]
+
+[[rule]]
+name = "root reads keys"
+open = { path = ["**/id_rsa"], access = ["read"] }
+user = ["root"]
+then = "allow"
+
+[[rule]]
+name = "keys need a person"
+open = { path = ["**/id_rsa"] }
+then = "hold"
+reviewers = "security"
+why = "keys open doors"
+
+[[rule]]
+name = "no curl"
+exec = { path = ["/usr/bin/curl"] }
+then = "deny"
+"#;
+
+const CASES: &str = r#"[[case]]
+name = "a key is held"
+subject = "agent"
+open = { path = "/home/a/id_rsa" }
+expect = "hold"
+rule = "keys need a person"
+
+[[case]]
+name = "curl"
+subject = "agent"
+exec = { path = "/usr/bin/curl", args = ["-s"] }
+expect = "deny"
+"#;
+
+/// A directory of its own with a policy and its cases, removed at the end. Commands run in it.
+struct Desk(PathBuf);
+
+impl Desk {
+    fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("holdpoint-policy-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let desk = Self(directory);
+        desk.put("p.toml", POLICY);
+        desk.put("p.test.toml", CASES);
+        desk
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        fs::write(self.0.join(name), text).unwrap();
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_holdpoint")).current_dir(&self.0).arg("policy").args(words).output().unwrap()
+    }
+
+    /// The exit code and the standard output.
+    fn said(&self, words: &[&str]) -> (i32, String) {
+        let output = self.run(words);
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn explain_names_the_rule_its_place_and_what_came_close() {
+    let desk = Desk::new("explain");
+    let asked = ["explain", "--policy", "p.toml", "--subject", "agent", "--user", "bob", "open", "/home/a/id_rsa"];
+    let text = "open /home/a/id_rsa (read): hold by \"keys need a person\" (p.toml:14)\n  why        keys open doors\n  \
+                reviewers  security (alice, bob)\ncame close:\n  \"root reads keys\" (p.toml:8): it is for root; who asks is bob\n";
+    assert_eq!(desk.said(&asked), (0, text.to_owned()));
+    let asked = ["explain", "--policy", "p.toml", "--subject", "agent", "--user", "0", "open", "/home/a/id_rsa"];
+    assert!(desk.said(&asked).1.starts_with("open /home/a/id_rsa (read): allow by \"root reads keys\" (p.toml:8)\n"));
+    let asked = ["explain", "--policy", "p.toml", "--subject", "agent", "--json", "system", "mount"];
+    let (code, json) = desk.said(&asked);
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, value["verdict"].as_str(), value["rule"].is_null()), (0, Some("deny"), true));
+}
+
+#[test]
+fn what_explain_does_not_understand_has_a_cause_and_a_remedy() {
+    let desk = Desk::new("misunderstood");
+    let output = desk.run(&["explain", "--policy", "p.toml", "--subject", "x", "system", "mount"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, "holdpoint: the policy has no subject \"x\"\n  help: one of: agent\n");
+    assert_eq!(
+        desk.run(&["explain", "--policy", "absent.toml", "--subject", "x", "system", "mount"]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn test_says_what_was_expected_and_what_came() {
+    let desk = Desk::new("test");
+    let good = "ok      a key is held  hold by \"keys need a person\" (p.toml:14)\n\
+                ok      curl           deny by \"no curl\" (p.toml:21)\n2 cases, 0 failed\n";
+    assert_eq!(desk.said(&["test", "p.toml"]), (0, good.to_owned()));
+    assert_eq!(desk.said(&["test", "p.test.toml"]), (0, good.to_owned()));
+    desk.put("p.test.toml", &CASES.replace("expect = \"deny\"", "expect = \"hold\""));
+    let (code, text) = desk.said(&["test", "p.toml"]);
+    let failed = "FAILED  curl           expected hold, came deny by \"no curl\" (p.toml:21)\n";
+    assert!(code == 1 && text.contains(failed) && text.ends_with("2 cases, 1 failed\n"), "{text}");
+    desk.put("p.test.toml", &CASES.replace("subject = \"agent\"", "subject = \"x\""));
+    let output = desk.run(&["test", "p.toml"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(2) && said.contains("p.test.toml:2:8: the policy has no subject \"x\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn diff_sums_up_what_changes() {
+    let desk = Desk::new("diff");
+    assert_eq!(
+        desk.said(&["diff", "p.toml", "p.toml"]),
+        (0, "the rules are the same\n2 judged under both\n".to_owned())
+    );
+    desk.put("q.toml", &POLICY.replace("then = \"deny\"", "then = \"kill\"").replace("root reads keys", "root reads"));
+    let request = r#""subject":"agent","uid":0,"at":"2026-11-20T12:00:00Z""#;
+    let record = format!(
+        "{{\"event\":\"denied\",{request},\"operation\":\"exec\",\"path\":\"/usr/bin/curl\",\"argv\":[\"curl\",\"-s\"]}}\n\
+         {{\"event\":\"denied\",{request},\"operation\":\"file\",\"action\":\"rename\",\"path\":\"/a\",\"target\":\"/b\"}}\n\
+         {{\"event\":\"started\"}}\ntorn {{\n"
+    );
+    desk.put("record.jsonl", &record);
+    let text = "added    \"root reads\"\nremoved  \"root reads keys\"\nchanged  \"no curl\"\n\
+                agent: exec /usr/bin/curl -s\n  before  deny by \"no curl\" (p.toml:21)\n  after   kill by \"no curl\" (q.toml:21)\n\
+                agent: exec /usr/bin/curl -s\n  before  deny by \"no curl\" (p.toml:21)\n  after   kill by \"no curl\" (q.toml:21)\n\
+                2 operations would now be denied and their processes killed\n3 judged under both, 1 could not be\n";
+    assert_eq!(desk.said(&["diff", "p.toml", "q.toml", "--record", "record.jsonl"]), (1, text.to_owned()));
+    assert_eq!(desk.run(&["diff", "p.toml", "absent.toml"]).status.code(), Some(2));
+}
+
+#[test]
+fn show_lists_rules_and_tables() {
+    let desk = Desk::new("show");
+    let (code, text) = desk.said(&["show", "p.toml"]);
+    assert_eq!(code, 0);
+    assert!(text.contains("    2  hold   \"keys need a person\" (p.toml:14)\n"), "{text}");
+    assert!(text.contains("    0  deny   \"built in: Holdpoint itself\" (built in)\n"), "{text}");
+    assert!(text.contains("address blocks"), "{text}");
+}
+
+#[test]
+fn check_warns_of_secrets_and_of_what_the_host_lacks() {
+    let desk = Desk::new("check");
+    desk.put("s.toml", &format!("{POLICY}# xoxb-1234567890-abcdefghij\n"));
+    let (code, json) = desk.said(&["check", "--json", "s.toml"]);
+    assert_eq!(code, 0);
+    let lines: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines[1]["severity"].as_str(), lines[1]["line"].as_u64()), (Some("warning"), Some(24)));
+    desk.put("h.toml", &POLICY.replace("/usr/bin/curl", "/no-such/program"));
+    let said = String::from_utf8(desk.run(&["check", "--host", "h.toml"]).stderr).unwrap();
+    assert!(said.contains("h.toml:21:8: /no-such/program does not exist on this host"), "{said}");
+    desk.put("u.toml", &POLICY.replace("user = [\"root\"]", "user = [\"no-such-user\"]"));
+    let output = desk.run(&["check", "--host", "u.toml"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("this host has no user \"no-such-user\""), "{said}");
+}
+
+#[test]
+fn the_schema_is_json() {
+    let (code, text) = Desk::new("schema").said(&["schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, schema["title"].as_str()), (0, Some("Holdpoint policy")));
+}
