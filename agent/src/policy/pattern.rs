@@ -5,6 +5,8 @@
 //! directory; others begin with `/`.
 
 use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
     fmt,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -34,8 +36,8 @@ pub struct Pattern {
 /// What a pattern says of one name, or of several.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Part {
-    /// This one.
-    Name(String),
+    /// This one. Of a file system as it is: in any encoding.
+    Name(OsString),
     /// One that it matches.
     Like(Wildcard),
     /// `**`: any number of names.
@@ -106,10 +108,10 @@ impl Pattern {
     /// The path that it begins with, and what comes then. None if it may begin anywhere.
     pub fn beginning(&self) -> Option<(PathBuf, &[Part])> {
         let spelled = self.parts.iter().map_while(|part| match part {
-            Part::Name(name) => Some(name.as_str()),
+            Part::Name(name) => Some(name.as_os_str()),
             Part::Like(_) | Part::Any => None,
         });
-        let path: PathBuf = ["/"].into_iter().chain(spelled).collect();
+        let path: PathBuf = [OsStr::new("/")].into_iter().chain(spelled).collect();
         let rest = &self.parts[path.components().count() - 1..];
         (!self.anywhere).then_some((path, rest))
     }
@@ -118,7 +120,7 @@ impl Pattern {
     pub fn accepts(&self, path: &Path) -> bool {
         let names: Vec<&[u8]> = path.iter().skip(1).map(OsStrExt::as_bytes).collect();
         let starts = if self.anywhere { names.len() } else { 0 };
-        (0..=starts).any(|start| accepts(&self.parts, &names[start..]))
+        (0..=starts).any(|start| spans(&self.parts, &names[start..], |part, name| part.accepts(name)))
     }
 
     /// Whether every path that `other` accepts is accepted by this one. Judged by the spelling alone: false where that
@@ -126,7 +128,7 @@ impl Pattern {
     pub fn covers(&self, other: &Self) -> bool {
         let starts = if self.anywhere { other.parts.len() } else { 0 };
         let same_beginning = self.anywhere == other.anywhere || self.is_everything();
-        same_beginning && (0..=starts).any(|start| covers(&self.parts, &other.parts[start..]))
+        same_beginning && (0..=starts).any(|start| spans(&self.parts, &other.parts[start..], Part::covers))
     }
 }
 
@@ -150,24 +152,20 @@ impl Part {
     }
 }
 
-fn accepts(parts: &[Part], names: &[&[u8]]) -> bool {
-    match parts.split_first() {
-        None => names.is_empty(),
-        Some((Part::Any, rest)) => (0..=names.len()).any(|skipped| accepts(rest, &names[skipped..])),
-        Some((part, rest)) => {
-            names.split_first().is_some_and(|(name, below)| part.accepts(name) && accepts(rest, below))
-        }
+/// Whether the parts, one after the other, take all of `names`.
+fn spans<T>(parts: &[Part], names: &[T], takes: impl Fn(&Part, &T) -> bool) -> bool {
+    let mut ends = BTreeSet::from([0]);
+    for part in parts {
+        ends = match part {
+            Part::Any => ends.first().into_iter().flat_map(|first| *first..=names.len()).collect(),
+            part => ends
+                .iter()
+                .filter(|end| names.get(**end).is_some_and(|name| takes(part, name)))
+                .map(|end| end + 1)
+                .collect(),
+        };
     }
-}
-
-fn covers(wide: &[Part], narrow: &[Part]) -> bool {
-    match wide.split_first() {
-        None => narrow.is_empty(),
-        Some((Part::Any, rest)) => (0..=narrow.len()).any(|skipped| covers(rest, &narrow[skipped..])),
-        Some((part, rest)) => {
-            narrow.split_first().is_some_and(|(first, below)| part.covers(first) && covers(rest, below))
-        }
-    }
+    ends.contains(&names.len())
 }
 
 impl fmt::Display for Pattern {
@@ -177,7 +175,7 @@ impl fmt::Display for Pattern {
 }
 
 fn names(path: &Path) -> impl Iterator<Item = Part> {
-    path.iter().skip(1).map(|name| Part::Name(name.to_string_lossy().into_owned()))
+    path.iter().skip(1).map(|name| Part::Name(name.to_owned()))
 }
 
 fn part(text: &str, whole: &str) -> Result<Part, Flaw> {
@@ -189,7 +187,7 @@ fn part(text: &str, whole: &str) -> Result<Part, Flaw> {
         return Err(Flaw::new(format!("{whole:?} has ** within a name"), remedy));
     }
     match wildcard::parse(text, whole)? {
-        Ok(plain) => name(&plain, whole).map(Part::Name),
+        Ok(plain) => name(&plain, whole).map(|name| Part::Name(name.into())),
         Err(wildcard) => Ok(Part::Like(wildcard)),
     }
 }

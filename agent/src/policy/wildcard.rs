@@ -1,7 +1,7 @@
 //! Wildcards within one name, or one argument: `*` for any characters, `?` for one, `{a,b}` for one of several texts, and
 //! `\` before a character that means itself.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use super::problem::Flaw;
 
@@ -39,23 +39,29 @@ impl Wildcard {
 
     /// Whether it matches this text.
     pub fn matches(&self, text: &[u8]) -> bool {
-        matches(&self.0, text)
+        let mut ends = BTreeSet::from([0]);
+        for sign in &self.0 {
+            ends = match sign {
+                Sign::Any => ends.first().into_iter().flat_map(|first| *first..=text.len()).collect(),
+                sign => ends.iter().filter_map(|end| Some(end + sign.taken(&text[*end..])?)).collect(),
+            };
+        }
+        ends.contains(&text.len())
     }
 }
 
-fn matches(signs: &[Sign], text: &[u8]) -> bool {
-    match signs.split_first() {
-        None => text.is_empty(),
-        Some((Sign::Byte(byte), rest)) => {
-            text.split_first().is_some_and(|(first, after)| first == byte && matches(rest, after))
+impl Sign {
+    /// How many bytes of this text it takes, if it matches there. `*` is not asked.
+    fn taken(self, text: &[u8]) -> Option<usize> {
+        let first = *text.first()?;
+        match self {
+            Self::Byte(byte) => (byte == first).then_some(1),
+            Self::One => {
+                let more = text.get(1..=continuations(first))?;
+                more.iter().all(|byte| is_continuation(*byte)).then_some(1 + more.len())
+            }
+            Self::Any => None,
         }
-        Some((Sign::One, rest)) => {
-            let length = text.first().map_or(1, |first| 1 + continuations(*first));
-            let character = text.split_at_checked(length);
-            character
-                .is_some_and(|(one, after)| one[1..].iter().all(|byte| is_continuation(*byte)) && matches(rest, after))
-        }
-        Some((Sign::Any, rest)) => (0..=text.len()).any(|skipped| matches(rest, &text[skipped..])),
     }
 }
 

@@ -9,6 +9,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
     rc::Rc,
 };
 
@@ -174,7 +176,7 @@ impl<'a> Growing<'a, '_> {
     /// Adds the edges out of a state.
     fn leave(&mut self, state: State, places: &[Place]) {
         let staying = self.staying(places);
-        let mut named: BTreeMap<&'a str, Vec<Place>> = BTreeMap::new();
+        let mut named: BTreeMap<&'a OsStr, Vec<Place>> = BTreeMap::new();
         let mut like = Vec::new();
         for &(line, done) in places {
             let lines: &'a [Line] = self.lines;
@@ -187,7 +189,7 @@ impl<'a> Growing<'a, '_> {
         let mut ways: Vec<([u8; LITERAL_BYTES], Vec<Place>)> = Vec::new();
         for (name, next) in named {
             let also = like.iter().filter(|(wildcard, ..)| wildcard.matches(name.as_bytes())).map(|(.., next)| *next);
-            ways.push((paths::padded(name.as_ref()), next.into_iter().chain(also).collect()));
+            ways.push((paths::padded(name), next.into_iter().chain(also).collect()));
         }
         for (class, wildcards) in &self.alphabet.classes {
             let next: Vec<_> =

@@ -44,6 +44,11 @@ impl Row {
     pub fn marks(self, choices: &mut Choices<'_>) -> Marks {
         Marks { rule: self.slots.map(|rules| choices.of(rules)) }
     }
+
+    /// Likewise, of rules that stand in the way: those that are too many for a choice count as one that always does.
+    pub fn strict_marks(self, choices: &mut Choices<'_>) -> Marks {
+        Marks { rule: self.slots.map(|rules| choices.of_strict(rules)) }
+    }
 }
 
 /// The links of a revision's choices, each once.
@@ -72,18 +77,35 @@ impl<'a> Choices<'a> {
     }
 
     /// The choice of the first of these rules whose conditions hold.
-    pub fn of(&mut self, mut accepting: Vec<u32>) -> u32 {
-        accepting.sort_unstable();
-        accepting.dedup();
-        let certain = accepting.iter().position(|rule| !self.depends(*rule));
-        let (depending, last) = match certain {
-            Some(certain) => (&accepting[..certain], accepting[certain]),
-            None => (accepting.as_slice(), NO_RULE),
-        };
+    pub fn of(&mut self, accepting: Vec<u32>) -> u32 {
+        let (depending, last) = self.split(accepting);
         if let Some(first) = depending.get(CHAIN_LINKS) {
             self.refuse(*first);
             return NO_RULE;
         }
+        self.chain(&depending, last)
+    }
+
+    /// Likewise; where they are too many, the first too many counts as if its conditions held.
+    fn of_strict(&mut self, accepting: Vec<u32>) -> u32 {
+        let (depending, last) = self.split(accepting);
+        match depending.get(CHAIN_LINKS) {
+            Some(first) => self.chain(&depending[..CHAIN_LINKS], *first),
+            None => self.chain(&depending, last),
+        }
+    }
+
+    /// The rules that depend on circumstances, in order, and the first that does not.
+    fn split(&self, mut accepting: Vec<u32>) -> (Vec<u32>, u32) {
+        accepting.sort_unstable();
+        accepting.dedup();
+        let certain = accepting.iter().position(|rule| !self.depends(*rule));
+        let last = certain.map_or(NO_RULE, |certain| accepting[certain]);
+        accepting.truncate(certain.unwrap_or(accepting.len()));
+        (accepting, last)
+    }
+
+    fn chain(&mut self, depending: &[u32], last: u32) -> u32 {
         depending.iter().rev().fold(last, |next, rule| self.link(Link { rule: *rule, next }))
     }
 

@@ -107,16 +107,14 @@ fn placed(
         let parts = [Part::Any].into_iter().chain(pattern.parts.iter().cloned()).collect();
         return vec![(ANYWHERE, parts, Effect::Accepts)];
     };
-    let mut placed = match rest {
+    let placed = match rest {
         [] => spellable(places.resolve(&path), &path, &rule.span, problems)
             .into_iter()
             .map(|place| (place, Vec::new()))
             .collect(),
         [Part::Any] => {
-            let mut below = reachable(places.below(&path), rule);
-            if pattern.is_everything() {
-                below.extend(whole(&below));
-            }
+            let below = reachable(places.below(&path), rule);
+            let below = if pattern.is_everything() { whole(&below) } else { below };
             below.into_iter().map(|place| (place, vec![Part::Any])).collect()
         }
         rest => like(rule, &path, rest, places),
@@ -128,7 +126,6 @@ fn placed(
         // what is mounted stands in the way of that. One on everything does so wherever the files are.
         kept = places.mount_points(&path, !rest.is_empty());
     }
-    placed.dedup();
     let placed = placed.into_iter().map(|(place, rest)| (place.device, spelled(&place, rest), Effect::Accepts));
     let kept = kept.into_iter().map(|point| {
         // As for `reachable`: too much is held, never too little.
@@ -156,13 +153,21 @@ fn like(rule: &Rule, path: &Path, rest: &[Part], places: &dyn Places) -> Vec<(Pl
 
 /// What can be left of a pattern once it has accepted these names.
 fn left<'a>(parts: &'a [Part], names: &[OsString]) -> BTreeSet<&'a [Part]> {
-    let (Some((name, below)), Some((part, rest))) = (names.split_first(), parts.split_first()) else {
-        return if names.is_empty() { BTreeSet::from([parts]) } else { BTreeSet::new() };
-    };
-    match part {
-        Part::Any => left(rest, names).into_iter().chain(left(parts, below)).collect(),
-        part if part.accepts(name.as_bytes()) => left(rest, below),
-        _ => BTreeSet::new(),
+    let mut left = BTreeSet::from([parts]);
+    for name in names {
+        let next = left.iter().flat_map(|parts| after(parts, name.as_bytes()));
+        left = next.collect();
+    }
+    left
+}
+
+/// What can be left of them after one name.
+fn after<'a>(parts: &'a [Part], name: &[u8]) -> Vec<&'a [Part]> {
+    match parts.split_first() {
+        // It goes on, or has come to its end before this name.
+        Some((Part::Any, rest)) => [vec![parts], after(rest, name)].concat(),
+        Some((part, rest)) if part.accepts(name) => vec![rest],
+        _ => Vec::new(),
     }
 }
 
@@ -197,7 +202,7 @@ fn add_sites(policy: &Policy, places: &dyn Places, canaries: &Canaries<'_>, line
             let line = Line { parts: spelled(&place, vec![Part::Any]), anywhere: false, rule, effect: Effect::Denies };
             lines.entry((subject, place.device)).or_default().push(line);
         }
-        let parts = vec![Part::Any, Part::Name(canaries.program.to_owned())];
+        let parts = vec![Part::Any, Part::Name(canaries.program.into())];
         let line = Line { parts, anywhere: true, rule, effect: Effect::DeniesExec };
         lines.entry((subject, ANYWHERE)).or_default().push(line);
     }
@@ -237,7 +242,7 @@ fn add_names(
     let names: BTreeSet<_> = lines.iter().map(name_of).collect();
     for part in &names {
         if let Part::Name(name) = part {
-            add(padded(name.as_ref()), &|part| part.accepts(name.as_bytes()));
+            add(padded(name), &|part| part.accepts(name.as_bytes()));
         }
     }
     let is_in = |part: &Part, class: &BTreeSet<usize>| matches!(part, Part::Like(wildcard) if class.contains(&alphabet.index(wildcard)));
@@ -288,12 +293,13 @@ fn cut(mut place: Place) -> Place {
 
 /// The whole of each file system that is there with a part.
 fn whole(places: &[Place]) -> Vec<Place> {
-    places.iter().map(|place| Place { device: place.device, components: Vec::new() }).collect()
+    let devices: BTreeSet<_> = places.iter().map(|place| place.device).collect();
+    devices.into_iter().map(|device| Place { device, components: Vec::new() }).collect()
 }
 
 /// The place's names, and what comes after them.
 fn spelled(place: &Place, rest: Vec<Part>) -> Vec<Part> {
-    let names = place.components.iter().map(|name| Part::Name(name.to_string_lossy().into_owned()));
+    let names = place.components.iter().cloned().map(Part::Name);
     names.chain(rest).collect()
 }
 
@@ -330,7 +336,7 @@ fn note_unknown(
         possible.note(Class::Exec, rule);
         certain.note(Class::Exec, rule);
     }
-    let (possible, certain) = (possible.marks(choices), certain.marks(choices));
+    let (possible, certain) = (possible.strict_marks(choices), certain.marks(choices));
     for (device, marks) in [(UNKNOWN, possible), (ELSEWHERE, certain)] {
         if marks != Marks::NONE {
             let state = State { id: ids.next(), ways: State::LAST, below: NO_RULE, marks };

@@ -140,3 +140,15 @@ fn more_rules_than_a_choice_can_have_are_refused() {
     let said = policy.refused(problems).to_string();
     assert!(said.starts_with("web-1.toml:86:8: \"16\" is one too many that may or may not apply"), "{said}");
 }
+
+#[test]
+fn a_path_that_is_not_known_meets_the_first_rules_and_then_any() {
+    let rules: String =
+        (0..20).map(|n| rule(&n.to_string(), &format!("open = {{ path = [\"/{n}\"] }}\nuser = [\"{n}\"]"))).collect();
+    let tables = tables(&rules);
+    let met = |user| {
+        let host = Evaluation { tables: &tables, circumstances: Circumstances { user, ..Circumstances::default() } };
+        some(matcher::unknown_path_rule(&host, Asker { revision: REVISION, subject: 0 }, READ))
+    };
+    assert_eq!([0, 15, 16, 19, 99].map(met), [Some(0), Some(15), Some(16), Some(16), Some(16)]);
+}

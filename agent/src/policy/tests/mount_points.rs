@@ -150,3 +150,15 @@ fn a_path_that_no_mount_is_on_is_as_on_a_host_without_mounts() {
     }
     assert_eq!(mounts(HOST).mount_points(Path::new("/no-such/home"), true), []);
 }
+
+#[test]
+fn a_mount_in_another_encoding_is_found() {
+    let line = b"22 1 8:4 /caf\xe9 / rw - ext4 /dev/sda4 rw\n";
+    let mounts = Mounts::parse(line).expect("a mountinfo file");
+    let policy = policy(&format!("{HEAD}{}", rule("0", "open = { path = [\"/no-such/key\"] }")));
+    let tables = compile(&policy, REVISION, &mounts, None).expect("within the limits");
+    let names = [OsStr::from_bytes(b"caf\xe9"), OsStr::new("no-such"), OsStr::new("key")];
+    let met =
+        plain(&tables).path_rule(Asker { revision: REVISION, subject: 0 }, 8 << 20 | 4, &Walk(names.to_vec()), READ);
+    assert_eq!(some(met), Some(0));
+}

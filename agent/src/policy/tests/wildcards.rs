@@ -113,3 +113,13 @@ fn wildcards_that_tell_too_much_apart_are_refused() {
         "{said}"
     );
 }
+
+#[test]
+fn what_could_match_in_very_many_ways_is_judged_at_once() {
+    let accepts =
+        |pattern: &str, path: &str| crate::policy::Pattern::parse(pattern).unwrap()[0].accepts(Path::new(path));
+    let signs = format!("/{}b", "a*".repeat(100));
+    assert!(accepts(&signs, &format!("/{}b", "a".repeat(200))) && !accepts(&signs, &format!("/{}", "a".repeat(200))));
+    let names = format!("/{}b", "**/a/".repeat(30));
+    assert!(accepts(&names, &format!("{}/b", "/a".repeat(60))) && !accepts(&names, &"/a".repeat(60)));
+}
