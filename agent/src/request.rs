@@ -146,6 +146,15 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// The file that it is about.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Exec { path, .. } | Self::Open { path, .. } => Some(path),
+            Self::File { path, .. } => path.as_deref(),
+            Self::Connect { .. } | Self::System { .. } => None,
+        }
+    }
+
     /// One line for people: `open /etc/shadow (read)`. Control characters are shown escaped.
     pub fn sentence(&self) -> String {
         match self {
@@ -275,6 +284,35 @@ pub struct Request {
     pub at: Timestamp,
 }
 
+/// Labelled data that was read: from then on the tree carries the label, or the process and what it forks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The governed tree, 16 hexadecimal digits.
+    pub tree: String,
+    /// The label's name.
+    pub label: String,
+    /// Whether only the process carries it, and what it forks.
+    pub lineage: bool,
+    /// The file, resolved.
+    pub path: String,
+    /// Who has read it.
+    pub pid: u32,
+    /// Start of that process, nanoseconds of `CLOCK_BOOTTIME`.
+    pub started: u64,
+    /// The image that it ran, if that could still be read.
+    pub exe: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Reading {
+    /// For people: `customer-data: /srv/exports/a (process 7, /usr/bin/cat)`.
+    fn sentence(&self) -> String {
+        let exe = self.exe.as_ref().map_or_else(String::new, |exe| format!(", {}", quoted(exe)));
+        format!("{}: {} (process {}{exe})", self.label, quoted(&self.path), self.pid)
+    }
+}
+
 /// Context that the agent gathers from `/proc` while the process is held. Shown, never bound to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Context {
@@ -342,8 +380,20 @@ pub struct Hold {
     /// What is asked.
     #[serde(flatten)]
     pub request: Request,
+    /// What was read before, where the rule asks for that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<Reading>,
     /// Seen beside it.
     pub context: Context,
+}
+
+impl Hold {
+    /// One line for people: [`Operation::sentence`], and what was read before.
+    pub fn sentence(&self) -> String {
+        let read: Vec<_> = self.read.iter().map(Reading::sentence).collect();
+        let after = if read.is_empty() { "" } else { ", after reading " };
+        format!("{}{after}{}", self.request.what.sentence(), read.join("; "))
+    }
 }
 
 /// What a reviewer says.
@@ -529,6 +579,7 @@ pub mod sample {
             user: Some("agent".into()),
             launcher_name: Some("laura".into()),
             request,
+            read: Vec::new(),
             context: Context { cwd: "/srv".into(), ancestry: vec![process(100), process(1)] },
         }
     }

@@ -28,6 +28,8 @@ pub enum Kind {
     ControlRefused = 10,
     /// A process that ran already became governed.
     Found = 11,
+    /// A request passes that reads labelled data.
+    Labelled = 12,
 }
 
 impl TryFrom<u32> for Kind {
@@ -46,6 +48,7 @@ impl TryFrom<u32> for Kind {
             9 => Ok(Self::Enrolled),
             10 => Ok(Self::ControlRefused),
             11 => Ok(Self::Found),
+            12 => Ok(Self::Labelled),
             other => Err(other),
         }
     }
@@ -65,7 +68,7 @@ pub enum Reason {
     Unreadable = 3,
     /// The agent is detaching.
     Closing = 4,
-    /// A fork was refused because the table of governed threads is full.
+    /// A fork was refused because the table of governed threads, or that of trees and processes, is full.
     TasksFull = 5,
     /// An event did not fit in the ring buffer.
     RingFull = 6,
@@ -145,6 +148,9 @@ pub struct Report {
     pub kind: u32,
     /// A [`Reason`] for [`Kind::NotHeld`], otherwise 0.
     pub reason: u32,
+    /// Labels that the asking process, or its tree, carries from now on and did not before: a mask. For
+    /// [`Kind::Labelled`], and for [`Kind::Audited`].
+    pub labels: u64,
     /// Who and what.
     pub facts: Facts,
 }

@@ -5,7 +5,7 @@ use crate::{
     request::NAME_BYTES,
     tables::{
         ANYWHERE, AddressKey, CHAIN, CHAIN_LINKS, Conditions, Consequence, ELSEWHERE, EdgeKey, LITERAL_BYTES, Letters,
-        Link, Marks, MemberKey, NAMES_BEGIN, NO_RULE, NameKey, OTHERWISE, ObjectKey, PORT_INTERVALS, Ports, RootKey,
+        Link, MemberKey, NAMES_BEGIN, NO_RULE, NameKey, Named, OTHERWISE, ObjectKey, PORT_INTERVALS, Ports, RootKey,
         RuleKey, Schedule, State, SystemKey, UNKNOWN, Verdict, protocol, write_class,
     },
 };
@@ -38,11 +38,11 @@ pub trait Tables {
     /// A state in which the letters of a name lead to its class.
     fn letters(&self, revision: u32, state: u32) -> Option<&Letters>;
     /// Rules on a file name wherever it stands.
-    fn name(&self, key: &NameKey) -> Option<&Marks>;
+    fn name(&self, key: &NameKey) -> Option<&Named>;
     /// The first rule on an operation on the host.
     fn system(&self, key: &SystemKey) -> Option<&u32>;
     /// Rules on a file with several names, by any of them.
-    fn object(&self, key: &ObjectKey) -> Option<&Marks>;
+    fn object(&self, key: &ObjectKey) -> Option<&Named>;
     /// Rules on the narrowest address block that holds the address.
     fn address(&self, key: &AddressKey) -> Option<&Ports>;
     /// What follows from a rule.
@@ -63,7 +63,7 @@ pub trait Tables {
 pub trait Context {
     /// User id of who asks.
     fn user(&self) -> u32;
-    /// Labels of the data that the tree has read: a mask.
+    /// Labels of the data that the asking process, or its tree, has read: a mask.
     fn labels(&self) -> u64;
     /// Now, as the minute of the week in the host's time.
     fn minute(&self) -> u32;
@@ -95,6 +95,14 @@ pub trait Names {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Scratch {
+    /// Labels of all that was looked up since this was last cleared.
+    pub labels: u64,
+    /// Likewise, of what is below.
+    pub labels_below: u64,
+    /// [`State::labels`] of the state that was reached.
+    pub here: u64,
+    /// [`State::labels_below`] there.
+    pub under: u64,
     /// The step of the automaton that is looked up; its state is the one that was reached.
     pub edge: EdgeKey,
     /// The name that is looked up.
@@ -121,7 +129,8 @@ pub struct Asker {
 }
 
 /// The first rule that accepts `access` to the path `names` on `device`, and the first that stands in the way of anything
-/// below: what moves there, or from there, takes that along, and needs the [`stricter`] of both.
+/// below: what moves there, or from there, takes that along, and needs the [`stricter`] of both. The labels of both are
+/// noted in `scratch`.
 #[inline(always)]
 pub fn path_rules(
     tables: &(impl Tables + Context),
@@ -216,11 +225,21 @@ fn severity(tables: &impl Tables, asker: Asker, rule: u32) -> u32 {
     tables.consequence(&key).map_or(Verdict::Deny as u32, |consequence| consequence.verdict)
 }
 
-/// The first rule that stands in the way of `access` to a file by another of its names than the one that was given.
+/// The first rule that stands in the way of `access` to a file by another of its names than the one that was given. What
+/// labels it has by that name are noted in `labels`.
 #[inline(always)]
-pub fn object_rule(tables: &(impl Tables + Context), asker: Asker, device: u32, inode: u64, access: u32) -> u32 {
+pub fn object_rule(
+    tables: &(impl Tables + Context),
+    asker: Asker,
+    device: u32,
+    inode: u64,
+    access: u32,
+    labels: &mut u64,
+) -> u32 {
     let key = ObjectKey { inode, device, revision: asker.revision, subject: asker.subject, reserved: 0 };
-    first(tables, asker, tables.object(&key).map_or(NO_RULE, |marks| marks.first(access)))
+    let Some(object) = tables.object(&key) else { return NO_RULE };
+    *labels |= object.labels;
+    first(tables, asker, object.marks.first(access))
 }
 
 /// The first rule on an operation on the host.
@@ -230,11 +249,14 @@ pub fn system_rule(tables: &(impl Tables + Context), asker: Asker, system: u32) 
     first(tables, asker, tables.system(&key).copied().unwrap_or(NO_RULE))
 }
 
-/// The rule for a path that could not be walked: the first that could have accepted it and does not allow.
+/// The rule for a path that could not be walked: the first that could have accepted it and does not allow. It is taken to
+/// have every label; noted in `labels`.
 #[inline(always)]
-pub fn unknown_path_rule(tables: &(impl Tables + Context), asker: Asker, access: u32) -> u32 {
+pub fn unknown_path_rule(tables: &(impl Tables + Context), asker: Asker, access: u32, labels: &mut u64) -> u32 {
     let key = RootKey { revision: asker.revision, subject: asker.subject, device: UNKNOWN };
-    first(tables, asker, tables.root(&key).map_or(NO_RULE, |root| root.marks.first(access)))
+    let Some(root) = tables.root(&key) else { return NO_RULE };
+    *labels |= root.labels;
+    first(tables, asker, root.marks.first(access))
 }
 
 /// The first rule that accepts a connection to `address` and `port`.
@@ -289,8 +311,9 @@ pub fn from_root(
     let Some(root) = root else {
         // A file system that no policy path leads to.
         key.device = ELSEWHERE;
-        let choice = tables.root(&key).map_or(NO_RULE, |root| root.marks.first(access));
-        return (first(tables, asker, choice), NO_RULE);
+        let Some(root) = tables.root(&key) else { return (NO_RULE, NO_RULE) };
+        scratch.labels |= root.labels;
+        return (first(tables, asker, root.marks.first(access)), NO_RULE);
     };
     let (choice, below) = descend(tables, asker.revision, root, names, access, scratch);
     (first(tables, asker, choice), below)
@@ -332,12 +355,14 @@ pub fn by_name(
     let (ways, last) = (root.ways, names.depth() - 1);
     let key = &mut scratch.name;
     (key.revision, key.subject) = (asker.revision, asker.subject);
-    let mut marks = if names.component(last, &mut key.name) { tables.name(key) } else { None };
-    if marks.is_none() && ways & State::CLASSES != 0 {
+    let mut named = if names.component(last, &mut key.name) { tables.name(key) } else { None };
+    if named.is_none() && ways & State::CLASSES != 0 {
         write_class(&mut key.name, class(tables, asker.revision, names, last, &mut scratch.letters));
-        marks = tables.name(key);
+        named = tables.name(key);
     }
-    first(tables, asker, marks.map_or(NO_RULE, |marks| marks.first(access)))
+    let Some(named) = named else { return NO_RULE };
+    scratch.labels |= named.labels;
+    first(tables, asker, named.marks.first(access))
 }
 
 #[inline(always)]
@@ -352,7 +377,9 @@ fn descend(
     scratch.enter(root, access);
     let mut descent = Descent { tables, names, revision, access, scratch };
     tables.repeat(DEPTH as u32, &mut descent);
-    (descent.scratch.first, descent.scratch.below)
+    scratch.labels |= scratch.here;
+    scratch.labels_below |= scratch.under;
+    (scratch.first, scratch.below)
 }
 
 impl Scratch {
@@ -360,6 +387,7 @@ impl Scratch {
     fn enter(&mut self, state: &State, access: u32) {
         self.edge.state = state.id;
         (self.ways, self.first, self.below) = (state.ways, state.marks.first(access), state.below);
+        (self.here, self.under) = (state.labels, state.labels_below);
     }
 }
 
@@ -392,7 +420,10 @@ impl<T: Tables, N: Names> Turn for Descent<'_, T, N> {
         }
         match next {
             Some(state) => at.enter(state, self.access),
-            None => (at.first, at.below) = (NO_RULE, NO_RULE),
+            None => {
+                (at.first, at.below) = (NO_RULE, NO_RULE);
+                (at.here, at.under) = (0, 0);
+            }
         }
         next.is_some()
     }

@@ -11,10 +11,10 @@ use crate::{
     pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Strings},
     request::{Binding, Facts, PATH_BYTES, Path, Request, Stamps},
     tables::{
-        AddressKey, Conditions, Consequence, EdgeKey, LITERAL_BYTES, Letters, Link, Marks, MemberKey, NameKey,
+        AddressKey, Conditions, Consequence, EdgeKey, LITERAL_BYTES, Letters, Link, Marks, MemberKey, NameKey, Named,
         ObjectKey, PORT_INTERVALS, Ports, RootKey, RuleKey, Schedule, State, SystemKey,
     },
-    task::{Enrolment, Program, Switches, Task},
+    task::{Carrier, Enrolment, Program, Switches, Task},
 };
 
 /// Asserts that a record's size is the sum of its fields: no implicit padding, whose bytes the verifier
@@ -38,7 +38,7 @@ const PATH: usize = 2 * 4 + PATH_BYTES;
 const STAMPS: usize = 4 * 8 + 2 * 4;
 const FACTS: usize = 5 * 8 + BINDING + 2 * STAMPS + 12 * 4 + 2 * PATH;
 const STRINGS: usize = 4 * 4 + FILENAME_BYTES + ARGUMENT_BYTES;
-const SCRATCH: usize = 3 * 4 + 2 * LITERAL_BYTES + 5 * 4;
+const SCRATCH: usize = 4 * 8 + 3 * 4 + 2 * LITERAL_BYTES + 5 * 4;
 const MARKS: usize = 4 * Marks::SLOTS;
 
 record! {
@@ -50,18 +50,20 @@ record! {
     Pending = 2 * 8 + 8 * 4 + FACTS + 2 * STRINGS;
     DecisionRecord = 2 * 4 + DIGEST_BYTES;
     Bell = 2 * 4 + 8;
-    Report = 2 * 4 + FACTS;
+    Report = 2 * 4 + 8 + FACTS;
     Program = PROGRAM;
     Request = BINDING + 2 * 8 + 6 * 4;
-    Task = 3 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 2 * 8 + 6 * 4 + SCRATCH + 8 * DEPTH;
+    Task = 4 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 2 * 8 + 6 * 4 + SCRATCH + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
-    Switches = 3 * 8 + 6 * 4;
+    Carrier = 2 * 8;
+    Switches = 4 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;
     Symbols = 3 * 8;
     Marks = MARKS;
+    Named = 8 + MARKS;
     RootKey = 3 * 4;
     EdgeKey = 4 + LITERAL_BYTES;
-    State = 3 * 4 + MARKS;
+    State = 2 * 8 + 4 * 4 + MARKS;
     Letters = 2 * 256 + 4;
     Link = 2 * 4;
     Conditions = 8 + 6 * 4;
@@ -78,8 +80,9 @@ record! {
 
 /// The maps that are pinned, by the names of the statics in `ebpf/src/maps.rs`: all that programs share, also those that
 /// only they read, since programs that are attached later must work on the same ones.
-pub const MAPS: [&str; 23] = [
+pub const MAPS: [&str; 24] = [
     "TASKS",
+    "CARRIERS",
     "ENROLMENTS",
     "PENDING",
     "DECISIONS",

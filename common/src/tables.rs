@@ -72,11 +72,14 @@ pub struct Link {
     pub next: u32,
 }
 
+/// Most labels that a policy can have, and that this host can know at a time: the bits of a mask.
+pub const LABELS: usize = 64;
+
 /// What must hold for a rule to accept, beside what was looked up. Zero stands for "whatever it is".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Conditions {
-    /// The tree has read data with one of these labels.
+    /// The asking process, or its tree, has read data with one of these labels.
     pub labels: u64,
     /// Number of a set of user ids: who asks is in it.
     pub users: u32,
@@ -191,6 +194,16 @@ impl Marks {
     }
 }
 
+/// What is known of a file by one of its names, or by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Named {
+    /// Labels of its data.
+    pub labels: u64,
+    /// Rules that accept it.
+    pub marks: Marks,
+}
+
 /// Where the automaton of one subject on one file system begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(C)]
@@ -237,6 +250,10 @@ pub fn write_class(name: &mut [u8; LITERAL_BYTES], class: u32) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct State {
+    /// Labels of the data at the path that ends here.
+    pub labels: u64,
+    /// Labels of what is below it and would lose them if the directory moved away.
+    pub labels_below: u64,
     /// The state's id.
     pub id: u32,
     /// What leads out of it other than names: [`State::CLASSES`], [`State::OTHERWISE`], [`State::LAST`].
@@ -244,6 +261,8 @@ pub struct State {
     /// The first rule on anything below the path that ends here that does not let pass: moving the directory away would
     /// take what is below from under its rules. [`NO_RULE`] if there is none.
     pub below: u32,
+    /// Always zero.
+    pub reserved: u32,
     /// Rules that accept the path that ends here.
     pub marks: Marks,
 }

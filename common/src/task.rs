@@ -24,6 +24,8 @@ pub struct Program {
 pub struct Task {
     /// The governed tree: random, the same for all descendants.
     pub tree: u64,
+    /// The process: random, the same for all its threads, whatever they execute.
+    pub process: u64,
     /// The hold that this thread is in, 0 if none.
     pub hold: u64,
     /// The file that the thread runs, where its exec was approved.
@@ -53,6 +55,16 @@ pub struct Task {
     pub chain: [u64; DEPTH],
 }
 
+/// Who carries labels of data that was read: a governed tree or a process, by its random number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Carrier {
+    /// The labels: a mask that only grows.
+    pub labels: u64,
+    /// Threads that belong to it. With the last of them it goes.
+    pub threads: u64,
+}
+
 /// What the agent offers a process that asked to be governed; taken at its next `execve(2)`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -79,6 +91,9 @@ pub struct Switches {
     pub tree_inode: u64,
     /// What makes of `CLOCK_BOOTTIME`, in nanoseconds, the time since some Monday 00:00 in the host's time zone.
     pub monday: u64,
+    /// Labels that only the process carries that has read, and what it forks from then on: a mask. The whole tree carries
+    /// the others.
+    pub lineage: u64,
     /// `s_dev` of the control socket's file.
     pub control_device: u32,
     /// The policy revision in force; tables of other revisions are not looked at. 0: no policy yet.

@@ -29,7 +29,7 @@ use holdpoint_common::{
     event::{Kind, Reason},
     matcher::{Asker, Tables as _, address_rule, object_rule, stricter, system_rule, unknown_path_rule},
     pending::hook,
-    request::{Binding, Operation, Request},
+    request::{Action, Binding, Class, Operation, Request},
     system::{NO_SYSTEM, System},
     tables::{NO_RULE, RootKey, RuleKey, UNKNOWN, Verdict},
     task::Task,
@@ -37,6 +37,7 @@ use holdpoint_common::{
 
 use crate::{
     kernel::opaque,
+    labels,
     maps::SWITCHES,
     park, report,
     walk::{self, Maps, Walk},
@@ -49,7 +50,8 @@ pub const EPERM: i32 = -1;
 #[inline(always)]
 pub fn request(task: *mut Task) -> &'static mut Request {
     // SAFETY: the entry is the current thread's own, and stays while it is in a program.
-    let request = unsafe { &mut (*task).request };
+    let (request, scratch) = unsafe { (&mut (*task).request, &mut (*task).scratch) };
+    (scratch.labels, scratch.labels_below) = (0, 0);
     *request = Request {
         binding: Binding {
             inode: 0,
@@ -203,7 +205,12 @@ pub fn gate_name(task: *mut Task, moves: bool, target: Target) -> i32 {
 fn rule_of_target(task: *mut Task, asker: Asker, entry: u64, access: u32) -> u32 {
     let access = opaque(u64::from(access)) as u32;
     let walk = walk::from_dentry(task, entry);
-    or_unknown(walk.moved_rule(asker, access), &walk, asker, access)
+    let rule = or_unknown(walk.moved_rule(asker, access), &walk, asker, access);
+    if access & Class::Read.bit() == 0 {
+        // It goes, and nobody gets to read it.
+        (walk.scratch().labels, walk.scratch().labels_below) = (0, 0);
+    }
+    rule
 }
 
 #[inline(always)]
@@ -317,19 +324,47 @@ fn told(verdict: Verdict) -> Outcome {
 
 #[inline(always)]
 fn answer(judged: &Judged<'_>, outcome: Outcome) -> i32 {
+    let labels = match outcome {
+        Outcome::Pass | Outcome::Told(Kind::Audited, _) => labels_read(judged),
+        _ => 0,
+    };
+    let outcome = match outcome {
+        Outcome::Pass if labels != 0 => Outcome::Told(Kind::Labelled, 0),
+        outcome => outcome,
+    };
     match outcome {
         Outcome::Pass => 0,
         Outcome::Fail(error) => error,
         Outcome::Told(kind, reason) => {
-            let told = judged.request.quiet != 0 || report::request(kind, reason, judged);
+            let told = judged.request.quiet != 0 || report::request(kind, reason, labels, judged);
             match kind {
                 // On record, or not at all.
-                Kind::Audited if told => 0,
+                Kind::Audited | Kind::Labelled if told => {
+                    labels::carry(labels);
+                    0
+                }
                 Kind::Killed => park::kill(),
                 _ => EPERM,
             }
         }
     }
+}
+
+/// Labels of the data that the request gets to read, or to read by another name, and that the thread does not carry yet.
+#[inline(always)]
+fn labels_read(judged: &Judged<'_>) -> u64 {
+    const TAKING: u32 = 1 << Action::Link as u32
+        | 1 << Action::Rename as u32
+        | 1 << Action::Connect as u32
+        | 1 << Action::Receive as u32;
+    let binding = &judged.request.binding;
+    let reads = match judged.operation {
+        Operation::Connect | Operation::System => false,
+        Operation::Exec => true,
+        Operation::Open => binding.access & Class::Read.bit() != 0 && judged.at != hook::CREATE,
+        Operation::File => binding.access & Class::Read.bit() != 0 && TAKING >> (binding.flags & 31) & 1 != 0,
+    };
+    if reads { labels::fresh(judged.walk.scratch().labels) } else { 0 }
 }
 
 /// The first rule that accepts the request; where it counts as an operation on the host and no other does, on that. What
@@ -358,7 +393,8 @@ fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Ask
     let access = request.binding.access;
     let known = if moves { walk.moved_rule(asker, access) } else { walk.rule(asker, access) };
     // Whatever its count of names is now: one of them may just have been taken away.
-    let of_object = object_rule(&Maps(walk.task), asker, walk.device, request.binding.inode, access);
+    let labels = &mut walk.scratch().labels;
+    let of_object = object_rule(&Maps(walk.task), asker, walk.device, request.binding.inode, access, labels);
     or_unknown(stricter(&Maps(walk.task), asker, known, of_object), walk, asker, access)
 }
 
@@ -369,7 +405,7 @@ fn or_unknown(known: u32, walk: &Walk, asker: Asker, access: u32) -> u32 {
     if walk.whole && !(walk.folds && is_named(walk, asker)) {
         known
     } else {
-        unknown_path_rule(&Maps(walk.task), asker, access)
+        unknown_path_rule(&Maps(walk.task), asker, access, &mut walk.scratch().labels)
     }
 }
 

@@ -93,6 +93,13 @@ pub fn increment(counter: *mut u64) {
     };
 }
 
+/// Sets these bits of `mask`, atomically.
+#[inline(always)]
+pub fn add_bits(mask: *mut u64, bits: u64) {
+    // SAFETY: see `increment`.
+    unsafe { core::arch::asm!("lock *(u64 *)({mask} + 0) |= {bits}", mask = in(reg) mask, bits = in(reg) bits) };
+}
+
 /// Takes one from `counter`, atomically.
 #[inline(always)]
 pub fn decrement(counter: *mut u64) {

@@ -14,6 +14,7 @@ mod facts;
 mod gate;
 mod hooks;
 mod kernel;
+mod labels;
 mod maps;
 mod park;
 mod program;

@@ -11,16 +11,21 @@ use holdpoint_common::{
     pending::Pending,
     tables::{
         AddressKey, Conditions, Consequence, EdgeKey, LETTERS as LETTERS_OF_ONE, LINKS as LINKS_OF_ONE, Letters, Link,
-        Marks, MemberKey, NameKey, ObjectKey, Ports, RootKey, RuleKey, SCHEDULES as SCHEDULES_OF_ONE, Schedule, State,
+        MemberKey, NameKey, Named, ObjectKey, Ports, RootKey, RuleKey, SCHEDULES as SCHEDULES_OF_ONE, Schedule, State,
         SystemKey,
     },
-    task::{Enrolment, Program, Switches, Task},
+    task::{Carrier, Enrolment, Program, Switches, Task},
 };
 
 /// Governed threads. Written here at fork, enrolment and search, emptied when a thread is freed. Full: the fork is
 /// refused, and a search fails.
 #[map]
 pub static TASKS: HashMap<u64, Task> = HashMap::with_max_entries(16384, 0);
+
+/// Governed trees and processes with the labels that they carry. Written here, with [`TASKS`]. Full: the fork is refused,
+/// and a search fails. Twice as many: each thread can be a process, and each process a tree.
+#[map]
+pub static CARRIERS: HashMap<u64, Carrier> = HashMap::with_max_entries(32768, 0);
 
 /// Scratch of ungoverned threads while an entry is made up, for them or by them. Full: their exec or fork is refused.
 #[map]
@@ -98,7 +103,7 @@ pub static SCHEDULES: Array<Schedule> = Array::with_max_entries(2 * SCHEDULES_OF
 
 /// See [`ROOTS`].
 #[map]
-pub static NAMES: HashMap<NameKey, Marks> = HashMap::with_max_entries(16384, 0);
+pub static NAMES: HashMap<NameKey, Named> = HashMap::with_max_entries(16384, 0);
 
 /// See [`ROOTS`].
 #[map]
@@ -118,4 +123,4 @@ pub static SYSTEM: HashMap<SystemKey, u32> = HashMap::with_max_entries(4096, 0);
 
 /// Rules on files with several names. Written by the agent.
 #[map]
-pub static OBJECTS: HashMap<ObjectKey, Marks> = HashMap::with_max_entries(8192, 0);
+pub static OBJECTS: HashMap<ObjectKey, Named> = HashMap::with_max_entries(8192, 0);

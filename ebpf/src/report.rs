@@ -34,9 +34,10 @@ pub fn bell_of(kind: Kind, id: u64, tgid: u32) {
     entry.submit(0);
 }
 
-/// A request is over: audited, denied, killed or refused. False if that could not be told.
+/// A request is over: audited, denied, killed or refused; or it reads data with these labels. False if that could not be
+/// told.
 #[inline(always)]
-pub fn request(kind: Kind, reason: u32, judged: &Judged<'_>) -> bool {
+pub fn request(kind: Kind, reason: u32, labels: u64, judged: &Judged<'_>) -> bool {
     let Some(mut entry) = EVENTS.reserve::<Report>(0) else {
         count(Reason::RingFull);
         return false;
@@ -46,6 +47,7 @@ pub fn request(kind: Kind, reason: u32, judged: &Judged<'_>) -> bool {
     unsafe {
         (*report).kind = kind as u32;
         (*report).reason = reason;
+        (*report).labels = labels;
         facts::write(&raw mut (*report).facts, judged);
     }
     entry.submit(0);

@@ -123,9 +123,10 @@ fn find_process(scratch: *mut Task, thread: u64, leader: u64) -> Result<bool, i3
     if governed(root).is_none() {
         let cred: u64 = read(root, offset!(task_real_cred));
         let launcher = read(cred, offset!(cred_real_user));
-        enter_process(scratch, root, Membership { tree: random(), subject: ascent.subject, launcher, keeper: 0 })?;
+        let (tree, subject) = (random(), ascent.subject);
+        enter_process(scratch, root, Membership { tree, process: 0, subject, launcher, keeper: 0 })?;
     }
-    enter_process(scratch, leader, membership(root)?)?;
+    enter_process(scratch, leader, Membership { process: 0, ..membership(root)? })?;
     Ok(true)
 }
 
@@ -145,6 +146,7 @@ fn membership(leader: u64) -> Result<Membership, i32> {
     Ok(unsafe {
         Membership {
             tree: (*entry).tree,
+            process: (*entry).process,
             subject: (*entry).subject,
             launcher: (*entry).launcher,
             keeper: (*entry).keeper,

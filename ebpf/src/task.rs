@@ -20,6 +20,7 @@ use holdpoint_common::{
 use crate::{
     gate::EPERM,
     kernel::{current, offset, read},
+    labels,
     maps::{CANDIDATES, ENROLMENTS, NO_TASK, STARTERS, SWITCHES, TASKS},
     program, report, running, walk,
 };
@@ -34,6 +35,8 @@ const EEXIST: i32 = -17;
 pub struct Membership {
     /// The tree.
     pub tree: u64,
+    /// The process; 0 for one of which no thread is governed yet.
+    pub process: u64,
     /// The subject that it is.
     pub subject: u32,
     /// Who launched it.
@@ -48,15 +51,16 @@ pub fn governed(address: u64) -> Option<*mut Task> {
     TASKS.get_ptr_mut(address)
 }
 
-/// A new thread at `child`: governed if the current one is. 0, or the error with which the fork fails.
+/// A new thread at `child`, of the same process or of one of its own: governed if the current one is. 0, or the error with
+/// which the fork fails.
 #[inline(always)]
-pub fn inherit(child: u64) -> i32 {
+pub fn inherit(child: u64, same_process: bool) -> i32 {
     // The address may have been another thread's; a removal that failed must not make this one governed.
-    let _ = TASKS.remove(child);
+    remove(child);
     if running::found_first().is_err() {
         return EAGAIN;
     }
-    descend(child)
+    descend(child, same_process)
 }
 
 /// The process id of a new thread is known only after [`inherit`]. And its parent may have been found in between: the
@@ -64,30 +68,43 @@ pub fn inherit(child: u64) -> i32 {
 #[inline(always)]
 pub fn named(child: u64) {
     // It is too late to refuse the fork. A search that cannot govern the parent fails, and the agent with it.
+    let process: u32 = read(child, offset!(task_tgid));
     if governed(child).is_none() && running::found_first().is_ok() {
-        descend(child);
+        descend(child, process == (bpf_get_current_pid_tgid() >> 32) as u32);
     }
-    if let Some(entry) = governed(child) {
-        // SAFETY: the child does not run yet.
-        unsafe { (*entry).tgid = read(child, offset!(task_tgid)) };
+    if let (Some(entry), Some(parent)) = (governed(child), governed(current())) {
+        // SAFETY: the child does not run yet; the parent's entry is the current thread's own.
+        unsafe {
+            (*entry).tgid = process;
+            // What another thread of the parent has read meanwhile may be in the memory that the child has a copy of.
+            labels::pass_on((*parent).process, (*entry).process);
+        }
     }
 }
 
 /// Gives the new thread at `child` its parent's entry, if that has one.
 #[inline(always)]
-fn descend(child: u64) -> i32 {
+fn descend(child: u64, same_process: bool) -> i32 {
     let Some(parent) = governed(current()) else {
         return 0;
     };
     // SAFETY: the parent's entry is the current thread's own; the child's is nobody else's before it runs.
     unsafe {
+        let (tree, own) = ((*parent).tree, (*parent).process);
+        let process = if same_process { own } else { random() };
+        if !labels::join((tree, u64::MAX), (process, labels::labels_of(own))) {
+            report::count(Reason::TasksFull);
+            return EAGAIN;
+        }
         if TASKS.insert(child, &*parent, BPF_NOEXIST as u64).is_err() {
+            labels::leave(tree, process);
             report::count(Reason::TasksFull);
             return EAGAIN;
         }
         let Some(entry) = governed(child) else {
             return EAGAIN;
         };
+        (*entry).process = process;
         (*entry).hold = 0;
         (*entry).granted = 0;
         (*entry).entering = 0;
@@ -103,7 +120,18 @@ pub fn forget(address: u64) {
     if let Some(entry) = governed(address) {
         program::forget(entry);
     }
-    let _ = TASKS.remove(address);
+    remove(address);
+}
+
+/// Removes the entry of the thread at `address`.
+#[inline(always)]
+fn remove(address: u64) {
+    let Some(entry) = governed(address) else { return };
+    // SAFETY: these fields never change, and the entry is there as long as the thread.
+    let (tree, process) = unsafe { ((*entry).tree, (*entry).process) };
+    if TASKS.remove(address).is_ok() {
+        labels::leave(tree, process);
+    }
 }
 
 /// An exec of an ungoverned thread: it becomes governed if the agent has offered it, or if the policy governs the
@@ -118,7 +146,8 @@ pub fn enrol(dentry: u64) -> i32 {
                 let (subject, tree, launcher) = ((*offer).subject, (*offer).tree, (*offer).launcher);
                 let parent: u64 = read(current(), offset!(task_parent));
                 let keeper = read(parent, offset!(task_tgid));
-                let done = with_scratch(|scratch| govern(scratch, Membership { tree, subject, launcher, keeper }));
+                let done =
+                    with_scratch(|scratch| govern(scratch, Membership { tree, process: 0, subject, launcher, keeper }));
                 if done.is_ok() {
                     (*offer).taken = 1;
                 }
@@ -133,7 +162,7 @@ pub fn enrol(dentry: u64) -> i32 {
     let launcher = bpf_get_current_uid_gid() as u32;
     let done = with_scratch(|scratch| match subject_of(scratch, current(), dentry, switches.revision) {
         NO_RULE => Ok(()),
-        subject => govern(scratch, Membership { tree: random(), subject, launcher, keeper: 0 }),
+        subject => govern(scratch, Membership { tree: random(), process: 0, subject, launcher, keeper: 0 }),
     });
     done.err().unwrap_or(0)
 }
@@ -158,15 +187,24 @@ fn govern(scratch: *mut Task, member: Membership) -> Result<(), i32> {
 /// it up at any time.
 #[inline(always)]
 pub fn enter(scratch: *mut Task, thread: u64, member: Membership) -> Result<bool, i32> {
+    let process = if member.process == 0 { random() } else { member.process };
+    if !labels::join((member.tree, 0), (process, 0)) {
+        report::count(Reason::TasksFull);
+        return Err(EAGAIN);
+    }
     // SAFETY: the scratch is the current thread's own.
     let entered = unsafe {
         (*scratch).tree = member.tree;
+        (*scratch).process = process;
         (*scratch).subject = member.subject;
         (*scratch).launcher = member.launcher;
         (*scratch).keeper = member.keeper;
         (*scratch).tgid = read(thread, offset!(task_tgid));
         TASKS.insert(thread, &*scratch, BPF_NOEXIST as u64)
     };
+    if entered.is_err() {
+        labels::leave(member.tree, process);
+    }
     match entered {
         Ok(()) => Ok(true),
         Err(EEXIST) => Ok(false),

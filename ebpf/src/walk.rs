@@ -13,7 +13,7 @@ use holdpoint_common::{
     request::{NAME_BYTES, PATH_BYTES, Path, Request},
     tables::{
         ADDRESS_HEAD_BITS, AddressKey, CGROUPS, Conditions, Consequence, EdgeKey, LETTERS as LETTERS_OF_ONE,
-        LINKS as LINKS_OF_ONE, LITERAL_BYTES, Letters, Link, Marks, MemberKey, NO_RULE, NameKey, ObjectKey, Ports,
+        LINKS as LINKS_OF_ONE, LITERAL_BYTES, Letters, Link, MemberKey, NO_RULE, NameKey, Named, ObjectKey, Ports,
         RootKey, RuleKey, SCHEDULES as SCHEDULES_OF_ONE, Schedule, State, SystemKey, WEEK, at, kind,
     },
     task::Task,
@@ -21,6 +21,7 @@ use holdpoint_common::{
 
 use crate::{
     kernel::{self, current, offset, opaque, read, symbols},
+    labels,
     maps::{
         ADDRESSES, CANDIDATES, CONDITIONS, EDGES, LETTERS, LINKS, MEMBERS, NAMES, OBJECTS, ROOTS, RULES, SCHEDULES,
         SWITCHES, SYSTEM,
@@ -186,6 +187,8 @@ impl Walk {
     #[inline(always)]
     pub fn moved_rule(&self, asker: Asker, access: u32) -> u32 {
         let (rule, below) = self.rules(asker, access);
+        let scratch = self.scratch();
+        scratch.labels |= scratch.labels_below;
         stricter(&Maps(self.task), asker, rule, below)
     }
 
@@ -198,6 +201,13 @@ impl Walk {
         let from_anywhere = rules_from_anywhere(asker, way);
         let rule = (from_root >> 32).min(from_anywhere >> 32).min(rule_by_name(asker, way));
         (rule as u32, (from_root as u32).min(from_anywhere as u32))
+    }
+
+    /// Where the labels of what is looked up are noted.
+    #[inline(always)]
+    pub fn scratch(&self) -> &'static mut Scratch {
+        // SAFETY: the entry is the current thread's own, and stays while it is in a program.
+        unsafe { &mut (*self.task).scratch }
     }
 
     /// Writes all names, leaf first, to `path`.
@@ -349,7 +359,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn name(&self, key: &NameKey) -> Option<&Marks> {
+    fn name(&self, key: &NameKey) -> Option<&Named> {
         // SAFETY: as for `root`.
         unsafe { NAMES.get(key) }
     }
@@ -361,7 +371,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn object(&self, key: &ObjectKey) -> Option<&Marks> {
+    fn object(&self, key: &ObjectKey) -> Option<&Named> {
         // SAFETY: as for `root`.
         unsafe { OBJECTS.get(key) }
     }
@@ -490,7 +500,7 @@ impl Context for Maps {
 
     #[inline(always)]
     fn labels(&self) -> u64 {
-        0
+        labels::carried(self.0)
     }
 
     #[inline(always)]

@@ -46,7 +46,7 @@ pub(super) fn created(now: Timestamp, host: &str, hold: &Hold, callback: Option<
 
 /// The end of the matter: how, and by whom.
 pub(super) fn ended(now: Timestamp, host: &str, hold: &Hold, standing: &Standing) -> Vec<u8> {
-    let mut summary = json!(hold.request.what.sentence());
+    let mut summary = json!(hold.sentence());
     shorten(&mut summary, (500, 0));
     let data = json!({
         "hold": hold.id,
@@ -67,7 +67,7 @@ fn envelope(kind: &str, now: Timestamp, data: Value) -> Vec<u8> {
 fn question(host: &str, hold: &Hold, callback: Option<&str>, room: Room) -> Value {
     let request = &hold.request;
     let mut what = json!({
-        "summary": request.what.sentence(),
+        "summary": hold.sentence(),
         "operation": operation(&request.what),
         "subject": request.subject,
         "rule": request.rule,
@@ -78,6 +78,9 @@ fn question(host: &str, hold: &Hold, callback: Option<&str>, room: Room) -> Valu
         "process": process(hold),
         "ancestry": hold.context.ancestry.iter().skip(1).take(room.ancestors).collect::<Vec<_>>(),
     });
+    if !hold.read.is_empty() {
+        context["read"] = json!(hold.read);
+    }
     let mut cut = shorten(&mut what, room.operation) | shorten(&mut context, room.context);
     let ancestors = hold.context.ancestry.len().saturating_sub(1);
     cut |= ancestors > room.ancestors;

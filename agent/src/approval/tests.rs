@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::Channel,
-    request::{End, Process, sample},
+    request::{End, Process, Reading, sample},
 };
 
 const HOLD: HoldId = HoldId(7);
@@ -244,6 +244,28 @@ fn a_question_shows_everything_that_the_reviewer_needs() {
     assert_eq!(question, serde_json::from_str::<Value>(expected).unwrap(), "{question:#}");
 }
 
+fn reading(path: &str) -> Reading {
+    Reading {
+        tree: "0000000000000001".into(),
+        label: "customer-data".into(),
+        lineage: false,
+        path: path.into(),
+        pid: 7,
+        started: 1,
+        exe: Some("/usr/bin/cat".into()),
+        at: sample::start(),
+    }
+}
+
+#[test]
+fn a_question_shows_what_was_read_before() {
+    let hold = Hold { read: vec![reading("/srv/a b")], ..sample::hold(HOLD) };
+    let (_, question) = question(&hold);
+    let said = "connect 192.0.2.1:443 (tcp), after reading customer-data: \"/srv/a b\" (process 7, /usr/bin/cat)";
+    assert_eq!(question["data"]["summary"], said);
+    assert_eq!(question["data"]["read"][0]["path"], "/srv/a b");
+}
+
 #[test]
 fn a_long_question_is_shortened_honestly_context_first() {
     let mut hold = sample::hold(HOLD);
@@ -266,6 +288,7 @@ fn the_longest_question_fits() {
     hold.context.cwd = worst.clone();
     hold.members = vec![worst.clone(); 100];
     hold.request.why = Some(worst.clone());
+    hold.read = vec![Reading { exe: Some(worst.clone()), label: worst.clone(), ..reading(&worst) }; 100];
     hold.request.rule = Some(worst.clone());
     hold.request.subject = worst.clone();
     let object = crate::request::Object { device: 1, inode: 2 };

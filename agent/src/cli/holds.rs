@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    request::{Digest, HoldId, Process, shown},
+    request::{Digest, HoldId, Process, Reading, shown},
     sockets::Declined,
 };
 
@@ -38,6 +38,8 @@ pub(super) struct View {
     tid: u32,
     uid: u32,
     gid: u32,
+    #[serde(default)]
+    read: Vec<Reading>,
     context: Context,
     /// The operation with its objects.
     #[serde(flatten)]
@@ -138,12 +140,12 @@ fn seconds_text(seconds: i64) -> String {
 
 /// Everything about one hold; what the kernel saw apart from what was read beside it.
 pub(super) fn details(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
-    let parts = [times(hold, now, zone), operation(hold), asker(hold), context(hold)];
+    let parts = [times(hold, now, zone), operation(hold), asker(hold), read(hold, zone), context(hold)];
     parts.concat()
 }
 
 fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
-    let moment = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string();
+    let moment = |at| moment_text(at, zone);
     let age = seconds_text(now.duration_since(hold.at).as_secs());
     let left = seconds_text(hold.deadline.duration_since(now).as_secs());
     let names = hold.members.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
@@ -156,6 +158,10 @@ fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
         field("reviewers", &format!("{} ({names})", shown(&hold.reviewers))),
     ]
     .concat()
+}
+
+fn moment_text(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
 fn effect(word: &str) -> &'static str {
@@ -194,6 +200,21 @@ fn asker(hold: &View) -> String {
         field("policy", &shown(&hold.policy)),
     ]
     .concat()
+}
+
+/// What was read before, where the rule asks for that.
+fn read(hold: &View, zone: &TimeZone) -> String {
+    let mut text = String::new();
+    if !hold.read.is_empty() {
+        text += "\nLabelled data that was read before, as the kernel saw it\n";
+    }
+    for Reading { label, lineage, path, pid, exe, at, .. } in &hold.read {
+        let exe = exe.as_deref().map_or_else(String::new, |exe| format!(" ({})", shown(exe)));
+        let by = if *lineage { "this line of processes" } else { "the tree" };
+        let line = format!("{}, at {} by process {pid}{exe}; {by} carries it", shown(path), moment_text(*at, zone));
+        text += &field(&shown(label), &line);
+    }
+    text
 }
 
 fn context(hold: &View) -> String {
@@ -264,6 +285,7 @@ mod tests {
                 launcher: 1001,
                 at: moment(0),
             },
+            read: Vec::new(),
             context: Context { cwd: "/home/agent".into(), ancestry: vec![process] },
         })
     }

@@ -39,6 +39,9 @@ pub struct Who {
     /// The moment, as in "Mon 14:30"; now unless said
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
+    /// A label whose data was read before
+    #[arg(long, value_name = "LABEL")]
+    pub if_read: Vec<String>,
 }
 
 /// What is asked for.
@@ -129,7 +132,13 @@ impl Who {
     fn asks(&self, what: What) -> Result<Asked, Flaw> {
         let user = self.user.as_deref().map(policy::User::parse).transpose()?;
         let at = self.at.as_deref().map(policy::asked::moment).transpose()?;
-        Ok(Asked { subject: self.subject.clone(), user, at: at.unwrap_or_else(policy::asked::now), what })
+        Ok(Asked {
+            subject: self.subject.clone(),
+            user,
+            at: at.unwrap_or_else(policy::asked::now),
+            read: self.if_read.clone(),
+            what,
+        })
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod commands;
 mod effects;
+mod labels;
 mod revisions;
 mod start;
 
@@ -37,17 +38,18 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-use self::revisions::Revisions;
 pub use self::start::{PINS, STATE_DIR, mapped};
+use self::{labels::Readings, revisions::Revisions};
 use crate::{
     approval::{Approval, Submission},
     canary::Finding,
     cli::AgentArgs,
     holds::{Holds, Input, Ticket},
     kernel::{Event, Events, Kernel, Reader},
+    policy::Policy,
     process::{self, State},
     record::{self, Entry, Record},
-    request::{Answer, Digest, Hold, HoldId, Outcome, Refusal, Withdrawal},
+    request::{Answer, Digest, Hold, HoldId, Outcome, Reading, Refusal, Request, Withdrawal},
     sockets::{Notice, Reply, Written},
     user,
 };
@@ -108,6 +110,7 @@ struct Daemon {
     watched: BTreeMap<HoldId, Watched>,
     /// The last of them that was looked at in the latest turn; below all if the next turn begins anew.
     looked_at: HoldId,
+    readings: Readings,
     waiting: HashMap<Ticket, Waiting>,
     tickets: u64,
     /// What reviewers said, for who launched the tree.
@@ -169,7 +172,11 @@ async fn run(run_dir: &Path, args: &AgentArgs) -> Result<()> {
                 daemon.gone(gone);
                 daemon.input(Input::Tick);
             }
-            _ = reconcile.tick() => daemon.reconcile(),
+            _ = reconcile.tick() => {
+                // What was read before a hold is shown with it.
+                daemon.drain_all(events.get_mut());
+                daemon.reconcile();
+            }
             _ = hangup.recv() => drop(daemon.reload(None)),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -255,7 +262,7 @@ impl Daemon {
         for _ in 0..BATCH {
             match events.next() {
                 Some(Event::Bell { kind, id, pid }) => self.bell(kind, id, pid),
-                Some(Event::Report { kind, reason, facts }) => self.report(kind, reason, &facts),
+                Some(Event::Report { kind, reason, labels, facts }) => self.report(kind, reason, labels, &facts),
                 None => return true,
             }
         }
@@ -272,7 +279,7 @@ impl Daemon {
             Kind::Enrolled => self.enrolled(id, pid, false),
             Kind::Found => self.enrolled(id, pid, true),
             Kind::ControlRefused => tracing::warn!(pid, "a governed process tried to reach the control socket"),
-            Kind::Audited | Kind::Denied | Kind::Killed | Kind::NotHeld => {}
+            Kind::Audited | Kind::Denied | Kind::Killed | Kind::NotHeld | Kind::Labelled => {}
         }
     }
 
@@ -313,7 +320,7 @@ impl Daemon {
         Reader { policy: self.revisions.policy(), mounts: self.revisions.mounts(), boot: self.boot }.subject(number)
     }
 
-    fn report(&mut self, kind: Kind, reason: Option<Reason>, facts: &Facts) {
+    fn report(&mut self, kind: Kind, reason: Option<Reason>, labels: u64, facts: &Facts) {
         if CANARIES.contains(&facts.subject) {
             return;
         }
@@ -323,6 +330,7 @@ impl Daemon {
         };
         let reader = Reader { policy: &policy, mounts: self.revisions.mounts(), boot: self.boot };
         let Some(request) = reader.reported(facts).map(Box::new) else { return };
+        self.labelled(&policy, labels, &request);
         let time = request.at;
         let event = match (kind, reason) {
             (Kind::Audited, _) => record::Event::Audited(request),
@@ -332,6 +340,36 @@ impl Daemon {
             _ => return,
         };
         self.note(&Entry { time, event });
+    }
+
+    /// Who asks reads data with these labels, and carries them from now on.
+    fn labelled(&mut self, policy: &Policy, labels: u64, request: &Request) {
+        if labels == 0 {
+            return;
+        }
+        let exe = process::context(request.pid).ancestry.first().map(|process| process.exe.clone());
+        let governed: BTreeSet<_> =
+            self.kernel.governed().iter().map(|governed| format!("{:016x}", governed.tree)).collect();
+        let names: Vec<_> = self.revisions.labels(labels).map(str::to_owned).collect();
+        for name in names {
+            let reading = Reading {
+                tree: request.tree.clone(),
+                lineage: policy.labels.iter().any(|label| label.name == name && label.lineage),
+                label: name,
+                path: request.what.path().unwrap_or_default().to_owned(),
+                pid: request.pid,
+                started: request.started,
+                exe: exe.clone().filter(|exe| !exe.is_empty()),
+                at: request.at,
+            };
+            let first = self.readings.note(&reading, &governed);
+            if let Err(error) = &first {
+                tracing::error!("what was read is not shown after a restart of the agent: {error:#}");
+            }
+            if first.unwrap_or(true) {
+                self.note(&Entry { time: reading.at, event: record::Event::Labelled(Box::new(reading)) });
+            }
+        }
     }
 
     /// The kernel has this hold.
@@ -406,7 +444,9 @@ impl Daemon {
         let policy = self.revisions.of(pending.facts.revision)?;
         let reader = Reader { policy: &policy, mounts: self.revisions.mounts(), boot: self.boot };
         let request = reader.held(pending)?;
-        let terms = policy.rule(pending.facts.rule)?.terms()?;
+        let rule = policy.rule(pending.facts.rule)?;
+        let terms = rule.terms()?;
+        let context = process::context(request.pid);
         Some(Hold {
             id,
             digest: Digest::of(id, &request),
@@ -417,14 +457,22 @@ impl Daemon {
             on_timeout: terms.on_timeout,
             user: user::known(request.uid),
             launcher_name: user::known(request.launcher),
-            context: process::context(request.pid),
+            read: self.readings.of(&request.tree, &rule.only.labels, &context),
+            context,
             request,
         })
     }
 
-    /// Takes all events that were there when something was found gone: as many as fit into the ring.
+    /// Takes all events that were there when something was found gone.
     fn drain_before(&mut self, gone: &[(HoldId, Withdrawal)], events: &mut Events) {
-        let mut batches = if gone.is_empty() { 0 } else { RING_BATCHES };
+        if !gone.is_empty() {
+            self.drain_all(events);
+        }
+    }
+
+    /// Takes all events that are there: as many as fit into the ring.
+    fn drain_all(&mut self, events: &mut Events) {
+        let mut batches = RING_BATCHES;
         while batches > 0 && !self.drain(events) {
             batches -= 1;
         }

@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use holdpoint_common::task::Switches;
 
+use super::labels::Bits;
 use crate::{
     canary,
     kernel::Kernel,
@@ -27,6 +28,7 @@ pub struct Revisions {
     directory: PathBuf,
     run_dir: PathBuf,
     own: Own,
+    bits: Bits,
     policy: Arc<Policy>,
     mounts: Mounts,
     linked: Objects,
@@ -39,15 +41,18 @@ pub struct Revisions {
 impl Revisions {
     /// Compiles `policy` for this host as it is now and puts it in force. Nothing changes if that fails.
     /// `own` is what belongs to Holdpoint.
-    pub fn begin(run_dir: &Path, policy: Policy, own: Own, kernel: &mut Kernel) -> Result<Self> {
+    pub fn begin(run_dir: &Path, mut policy: Policy, own: Own, kernel: &mut Kernel) -> Result<Self> {
         let directory = run_dir.join("policies");
         fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
         refuse_orphans(&policy, kernel)?;
+        let mut bits = Bits::open(run_dir)?;
+        bits.assign(&mut policy)?;
         let mut revisions = Self {
             directory,
             run_dir: run_dir.to_owned(),
             policy: Arc::new(policy.with_built_in(&own)),
             own,
+            bits,
             mounts: Mounts::now().context("cannot read the mounts of this host")?,
             linked: Objects::default(),
             number: kernel.switches()?.revision,
@@ -82,9 +87,16 @@ impl Revisions {
         self.earlier.get(&number).map(Arc::clone)
     }
 
+    /// The names of the labels in a mask of the kernel's.
+    pub fn labels(&self, mask: u64) -> impl Iterator<Item = &str> {
+        self.bits.names(mask)
+    }
+
     /// Puts another policy in force. Nothing changes if that fails. Who runs already is found by [`Self::govern_running`].
-    pub fn replace(&mut self, policy: Policy, kernel: &mut Kernel) -> Result<()> {
+    pub fn replace(&mut self, mut policy: Policy, kernel: &mut Kernel) -> Result<()> {
         refuse_orphans(&policy, kernel)?;
+        self.bits.forget(&self.policy, kernel.carried())?;
+        self.bits.assign(&mut policy)?;
         let mounts = Mounts::now().context("cannot read the mounts of this host")?;
         self.change(Arc::new(policy.with_built_in(&self.own)), mounts, kernel)
     }
@@ -139,9 +151,14 @@ impl Revisions {
         kernel.keep_tables_of(self.number)?;
         kernel.write_tables(number, &tables)?;
         let enrols = self.policy.finds_subjects().into();
-        kernel.set_switches(Switches { revision: number, enrols, ..kernel.switches()? })?;
+        let lineage = self.policy.lineage();
+        kernel.set_switches(Switches { revision: number, enrols, lineage, ..kernel.switches()? })?;
         kernel.await_programs();
         self.number = number;
+        // Nobody comes to carry what only the policy of before knew.
+        if let Err(error) = self.bits.forget(&self.policy, kernel.carried()) {
+            tracing::error!("labels that are not needed any more keep their place: {error:#}");
+        }
         self.linked = tables.objects;
         Ok(())
     }

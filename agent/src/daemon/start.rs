@@ -19,6 +19,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 
 use super::{
     CANARY_TREE, Daemon,
+    labels::Readings,
     revisions::{self, Revisions},
     since_boot,
 };
@@ -74,7 +75,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
         // What was not enforced before is not left half enforced.
         pins.remove()?;
     }
-    let Enforcing { kernel, events, revisions, findings } = enforcing?;
+    let Enforcing { kernel, mut events, revisions, findings } = enforcing?;
 
     let (commands_in, commands) = mpsc::channel(QUEUE);
     let (answers_in, answers) = mpsc::channel(QUEUE);
@@ -96,6 +97,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
         approval,
         watched: Default::default(),
         looked_at: crate::request::HoldId(0),
+        readings: Readings::open(run_dir)?,
         waiting: Default::default(),
         tickets: 0,
         words: Default::default(),
@@ -109,6 +111,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     tracing::info!(policy, "enforcing");
     let event = record::Event::Started { version: env!("CARGO_PKG_VERSION"), policy };
     daemon.note(&Entry { time: daemon.now(), event });
+    daemon.drain_all(&mut events);
     daemon.reconcile();
     // Nobody may have asked: the agent also runs without systemd.
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("cannot tell systemd that the agent is ready")?;
@@ -127,8 +130,8 @@ struct Enforcing {
 fn enforce(run_dir: &Path, policy: Policy, own: Own, sockets: Switches) -> Result<Enforcing> {
     let (mut kernel, events) = Kernel::open(Path::new(PINS))?;
     kernel.end_offers()?;
-    let Switches { revision, enrols, .. } = kernel.switches()?;
-    kernel.set_switches(Switches { revision, enrols, ..sockets })?;
+    let Switches { revision, enrols, lineage, .. } = kernel.switches()?;
+    kernel.set_switches(Switches { revision, enrols, lineage, ..sockets })?;
     let revisions = Revisions::begin(run_dir, policy, own, &mut kernel)?;
     let findings = prove(run_dir, &mut kernel)?;
     Ok(Enforcing { kernel, events, revisions, findings })

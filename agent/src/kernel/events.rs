@@ -43,6 +43,8 @@ pub enum Event {
         kind: Kind,
         /// Why it was not held, for [`Kind::NotHeld`].
         reason: Option<Reason>,
+        /// Labels of the data that it reads, new to who reads: a mask.
+        labels: u64,
         /// Who and what.
         facts: Box<Facts>,
     },
@@ -58,6 +60,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Event> {
     Some(Event::Report {
         kind: Kind::try_from(report.kind).ok()?,
         reason: Reason::try_from(report.reason).ok(),
+        labels: report.labels,
         facts: Box::new(report.facts),
     })
 }

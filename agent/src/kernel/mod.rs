@@ -22,7 +22,7 @@ use holdpoint_common::{
     decision::{DIGEST_BYTES, Decision, DecisionRecord},
     event::Reason,
     pending::Pending,
-    task::{Enrolment, Switches, Task},
+    task::{Carrier, Enrolment, Switches, Task},
 };
 
 use rustix::thread::{MembarrierCommand, membarrier};
@@ -39,6 +39,7 @@ const LONGEST_RUN: Duration = Duration::from_millis(500);
 /// The maps of the attached programs.
 pub struct Kernel {
     tasks: HashMap<MapData, u64, Task>,
+    carriers: HashMap<MapData, u64, Carrier>,
     enrolments: HashMap<MapData, u32, Enrolment>,
     pending: HashMap<MapData, u64, Pending>,
     decisions: HashMap<MapData, u64, DecisionRecord>,
@@ -74,6 +75,7 @@ impl Kernel {
         let events = Events(typed("EVENTS", take("EVENTS")?)?);
         let kernel = Self {
             tasks: typed("TASKS", take("TASKS")?)?,
+            carriers: typed("CARRIERS", take("CARRIERS")?)?,
             enrolments: typed("ENROLMENTS", take("ENROLMENTS")?)?,
             pending: typed("PENDING", take("PENDING")?)?,
             decisions: typed("DECISIONS", take("DECISIONS")?)?,
@@ -159,6 +161,11 @@ impl Kernel {
     pub fn governed(&self) -> Vec<Governed> {
         let tasks = self.tasks.iter().flatten();
         tasks.map(|(_, t)| Governed { pid: t.tgid, tree: t.tree, subject: t.subject, launcher: t.launcher }).collect()
+    }
+
+    /// Labels that anybody carries: a mask.
+    pub fn carried(&self) -> u64 {
+        self.carriers.iter().flatten().fold(0, |mask, (_, carrier)| mask | carrier.labels)
     }
 
     /// The subjects of offers, by the process that has each.

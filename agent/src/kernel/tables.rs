@@ -11,7 +11,7 @@ use aya::{
     },
 };
 use holdpoint_common::tables::{
-    AddressKey, Conditions, Consequence, EdgeKey, LETTERS, LINKS, Letters, Link, Marks, MemberKey, NameKey, ObjectKey,
+    AddressKey, Conditions, Consequence, EdgeKey, LETTERS, LINKS, Letters, Link, MemberKey, NameKey, Named, ObjectKey,
     Ports, RootKey, RuleKey, SCHEDULES, Schedule, State, SystemKey, at,
 };
 
@@ -26,12 +26,12 @@ pub(super) struct Maps {
     pub conditions: HashMap<MapData, RuleKey, Conditions>,
     pub members: HashMap<MapData, MemberKey, u32>,
     pub schedules: Array<MapData, Schedule>,
-    pub names: HashMap<MapData, NameKey, Marks>,
+    pub names: HashMap<MapData, NameKey, Named>,
     pub addresses: LpmTrie<MapData, AddressKey, Ports>,
     pub rules: HashMap<MapData, RuleKey, Consequence>,
     pub starters: HashMap<MapData, RuleKey, u32>,
     pub system: HashMap<MapData, SystemKey, u32>,
-    pub objects: HashMap<MapData, ObjectKey, Marks>,
+    pub objects: HashMap<MapData, ObjectKey, Named>,
 }
 
 impl Maps {
@@ -58,7 +58,7 @@ impl Maps {
     }
 
     /// Writes rows on files with several names.
-    pub fn write_objects(&mut self, rows: &BTreeMap<ObjectKey, Marks>) -> Result<()> {
+    pub fn write_objects(&mut self, rows: &BTreeMap<ObjectKey, Named>) -> Result<()> {
         write("rules on files with several names", &mut self.objects, rows)
     }
 

@@ -23,6 +23,8 @@ pub struct Asked {
     pub user: Option<User>,
     /// The minute of the week.
     pub at: u32,
+    /// Names of the labels whose data was read before.
+    pub read: Vec<String>,
     /// What is asked for.
     pub what: What,
 }

@@ -16,13 +16,14 @@ use super::{
     asked::{self, Asked, NOON, What},
     load,
     only::{self, User},
-    parse::{rule, syntax, tables},
+    parse::{plain, rule, syntax, tables},
     problem::{Flaw, Problem, Span},
     section::{Section, wrong_type},
 };
 
 const TOP_KEYS: [&str; 2] = ["policy", "case"];
-const CASE_KEYS: [&str; 10] = ["name", "subject", "open", "exec", "connect", "system", "user", "at", "expect", "rule"];
+const CASE_KEYS: [&str; 11] =
+    ["name", "subject", "open", "exec", "connect", "system", "user", "at", "if_read", "expect", "rule"];
 const OPERATIONS: [&str; 4] = ["open", "exec", "connect", "system"];
 const ONE_OPERATION: &str = "exactly one of: open = { path = \"...\" }, exec = { path = \"...\" }, \
                              connect = { to = \"...\", port = 443 }, system = \"...\"";
@@ -108,6 +109,10 @@ fn case(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<Cas
     let subject = section.required("subject", "add subject = \"...\", a subject of the policy", problems);
     let user = read_text(&section, "user", problems, User::parse);
     let at = read_text(&section, "at", problems, only::moment);
+    let read = match section.entry("if_read") {
+        None => Vec::new(),
+        Some(_) => plain(section.texts("if_read", problems, |label| Ok(label.to_owned()))),
+    };
     let rule = section.text("rule", problems).map(Spanned::into_inner);
     let what = what(&section, problems);
     if section.entry("expect").is_none() {
@@ -115,7 +120,7 @@ fn case(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<Cas
     }
     let expect = read_text(&section, "expect", problems, verdict);
     let name = name?;
-    let asked = Asked { subject: subject?.into_inner(), user, at: at.unwrap_or(NOON), what: what? };
+    let asked = Asked { subject: subject?.into_inner(), user, at: at.unwrap_or(NOON), read, what: what? };
     Some(Case { span: name.span(), name: name.into_inner(), asked, expect: expect?, rule })
 }
 
@@ -138,7 +143,7 @@ fn what(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<What> {
 }
 
 fn open(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<What> {
-    let section = Section::of("open", value, &rule::OPEN_KEYS, problems)?;
+    let section = Section::of("open", value, &["path", "access", "owner", "mode"], problems)?;
     let access = match section.entry("access") {
         None => Class::Read.bit(),
         Some(_) => section.texts("access", problems, rule::access)?.iter().fold(0, |mask, bit| mask | bit.get_ref()),

@@ -18,7 +18,7 @@ use holdpoint_common::{
     system::System,
     tables::{
         ADDRESS_HEAD_BITS, AddressKey, CANARIES, Conditions, Consequence, EdgeKey, Letters, Link, Marks, MemberKey,
-        NameKey, Ports, RootKey, RuleKey, STARTERS, Schedule, State, SystemKey, TRUSTED_CANARY, Verdict,
+        NameKey, Named, Ports, RootKey, RuleKey, STARTERS, Schedule, State, SystemKey, TRUSTED_CANARY, Verdict,
     },
 };
 
@@ -78,8 +78,8 @@ pub struct Tables {
     pub members: BTreeSet<MemberKey>,
     /// Times of the week, from number 1.
     pub schedules: Vec<Schedule>,
-    /// Rules on file names.
-    pub names: BTreeMap<NameKey, Marks>,
+    /// Rules on file names, and labels.
+    pub names: BTreeMap<NameKey, Named>,
     /// Rules on addresses, by length of the key's prefix in bits ([`ADDRESS_HEAD_BITS`] included).
     pub addresses: BTreeMap<(u32, AddressKey), Ports>,
     /// Rules on operations on the host. What has none is denied.
@@ -170,7 +170,8 @@ pub fn links_of_canaries(policy: &Policy, revision: u32, places: &dyn Places, si
     for subject in CANARIES {
         objects.add(&linked, revision, subject, &mut rows, |rule| *rule = canary_rule(policy));
     }
-    objects.rows = rows.into_iter().map(|(key, rule)| (key, Marks { rule: [rule; Marks::SLOTS] })).collect();
+    let named = |rule| Named { labels: 0, marks: Marks { rule: [rule; Marks::SLOTS] } };
+    objects.rows = rows.into_iter().map(|(key, rule)| (key, named(rule))).collect();
     objects
 }
 

@@ -4,7 +4,7 @@ use holdpoint_common::{
     matcher::{self, Asker, Names, Scratch},
     system::System,
     tables::{
-        ADDRESS_HEAD_BITS, AddressKey, Conditions, Consequence, EdgeKey, Letters, Link, Marks, MemberKey, NameKey,
+        ADDRESS_HEAD_BITS, AddressKey, Conditions, Consequence, EdgeKey, Letters, Link, MemberKey, NameKey, Named,
         ObjectKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey,
     },
 };
@@ -25,7 +25,7 @@ pub struct Evaluation<'a> {
 pub struct Circumstances {
     /// User id of who asks.
     pub user: u32,
-    /// Labels of the data that the tree has read: a mask.
+    /// Labels of the data that the asking process, or its tree, has read: a mask.
     pub labels: u64,
     /// The minute of the week in the host's time.
     pub minute: u32,
@@ -45,7 +45,7 @@ impl Evaluation<'_> {
 
     /// The rule for a path of more names than are walked.
     pub fn unknown_path_rule(&self, asker: Asker, access: u32) -> u32 {
-        matcher::unknown_path_rule(self, asker, access)
+        matcher::unknown_path_rule(self, asker, access, &mut 0)
     }
 
     /// The first rule that accepts a connection there.
@@ -60,7 +60,15 @@ impl Evaluation<'_> {
 
     /// The stricter of what the path met and of what the file meets by its other names.
     pub fn with_object(&self, asker: Asker, rule: u32, device: u32, inode: u64, access: u32) -> u32 {
-        matcher::stricter(self, asker, rule, matcher::object_rule(self, asker, device, inode, access))
+        matcher::stricter(self, asker, rule, matcher::object_rule(self, asker, device, inode, access, &mut 0))
+    }
+
+    /// Labels of the data at the path, and of what is below it and would lose them if it moved.
+    #[cfg(test)]
+    pub fn labels(&self, asker: Asker, device: u32, names: &impl Names) -> (u64, u64) {
+        let mut scratch = Scratch::default();
+        matcher::path_rules(self, asker, device, names, 0, &mut scratch);
+        (scratch.labels, scratch.labels_below)
     }
 
     /// The rule for `access` to the path and, in whatever way, to all that is below it.
@@ -84,7 +92,7 @@ impl matcher::Tables for Evaluation<'_> {
         self.tables.letters.get(state as usize)
     }
 
-    fn name(&self, key: &NameKey) -> Option<&Marks> {
+    fn name(&self, key: &NameKey) -> Option<&Named> {
         self.tables.names.get(key)
     }
 
@@ -92,7 +100,7 @@ impl matcher::Tables for Evaluation<'_> {
         self.tables.system.get(key)
     }
 
-    fn object(&self, key: &ObjectKey) -> Option<&Marks> {
+    fn object(&self, key: &ObjectKey) -> Option<&Named> {
         self.tables.objects.rows.get(key)
     }
 

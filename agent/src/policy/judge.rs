@@ -137,7 +137,14 @@ impl Judge {
 
     fn circumstances(&self, asked: &Asked) -> Result<Circumstances, Flaw> {
         let user = asked.user.as_ref().map_or(Ok(NOBODY), |user| self.user(user))?;
-        let plain = Circumstances { user, minute: asked.at, ..Circumstances::default() };
+        let unknown = |name: &&String| !self.policy.labels.iter().any(|label| label.name == **name);
+        if let Some(name) = asked.read.iter().find(unknown) {
+            let known: Vec<_> = self.policy.labels.iter().map(|label| label.name.as_str()).collect();
+            let remedy = format!("it has: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") });
+            return Err(Flaw::new(format!("the policy has no label {name:?}"), remedy));
+        }
+        let labels = self.policy.labels_named(&asked.read);
+        let plain = Circumstances { user, minute: asked.at, labels, ..Circumstances::default() };
         Ok(match &asked.what {
             What::File { owner, mode, .. } => {
                 let owner = owner.as_ref().map(|owner| self.user(owner)).transpose()?;

@@ -17,6 +17,7 @@ mod compile;
 mod evaluate;
 mod here;
 mod judge;
+mod label;
 mod load;
 mod near;
 mod only;
@@ -46,6 +47,7 @@ pub use self::{
     check::check,
     compile::{Canaries, Objects, Tables, Usage, compile, is_state_of, links_of_canaries, links_of_rules, usage},
     judge::{Answer, Judge, Site},
+    label::Label,
     load::{LoadError, load},
     near::{Near, near},
     only::{Only, User},
@@ -65,6 +67,8 @@ pub struct Policy {
     pub subjects: Vec<Subject>,
     /// Groups of reviewers and their members.
     pub groups: BTreeMap<String, Vec<String>>,
+    /// The labels, in the order of the file.
+    pub labels: Vec<Label>,
     /// The rules, in order of precedence.
     pub rules: Vec<Rule>,
     /// SHA-256 of the file, 64 hexadecimal digits.

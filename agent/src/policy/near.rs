@@ -93,6 +93,9 @@ fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
     if only.during.is_some_and(|times| !times.has(asked.at)) {
         differs.push(format!("its time does not include {}", only::shown_moment(asked.at)));
     }
+    if !only.labels.is_empty() && !only.labels.iter().any(|label| asked.read.contains(label)) {
+        differs.push(format!("it is for who has read {}", only.labels.join(" or ")));
+    }
     match &asked.what {
         What::File { owner, mode, .. } => {
             if !is_one(&only.owners, owner.as_ref()) {

@@ -9,6 +9,8 @@ use super::problem::Flaw;
 /// A rule applies only where all of this holds; what is empty asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Only {
+    /// The asking process, or its tree, has read data with one of these labels.
+    pub labels: Vec<String>,
     /// Who asks is one of these.
     pub users: Vec<User>,
     /// Who owns the file is one of these.

@@ -1,5 +1,6 @@
 //! From the text of a policy to [`Policy`]. Pure; reports every problem it finds.
 
+pub mod label;
 pub mod rule;
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
@@ -11,7 +12,7 @@ use toml::{
 };
 
 use super::{
-    Policy, Rule, Subject,
+    Label, Policy, Rule, Subject,
     only::User,
     pattern::{Pattern, absolute},
     problem::{Flaw, Problem, Refusal, Source, Span},
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::request::hexadecimal;
 
-pub const TOP_KEYS: [&str; 3] = ["subject", "reviewers", "rule"];
+pub const TOP_KEYS: [&str; 4] = ["subject", "reviewers", "labels", "rule"];
 pub const SUBJECT_KEYS: [&str; 5] = ["name", "exe", "cgroup", "unit", "user"];
 
 /// Longest name of a subject or of a group.
@@ -33,20 +34,22 @@ pub struct Names {
     subjects: Vec<Option<String>>,
     /// Names of the groups, also of bad ones.
     groups: Vec<String>,
+    /// The labels, also bad ones.
+    labels: Vec<Label>,
 }
 
 /// The policy that `source` spells.
 pub fn parse(source: Source) -> Result<Policy, Refusal> {
     match read(&source) {
-        Ok((subjects, groups, rules)) => {
+        Ok((subjects, groups, labels, rules)) => {
             let digest = hexadecimal(&Sha256::digest(&source.text));
-            Ok(Policy { source, subjects, groups, rules, digest })
+            Ok(Policy { source, subjects, groups, labels, rules, digest })
         }
         Err(problems) => Err(Refusal::new(source, problems)),
     }
 }
 
-type Parts = (Vec<Subject>, BTreeMap<String, Vec<String>>, Vec<Rule>);
+type Parts = (Vec<Subject>, BTreeMap<String, Vec<String>>, Vec<Label>, Vec<Rule>);
 
 fn read(source: &Source) -> Result<Parts, Vec<Problem>> {
     let (tree, errors) = DeTable::parse_recoverable(&source.text);
@@ -58,11 +61,12 @@ fn read(source: &Source) -> Result<Parts, Vec<Problem>> {
     let mut names = Names::default();
     let subjects = subjects(&top, &mut names, &mut problems);
     let groups = groups(&top, &mut names, &mut problems);
+    names.labels = label::read_all(&top, &mut problems);
     let rules = rules(&top, &names, &mut problems);
     if problems.is_empty() {
         problems.extend(reach::problems(&subjects, &rules, source));
     }
-    if problems.is_empty() { Ok((subjects, groups, rules)) } else { Err(problems) }
+    if problems.is_empty() { Ok((subjects, groups, names.labels, rules)) } else { Err(problems) }
 }
 
 /// What is wrong with the TOML.
@@ -193,6 +197,6 @@ fn taken(what: &str, name: &str, span: Span, earlier: Span) -> Problem {
     Problem::new(span, format!("a {what} named {name:?} is there already"), "give it another name").against(earlier)
 }
 
-fn plain<T>(values: Option<Vec<Spanned<T>>>) -> Vec<T> {
+pub fn plain<T>(values: Option<Vec<Spanned<T>>>) -> Vec<T> {
     values.into_iter().flatten().map(Spanned::into_inner).collect()
 }

@@ -1,6 +1,6 @@
 //! Requests from the agent's record, to be asked again of another policy.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use holdpoint_common::request::{Action, Class};
 use jiff::{Timestamp, tz::TimeZone};
@@ -23,26 +23,51 @@ pub enum Line {
     SomethingElse,
 }
 
-/// What the line says, see [`crate::record::entry::Event`].
-pub fn asked(line: &Value) -> Line {
-    let request = match line["event"].as_str() {
-        Some("held") => &line["request"],
-        Some("audited" | "denied" | "killed" | "not-held") => line,
-        _ => return Line::SomethingElse,
-    };
-    match read(request) {
-        Some(asked) => Line::Asks(asked),
-        None => Line::CannotBeAsked,
+/// The record, line by line.
+#[derive(Default)]
+pub struct Replay {
+    /// The labels that each tree carries. Which of its processes has one for itself is not told apart.
+    labels: BTreeMap<String, Vec<String>>,
+}
+
+impl Replay {
+    /// What the next line says, see [`crate::record::entry::Event`].
+    pub fn line(&mut self, line: &Value) -> Line {
+        let request = match line["event"].as_str() {
+            Some("held") => &line["request"],
+            Some("audited" | "denied" | "killed" | "not-held") => line,
+            Some("labelled") => {
+                self.labelled(line);
+                return Line::SomethingElse;
+            }
+            _ => return Line::SomethingElse,
+        };
+        match self.asked(request) {
+            Some(asked) => Line::Asks(asked),
+            None => Line::CannotBeAsked,
+        }
+    }
+
+    fn labelled(&mut self, reading: &Value) {
+        if let (Some(tree), Some(label)) = (reading["tree"].as_str(), reading["label"].as_str()) {
+            self.labels.entry(tree.to_owned()).or_default().push(label.to_owned());
+        }
+    }
+
+    fn asked(&self, request: &Value) -> Option<Asked> {
+        let labels = request["tree"].as_str().and_then(|tree| self.labels.get(tree));
+        Some(Asked { read: labels.cloned().unwrap_or_default(), ..asked(request)? })
     }
 }
 
-fn read(request: &Value) -> Option<Asked> {
+fn asked(request: &Value) -> Option<Asked> {
     let number = |key: &str| request[key].as_u64().and_then(|number| u32::try_from(number).ok());
     let at: Timestamp = request["at"].as_str()?.parse().ok()?;
     Some(Asked {
         subject: request["subject"].as_str()?.to_owned(),
         user: Some(User::Number(number("uid")?)),
         at: asked::minute(&at.to_zoned(TimeZone::system())),
+        read: Vec::new(),
         what: what(request)?,
     })
 }

@@ -23,6 +23,12 @@ pub fn schema() -> Value {
                 "propertyNames": { "pattern": "^[A-Za-z0-9._-]{1,64}$" },
                 "additionalProperties": { "$ref": "#/$defs/texts" },
             },
+            "labels": {
+                "description": "Names for data, by the files that it is in",
+                "type": "object",
+                "propertyNames": { "pattern": "^[A-Za-z0-9._-]{1,64}$" },
+                "additionalProperties": { "anyOf": [{ "$ref": "#/$defs/patterns" }, { "$ref": "#/$defs/label" }] },
+            },
             "rule": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/rule" } },
         },
         "$defs": {
@@ -32,8 +38,10 @@ pub fn schema() -> Value {
                 "description": "Paths: /exact, /dir/**, **/name, with *, ? and {a,b} within names",
                 "allOf": [{ "$ref": "#/$defs/texts" }],
             },
+            "labels": { "description": "Labels, whose files are meant", "allOf": [{ "$ref": "#/$defs/texts" }] },
             "users": { "description": "Users, by name or number", "allOf": [{ "$ref": "#/$defs/texts" }] },
             "modes": words("The file has one of these permissions", &only::all_modes()),
+            "label": label(),
             "subject": subject(),
             "rule": rule(),
             "open": open(),
@@ -60,6 +68,17 @@ fn text(description: &str) -> Value {
 
 fn texts(description: &str) -> Value {
     json!({ "description": description, "allOf": [{ "$ref": "#/$defs/texts" }] })
+}
+
+fn label() -> Value {
+    table(
+        "Data, and who carries its name once it is read",
+        &["path"],
+        &json!({
+            "path": { "$ref": "#/$defs/patterns" },
+            "by": { "description": "The whole tree, or the process and what it forks", "enum": ["tree", "lineage"], "default": "tree" },
+        }),
+    )
 }
 
 fn subject() -> Value {
@@ -89,6 +108,7 @@ fn rule() -> Value {
             "system": words("What is done to the host", &System::ALL.map(System::word)),
             "user": { "$ref": "#/$defs/users" },
             "during": texts("Times of the week: Mon-Fri 09:00-17:00, Sat,Sun, not 22:00-06:00"),
+            "if_read": texts("Labels: only where data of one of them was read before"),
             "then": { "description": "What follows", "enum": ["allow", "audit", "hold", "deny", "kill"] },
             "reviewers": text("The group that is asked"),
             "why": text("The reason, shown to whoever meets the rule"),
@@ -107,28 +127,36 @@ fn rule() -> Value {
 }
 
 fn open() -> Value {
-    table(
+    of_files(table(
         "Opening a file, or changing it or its name",
-        &["path"],
+        &[],
         &json!({
             "path": { "$ref": "#/$defs/patterns" },
+            "label": { "$ref": "#/$defs/labels" },
             "access": words("Ways of opening; all if it is not there", &["read", "write", "create", "truncate"]),
             "owner": { "$ref": "#/$defs/users" },
             "mode": { "$ref": "#/$defs/modes" },
         }),
-    )
+    ))
 }
 
 fn exec() -> Value {
-    table(
+    of_files(table(
         "Executing a file",
-        &["path"],
+        &[],
         &json!({
             "path": { "$ref": "#/$defs/patterns" },
+            "label": { "$ref": "#/$defs/labels" },
             "owner": { "$ref": "#/$defs/users" },
             "mode": { "$ref": "#/$defs/modes" },
         }),
-    )
+    ))
+}
+
+/// The table, which says by paths or by a label what it is about.
+fn of_files(mut table: Value) -> Value {
+    table["oneOf"] = ["path", "label"].map(|key| json!({ "required": [key] })).as_slice().into();
+    table
 }
 
 fn connect() -> Value {

@@ -6,7 +6,7 @@ use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::request::{Answer, Digest, End, Hold, HoldId, Request, Withdrawal, decision_word};
+use crate::request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word};
 
 /// One line of the record.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -120,6 +120,8 @@ pub enum Event {
         #[serde(flatten)]
         request: Box<Request>,
     },
+    /// A tree or a process carries a label from now on.
+    Labelled(Box<Reading>),
     /// A process became governed.
     Enrolled {
         /// The governed tree.
@@ -156,6 +158,9 @@ pub struct Held {
     pub members: Vec<String>,
     /// What is asked, and by whom.
     pub request: Request,
+    /// What was read before, where the rule asks for that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<Reading>,
     /// The working directory.
     pub cwd: String,
 }
@@ -168,6 +173,7 @@ impl From<&Hold> for Held {
             reviewers: hold.reviewers.clone(),
             members: hold.members.clone(),
             request: hold.request.clone(),
+            read: hold.read.clone(),
             cwd: hold.context.cwd.clone(),
         }
     }

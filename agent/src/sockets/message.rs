@@ -220,12 +220,7 @@ pub enum Notice {
 impl Notice {
     /// That `hold` began.
     pub fn held(hold: &Hold) -> Self {
-        Self::Held {
-            id: hold.id,
-            sentence: hold.request.what.sentence(),
-            since: hold.request.at,
-            reviewers: hold.reviewers.clone(),
-        }
+        Self::Held { id: hold.id, sentence: hold.sentence(), since: hold.request.at, reviewers: hold.reviewers.clone() }
     }
 
     /// That `hold` ended at `now` with `standing`; `why` are the words of the reviewer whose answer counted.
@@ -243,7 +238,7 @@ impl Notice {
 /// A hold as `control` shows it: the whole of it, in one line for people, and what a no and silence do.
 pub fn view(hold: &Hold) -> Value {
     let mut value = serde_json::to_value(hold).expect("plain data always serialises");
-    value["sentence"] = hold.request.what.sentence().into();
+    value["sentence"] = hold.sentence().into();
     value["on_deny"] = request::word(hold.on_deny).into();
     value["on_timeout"] = request::word(hold.on_timeout).into();
     value

@@ -11,11 +11,14 @@ use crate::task;
 
 /// `clone3(2)`, `include/uapi/linux/sched.h`.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// `clone(2)`.
+const CLONE_THREAD: u64 = 0x1_0000;
 
 /// `security_task_alloc(task, clone_flags)`: before the new thread exists for anybody else; can refuse the fork.
 #[lsm(hook = "task_alloc")]
 pub fn inherit(ctx: LsmContext) -> i32 {
-    task::inherit(ctx.arg(0))
+    let flags: u64 = ctx.arg(1);
+    task::inherit(ctx.arg(0), flags & CLONE_THREAD != 0)
 }
 
 /// The same, where the caller chooses the control group of its child: any that it has a descriptor of, so the agent's too,

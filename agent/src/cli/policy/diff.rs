@@ -11,7 +11,11 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{Report, Trouble, decided, judge, said};
-use crate::policy::{self, Asked, Flaw, Judge, Policy, Rule, replay, verdict_word};
+use crate::policy::{
+    self, Asked, Flaw, Judge, Policy, Rule,
+    replay::{Line, Replay},
+    verdict_word,
+};
 
 /// Most changed operations that are shown to people.
 const SHOWN: usize = 20;
@@ -135,6 +139,7 @@ impl Known {
             let message = format!("cannot read the record {}: {error}", record.display());
             Trouble::from(Flaw::new(message, "only root reads the agent's record: copy it, or use sudo"))
         };
+        let mut replay = Replay::default();
         let mut seen = std::collections::HashSet::new();
         for line in BufReader::new(File::open(record).map_err(unreadable)?).split(b'\n') {
             // A torn line is no line of the record.
@@ -143,10 +148,10 @@ impl Known {
             if line["hold"].as_str().is_some_and(|hold| line["event"] == "held" && !seen.insert(hold.to_owned())) {
                 continue;
             }
-            match replay::asked(&line) {
-                replay::Line::Asks(asked) => self.add(asked),
-                replay::Line::CannotBeAsked => self.left_out += 1,
-                replay::Line::SomethingElse => (),
+            match replay.line(&line) {
+                Line::Asks(asked) => self.add(asked),
+                Line::CannotBeAsked => self.left_out += 1,
+                Line::SomethingElse => (),
             }
         }
         Ok(())
@@ -155,7 +160,8 @@ impl Known {
     fn judged(self, before: &Judge, after: &Judge) -> Changes {
         let mut changes = Changes { judged: 0, left_out: self.left_out, changed: Vec::new() };
         for (asked, count) in self.asked {
-            let (Ok(old), Ok(new)) = (before.ask(&asked), after.ask(&asked)) else {
+            let (Ok(old), Ok(new)) = (before.ask(&known_to(before, &asked)), after.ask(&known_to(after, &asked)))
+            else {
                 changes.left_out += count;
                 continue;
             };
@@ -172,6 +178,13 @@ impl Known {
         }
         changes
     }
+}
+
+/// The same, without the labels that the policy has no rule on.
+fn known_to(judge: &Judge, asked: &Asked) -> Asked {
+    let mut asked = asked.clone();
+    asked.read.retain(|name| judge.policy.labels.iter().any(|label| label.name == *name));
+    asked
 }
 
 struct Changes {

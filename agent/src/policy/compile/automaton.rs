@@ -43,19 +43,21 @@ pub struct Line {
     pub parts: Vec<Part>,
     /// Whether the first of them stands for the directories in which a pattern may begin anywhere.
     pub anywhere: bool,
-    /// Index of the rule.
+    /// Index of the rule; [`NO_RULE`] where it is none.
     pub rule: u32,
-    /// What the rule does there.
+    /// What follows there.
     pub effect: Effect,
 }
 
-/// What a rule does where one of its patterns ends.
+/// What follows where a pattern ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// It accepts what it says.
     Accepts,
     /// It keeps in place what is there, and all above.
     Keeps,
+    /// The data there has the labels of this mask.
+    Labels(u64),
     /// It starts a subject: a rule of [`holdpoint_common::tables::ENROLMENT`].
     Starts,
     /// It denies every access: a canary's.
@@ -161,7 +163,9 @@ impl<'a> Growing<'a, '_> {
             };
             classes | if staying.is_empty() { 0 } else { State::OTHERWISE }
         };
-        State { id: self.ids.next(), ways, below: self.below(places), marks: self.marks(places) }
+        let (labels, labels_below) = self.labels(places);
+        let (id, below, marks) = (self.ids.next(), self.below(places), self.marks(places));
+        State { labels, labels_below, id, ways, below, reserved: 0, marks }
     }
 
     fn has_names(&self, places: &[Place]) -> bool {
@@ -216,12 +220,26 @@ impl<'a> Growing<'a, '_> {
         row.marks(self.choices)
     }
 
+    /// The labels of what is here, and of what is below and would not have them if the directory moved.
+    fn labels(&self, places: &[Place]) -> (u64, u64) {
+        let (mut here, mut below) = (0, 0);
+        for place in places {
+            let line = &self.lines[place.0 as usize];
+            let Effect::Labels(mask) = line.effect else { continue };
+            match self.part(*place) {
+                None => here |= mask,
+                Some(part) if line.has_begun(place.1) && *part != Part::Any => below |= mask,
+                Some(_) => {}
+            }
+        }
+        (here, below)
+    }
+
     /// The first rule that stands in the way of something below which it would not be if the directory moved.
     fn below(&self, places: &[Place]) -> u32 {
         let begun = places.iter().filter_map(|place| {
             let line = &self.lines[place.0 as usize];
-            let has_begun = !line.anywhere || place.1 > 1;
-            let open = has_begun && self.part(*place).is_some_and(|part| *part != Part::Any);
+            let open = line.has_begun(place.1) && self.part(*place).is_some_and(|part| *part != Part::Any);
             (open && line.keeps_above(self.choices.rules())).then_some(line.rule)
         });
         let here = places.iter().filter(|place| self.part(**place).is_none()).filter_map(|place| {
@@ -240,7 +258,18 @@ impl Line {
             Effect::Keeps => classes(Class::REPLACING).for_each(|class| row.note(class, self.rule)),
             Effect::Starts | Effect::DeniesExec => row.note(Class::Exec, self.rule),
             Effect::Denies => row.give(self.rule),
+            Effect::Labels(_) => {}
         }
+    }
+
+    /// Its labels.
+    pub fn labels(&self) -> u64 {
+        if let Effect::Labels(mask) = self.effect { mask } else { 0 }
+    }
+
+    /// Whether a name of the pattern itself is among the first `done` of its parts, or none is needed.
+    fn has_begun(&self, done: u16) -> bool {
+        !self.anywhere || done > 1
     }
 
     /// Whether the directories above must stay where they are.
@@ -248,7 +277,7 @@ impl Line {
         match self.effect {
             Effect::Accepts => !rules[self.rule as usize].lets_pass(),
             Effect::Keeps => true,
-            Effect::Starts | Effect::Denies | Effect::DeniesExec => false,
+            Effect::Labels(_) | Effect::Starts | Effect::Denies | Effect::DeniesExec => false,
         }
     }
 }

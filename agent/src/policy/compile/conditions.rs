@@ -15,7 +15,8 @@ use crate::policy::{
 pub fn compile(policy: &Policy, revision: u32, places: &dyn Places, tables: &mut Tables) -> Vec<Problem> {
     let mut numbering = Numbering { places, problems: Vec::new(), sets: BTreeMap::new(), schedules: BTreeMap::new() };
     for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| !rule.only.is_nothing()) {
-        let conditions = numbering.of(rule);
+        let labels = policy.labels_named(&rule.only.labels);
+        let conditions = Conditions { labels, ..numbering.of(rule) };
         tables.conditions.insert(RuleKey { revision, rule: index }, conditions);
     }
     for (index, subject) in (STARTERS..).zip(&policy.subjects).filter(|(_, subject)| !subject.users.is_empty()) {
@@ -42,7 +43,7 @@ struct Numbering<'a> {
 
 impl Numbering<'_> {
     fn of(&mut self, rule: &Rule) -> Conditions {
-        let Only { users, owners, modes, protocols, during } = &rule.only;
+        let Only { labels: _, users, owners, modes, protocols, during } = &rule.only;
         Conditions {
             labels: 0,
             users: self.set(users, &rule.span),

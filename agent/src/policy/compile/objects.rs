@@ -1,4 +1,4 @@
-//! Files that a rule means by one name and that have others: hard links made before anybody was governed. A path does not
+//! Files that a rule, or a label, means by one name and that have others: hard links made before anybody was governed. A path does not
 //! lead to them, so the kernel knows them by their inode.
 
 use std::{
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use holdpoint_common::tables::{Marks, ObjectKey};
+use holdpoint_common::tables::{Named, ObjectKey};
 
 use super::{
     Tables,
@@ -21,31 +21,38 @@ use crate::policy::{Linked, Pattern, Places, Policy, pattern::Part};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Objects {
     /// The kernel's rows.
-    pub rows: BTreeMap<ObjectKey, Marks>,
+    pub rows: BTreeMap<ObjectKey, Named>,
     /// The files, by one name each.
     pub files: BTreeSet<PathBuf>,
     /// Whether some were left out: there are more files, or more of these, than are looked at.
     pub incomplete: bool,
 }
 
-/// The files with further names below what rules stand in the way of. A rule on every path needs no such list, and a rule
-/// on a file name wherever it stands cannot have one.
+/// The files with further names below what rules stand in the way of, and below what has labels. A rule on every path needs
+/// no such list, and a rule on a file name wherever it stands cannot have one.
 pub fn links_of_rules(policy: &Policy, revision: u32, places: &dyn Places, tables: &mut Tables) {
     let mut objects = Objects::default();
     let mut rows = BTreeMap::new();
     for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| !rule.lets_pass()) {
         for pattern in rule.paths().0.iter().filter(|pattern| !pattern.is_everything()) {
-            let Some((path, rest)) = pattern.beginning() else { continue };
-            let mut linked = places.linked(&path, !rest.is_empty());
-            linked.files.retain(|_, found| matches(pattern, rest, &path, found));
+            let Some(linked) = linked(pattern, places) else { continue };
             for subject in &rule.subjects {
-                objects.add(&linked, revision, *subject, &mut rows, |row| note(row, rule, index));
+                objects.add(&linked, revision, *subject, &mut rows, |(row, _): &mut (Row, u64)| note(row, rule, index));
+            }
+        }
+    }
+    for label in &policy.labels {
+        for pattern in label.patterns.iter().filter(|pattern| !pattern.is_everything()) {
+            let Some(linked) = linked(pattern, places) else { continue };
+            for subject in 0..policy.subjects.len() as u32 {
+                objects.add(&linked, revision, subject, &mut rows, |(_, labels)| *labels |= label.mask());
             }
         }
     }
     let known = tables.links.len();
     let mut choices = Choices::new(policy, mem::take(&mut tables.links));
-    objects.rows = rows.into_iter().map(|(key, row): (_, Row)| (key, row.marks(&mut choices))).collect();
+    let mut named = |(row, labels): (Row, u64)| Named { labels, marks: row.marks(&mut choices) };
+    objects.rows = rows.into_iter().map(|(key, row)| (key, named(row))).collect();
     let (mut links, _) = choices.into_parts();
     if links.len() > limits::LINKS {
         // No reason to refuse the policy: such a rule still holds by the file's own path.
@@ -54,6 +61,14 @@ pub fn links_of_rules(policy: &Policy, revision: u32, places: &dyn Places, table
     }
     tables.links = links;
     tables.objects = objects;
+}
+
+/// The files with further names that the pattern accepts.
+fn linked(pattern: &Pattern, places: &dyn Places) -> Option<Linked> {
+    let (path, rest) = pattern.beginning()?;
+    let mut linked = places.linked(&path, !rest.is_empty());
+    linked.files.retain(|_, found| matches(pattern, rest, &path, found));
+    Some(linked)
 }
 
 /// Whether the pattern accepts a file that was found below `path`, with which the pattern begins. A file that was found by

@@ -11,8 +11,8 @@ use std::{
 use holdpoint_common::{
     request::Class,
     tables::{
-        ANYWHERE, CANARIES, CGROUPS, ELSEWHERE, ENROLMENT, LITERAL_BYTES, Marks, NO_RULE, NameKey, RootKey, STARTERS,
-        State, UNKNOWN, class_name,
+        ANYWHERE, CANARIES, CGROUPS, ELSEWHERE, ENROLMENT, LITERAL_BYTES, Marks, NO_RULE, NameKey, Named, RootKey,
+        STARTERS, State, UNKNOWN, class_name,
     },
 };
 
@@ -32,7 +32,7 @@ use crate::policy::{
 /// The lines of each automaton, by subject and device.
 type Lines = BTreeMap<(u32, u32), Vec<Line>>;
 
-/// Adds the policy's rules on paths, and the canaries'.
+/// Adds the policy's rules on paths, its labels, and the canaries'.
 pub fn compile(
     policy: &Policy,
     revision: u32,
@@ -42,6 +42,7 @@ pub fn compile(
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut lines = of_rules(policy, places, &mut problems);
+    add_labels(policy, places, &mut lines, &mut problems);
     for ((subject, device), starters) in of_starters(policy, places, &mut problems) {
         lines.insert((subject, device), starters);
     }
@@ -85,7 +86,7 @@ fn of_rules(policy: &Policy, places: &dyn Places, problems: &mut Vec<Problem>) -
     let mut lines = Lines::new();
     for (index, rule) in (0..).zip(&policy.rules) {
         for pattern in rule.paths().0 {
-            for (device, parts, effect) in placed(rule, pattern, places, problems) {
+            for (device, parts, effect) in placed_of_rule(rule, pattern, places, problems) {
                 for subject in &rule.subjects {
                     let line = Line { parts: parts.clone(), anywhere: device == ANYWHERE, rule: index, effect };
                     lines.entry((*subject, device)).or_default().push(line);
@@ -96,37 +97,40 @@ fn of_rules(policy: &Policy, places: &dyn Places, problems: &mut Vec<Problem>) -
     lines
 }
 
-/// A pattern as it is spelled on each file system that it leads to, and what keeps the mounts there in place.
-fn placed(
+/// A label is for every subject, whose rules it may concern.
+fn add_labels(policy: &Policy, places: &dyn Places, lines: &mut Lines, problems: &mut Vec<Problem>) {
+    for label in &policy.labels {
+        for (device, parts) in
+            label.patterns.iter().flat_map(|pattern| placed(false, pattern, &label.span, places, problems))
+        {
+            for subject in 0..policy.subjects.len() as u32 {
+                let effect = Effect::Labels(label.mask());
+                let line = Line { parts: parts.clone(), anywhere: device == ANYWHERE, rule: NO_RULE, effect };
+                lines.entry((subject, device)).or_default().push(line);
+            }
+        }
+    }
+}
+
+/// A rule's pattern as it is spelled on each file system that it leads to, and what keeps the mounts there in place.
+fn placed_of_rule(
     rule: &Rule,
     pattern: &Pattern,
     places: &dyn Places,
     problems: &mut Vec<Problem>,
 ) -> Vec<(u32, Vec<Part>, Effect)> {
-    let Some((path, rest)) = pattern.beginning() else {
-        let parts = [Part::Any].into_iter().chain(pattern.parts.iter().cloned()).collect();
-        return vec![(ANYWHERE, parts, Effect::Accepts)];
-    };
-    let placed = match rest {
-        [] => spellable(places.resolve(&path), &path, &rule.span, problems)
-            .into_iter()
-            .map(|place| (place, Vec::new()))
-            .collect(),
-        [Part::Any] => {
-            let below = reachable(places.below(&path), rule);
-            let below = if pattern.is_everything() { whole(&below) } else { below };
-            below.into_iter().map(|place| (place, vec![Part::Any])).collect()
-        }
-        rest => like(rule, &path, rest, places),
-    };
+    let placed = placed(rule.lets_pass(), pattern, &rule.span, places, problems);
     let mut kept = Vec::new();
-    if !rule.lets_pass() && !pattern.is_everything() {
+    if let Some((path, rest)) = pattern.beginning()
+        && !rule.lets_pass()
+        && !pattern.is_everything()
+    {
         // What is mounted goes, and every rule on it, when what it is mounted over is removed or replaced (from another
         // mount namespace, that works), or moves away along with a directory above it. A rule that stands in the way of
         // what is mounted stands in the way of that. One on everything does so wherever the files are.
         kept = places.mount_points(&path, !rest.is_empty());
     }
-    let placed = placed.into_iter().map(|(place, rest)| (place.device, spelled(&place, rest), Effect::Accepts));
+    let placed = placed.into_iter().map(|(device, parts)| (device, parts, Effect::Accepts));
     let kept = kept.into_iter().map(|point| {
         // As for `reachable`: too much is held, never too little.
         let rest = if can_be_spelled(&point.components) { Vec::new() } else { vec![Part::Any] };
@@ -136,15 +140,42 @@ fn placed(
     placed.chain(kept).collect()
 }
 
+/// A pattern as it is spelled on each file system that it leads to.
+fn placed(
+    lets_pass: bool,
+    pattern: &Pattern,
+    span: &Span,
+    places: &dyn Places,
+    problems: &mut Vec<Problem>,
+) -> Vec<(u32, Vec<Part>)> {
+    let Some((path, rest)) = pattern.beginning() else {
+        let parts = [Part::Any].into_iter().chain(pattern.parts.iter().cloned()).collect();
+        return vec![(ANYWHERE, parts)];
+    };
+    let placed = match rest {
+        [] => spellable(places.resolve(&path), &path, span, problems)
+            .into_iter()
+            .map(|place| (place, Vec::new()))
+            .collect(),
+        [Part::Any] => {
+            let below = reachable(places.below(&path), lets_pass);
+            let below = if pattern.is_everything() { whole(&below) } else { below };
+            below.into_iter().map(|place| (place, vec![Part::Any])).collect()
+        }
+        rest => like(lets_pass, &path, rest, places),
+    };
+    placed.into_iter().map(|(place, rest)| (place.device, spelled(&place, rest))).collect()
+}
+
 /// Where the directory `path` lives, with what a pattern goes on with there; and where the file systems live that are
 /// mounted below, with what is left of the pattern at each.
-fn like(rule: &Rule, path: &Path, rest: &[Part], places: &dyn Places) -> Vec<(Place, Vec<Part>)> {
+fn like(lets_pass: bool, path: &Path, rest: &[Part], places: &dyn Places) -> Vec<(Place, Vec<Part>)> {
     let here = places.resolve(path).into_iter().map(|place| (place, rest.to_vec()));
     let mounted = places
         .mounted(path)
         .into_iter()
         .flat_map(|(names, place)| left(rest, &names).into_iter().map(move |rest| (place.clone(), rest.to_vec())));
-    let all = here.chain(mounted).filter(|(place, _)| !rule.lets_pass() || can_be_spelled(&place.components));
+    let all = here.chain(mounted).filter(|(place, _)| !lets_pass || can_be_spelled(&place.components));
     let all = all.map(
         |(place, rest)| if can_be_spelled(&place.components) { (place, rest) } else { (cut(place), vec![Part::Any]) },
     );
@@ -234,9 +265,10 @@ fn add_names(
     let mut add = |name, accepts: &dyn Fn(&Part) -> bool| {
         let mut row = Row::default();
         lines.iter().filter(|line| accepts(&line.parts[1])).for_each(|line| line.note(choices.rules(), &mut row));
+        let labels = lines.iter().filter(|line| accepts(&line.parts[1])).fold(0, |mask, line| mask | line.labels());
         let marks = row.marks(choices);
-        if marks != Marks::NONE {
-            tables.names.insert(NameKey { revision, subject, name }, marks);
+        if marks != Marks::NONE || labels != 0 {
+            tables.names.insert(NameKey { revision, subject, name }, Named { labels, marks });
         }
     };
     let names: BTreeSet<_> = lines.iter().map(name_of).collect();
@@ -279,8 +311,8 @@ fn spellable(places: Vec<Place>, path: &Path, span: &Span, problems: &mut Vec<Pr
 /// The places of a directory and of what is mounted below it. Where one cannot be spelled out (a container's
 /// mount under a name of 64 digits), a rule that lets pass leaves it out, and any other takes the nearest
 /// directory above that can: too much is held, never too little.
-fn reachable(places: Vec<Place>, rule: &Rule) -> Vec<Place> {
-    let spellable = |place: &Place| !rule.lets_pass() || can_be_spelled(&place.components);
+fn reachable(places: Vec<Place>, lets_pass: bool) -> Vec<Place> {
+    let spellable = |place: &Place| !lets_pass || can_be_spelled(&place.components);
     places.into_iter().filter(spellable).map(cut).collect()
 }
 
@@ -311,7 +343,7 @@ pub fn padded(name: &OsStr) -> [u8; LITERAL_BYTES] {
 
 /// The rows for what no automaton leads to. A path that could not be walked meets the first rule that might have accepted it
 /// and does not let pass; a file on a file system that is mounted nowhere here (a memfd, another mount namespace's) meets
-/// the first rule on `/**`.
+/// the first rule on `/**`. Likewise the one may have any label, and the other has those of `/**`.
 fn note_unknown(
     policy: &Policy,
     revision: u32,
@@ -336,10 +368,15 @@ fn note_unknown(
         possible.note(Class::Exec, rule);
         certain.note(Class::Exec, rule);
     }
+    let (any, every) = match canary {
+        Some(_) => (0, 0),
+        None => (policy.mask_of(|_| true), policy.mask_of(|label| label.patterns.iter().any(Pattern::is_everything))),
+    };
     let (possible, certain) = (possible.strict_marks(choices), certain.marks(choices));
-    for (device, marks) in [(UNKNOWN, possible), (ELSEWHERE, certain)] {
-        if marks != Marks::NONE {
-            let state = State { id: ids.next(), ways: State::LAST, below: NO_RULE, marks };
+    for (device, marks, labels) in [(UNKNOWN, possible, any), (ELSEWHERE, certain, every)] {
+        if marks != Marks::NONE || labels != 0 {
+            let (id, ways) = (ids.next(), State::LAST);
+            let state = State { labels, labels_below: 0, id, ways, below: NO_RULE, reserved: 0, marks };
             tables.roots.insert(RootKey { revision, subject, device }, state);
         }
     }

@@ -19,7 +19,7 @@ use crate::policy::{
     section::{self, Section, read_each},
 };
 
-pub const RULE_KEYS: [&str; 14] = [
+pub const RULE_KEYS: [&str; 15] = [
     "name",
     "subject",
     "open",
@@ -28,6 +28,7 @@ pub const RULE_KEYS: [&str; 14] = [
     "system",
     "user",
     "during",
+    "if_read",
     "then",
     "reviewers",
     "why",
@@ -41,8 +42,8 @@ const ONE_OPERATION: &str = "exactly one of: open = { path = [..] }, exec = { pa
 const VERDICTS: &str = "one of: allow, audit, hold, deny, kill";
 
 /// Keys of the operations' tables.
-pub const OPEN_KEYS: [&str; 4] = ["path", "access", "owner", "mode"];
-pub const EXEC_KEYS: [&str; 3] = ["path", "owner", "mode"];
+pub const OPEN_KEYS: [&str; 5] = ["path", "label", "access", "owner", "mode"];
+pub const EXEC_KEYS: [&str; 4] = ["path", "label", "owner", "mode"];
 pub const CONNECT_KEYS: [&str; 3] = ["to", "port", "protocol"];
 
 /// Keys that only a hold can have.
@@ -61,8 +62,8 @@ pub fn read(value: &Spanned<DeValue<'_>>, names: &Names, problems: &mut Vec<Prob
     let why = section.text("why", problems).map(Spanned::into_inner);
     let subjects = subjects(&section, names, problems);
     let mut only = Only::default();
-    let when = when(&section, &mut only, problems);
-    let complete = circumstances(&section, &mut only, problems);
+    let when = when(&section, names, &mut only, problems);
+    let complete = circumstances(&section, names, &mut only, problems);
     let then = then(&section, names, problems);
     let name = name?;
     let span = name.span();
@@ -92,11 +93,20 @@ fn undefined<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>
     Flaw::new(format!("no {what} is named {name:?}"), remedy)
 }
 
-/// What must hold for each kind of operation: who, when.
-fn circumstances(section: &Section<'_>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<()> {
+/// The name of a label, if it is one.
+fn label(name: &str, names: &Names) -> Result<String, Flaw> {
+    match names.labels.iter().any(|label| label.name == name) {
+        true => Ok(name.to_owned()),
+        false => Err(undefined("label", name, names.labels.iter().map(|label| &label.name))),
+    }
+}
+
+/// What must hold for each kind of operation: who, when, after what.
+fn circumstances(section: &Section<'_>, names: &Names, only: &mut Only, problems: &mut Vec<Problem>) -> Option<()> {
     only.users = some(section, "user", problems, User::parse)?;
     let during = some(section, "during", problems, |text| Times::parse(text).map(|_| text.to_owned()))?;
     only.during = (!during.is_empty()).then(|| only::during(&during));
+    only.labels = some(section, "if_read", problems, |name| label(name, names))?;
     Some(())
 }
 
@@ -120,11 +130,11 @@ fn some<T: Clone + Eq + std::hash::Hash>(
     }
 }
 
-fn when(section: &Section<'_>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
+fn when(section: &Section<'_>, names: &Names, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
     let present: Vec<_> = OPERATIONS.iter().filter_map(|key| Some((*key, section.entry(key)?))).collect();
     match present.as_slice() {
-        [("open", (_, value))] => open(value, only, problems),
-        [("exec", (_, value))] => exec(value, only, problems),
+        [("open", (_, value))] => open(value, names, only, problems),
+        [("exec", (_, value))] => exec(value, names, only, problems),
         [("system", _)] => system(section, problems),
         [(_, (_, value))] => connect(value, only, problems),
         [] => {
@@ -138,10 +148,10 @@ fn when(section: &Section<'_>, only: &mut Only, problems: &mut Vec<Problem>) -> 
     }
 }
 
-fn open(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
+fn open(value: &Spanned<DeValue<'_>>, names: &Names, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
     let section = Section::of("open", value, &OPEN_KEYS, problems)?;
     let complete = file(&section, only, problems);
-    let paths = paths(&section, problems);
+    let paths = paths(&section, names, problems);
     let access = match section.entry("access") {
         None => Some(ACCESS.iter().fold(0, |mask, class| mask | class.bit())),
         Some(_) => {
@@ -160,10 +170,10 @@ pub fn access(text: &str) -> Result<u32, Flaw> {
     }
 }
 
-fn exec(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
+fn exec(value: &Spanned<DeValue<'_>>, names: &Names, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
     let section = Section::of("exec", value, &EXEC_KEYS, problems)?;
     let complete = file(&section, only, problems);
-    let paths = paths(&section, problems);
+    let paths = paths(&section, names, problems);
     complete?;
     Some(When::Exec { paths: paths? })
 }
@@ -190,9 +200,20 @@ fn refuse_hold(when: Option<&When>, then: Option<&Then>, span: &Span, problems: 
     }
 }
 
-fn paths(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Vec<Pattern>> {
-    if section.entry("path").is_none() {
-        problems.push(section.lacks("path", "add path = [\"/dir/**\"]; [\"/**\"] is everything"));
+/// The files that the operation is on: by their paths, or those of labels.
+fn paths(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Option<Vec<Pattern>> {
+    match (section.entry("path"), section.entry("label")) {
+        (None, None) => problems.push(section.lacks("path", "add path = [\"/dir/**\"]; [\"/**\"] is everything")),
+        (Some(_), Some((span, _))) => {
+            let message = format!("{} has path and label", section.what);
+            problems.push(Problem::new(span, message, "keep one: a label stands for its own paths"));
+        }
+        (None, Some(_)) => {
+            let named = section.texts("label", problems, |name| label(name, names))?;
+            let labels = names.labels.iter().filter(|label| named.iter().any(|name| *name.get_ref() == label.name));
+            return Some(labels.flat_map(|label| label.patterns.clone()).collect());
+        }
+        (Some(_), None) => {}
     }
     let patterns = section.texts("path", problems, Pattern::parse)?;
     Some(patterns.into_iter().flat_map(Spanned::into_inner).collect())

@@ -148,7 +148,7 @@ fn a_path_that_is_not_known_meets_the_first_rules_and_then_any() {
     let tables = tables(&rules);
     let met = |user| {
         let host = Evaluation { tables: &tables, circumstances: Circumstances { user, ..Circumstances::default() } };
-        some(matcher::unknown_path_rule(&host, Asker { revision: REVISION, subject: 0 }, READ))
+        some(host.unknown_path_rule(Asker { revision: REVISION, subject: 0 }, READ))
     };
     assert_eq!([0, 15, 16, 19, 99].map(met), [Some(0), Some(15), Some(16), Some(16), Some(16)]);
 }

@@ -7,15 +7,17 @@ use serde_json::Value;
 use crate::policy::{
     parse::{
         SUBJECT_KEYS, TOP_KEYS,
+        label::LABEL_KEYS,
         rule::{CONNECT_KEYS, EXEC_KEYS, OPEN_KEYS, RULE_KEYS},
     },
     schema,
 };
 
 /// Where each table's keys are in the schema.
-fn tables_of_keys() -> [(&'static str, Vec<&'static str>); 6] {
+fn tables_of_keys() -> [(&'static str, Vec<&'static str>); 7] {
     [
         ("", TOP_KEYS.to_vec()),
+        ("/$defs/label", LABEL_KEYS.to_vec()),
         ("/$defs/subject", SUBJECT_KEYS.to_vec()),
         ("/$defs/rule", RULE_KEYS.to_vec()),
         ("/$defs/open", OPEN_KEYS.to_vec()),

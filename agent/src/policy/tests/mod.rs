@@ -4,6 +4,7 @@ mod circumstances;
 mod described;
 mod format;
 mod hosts;
+mod labels;
 mod large;
 mod mount_points;
 mod random;
@@ -119,7 +120,8 @@ fn moved(tables: &Tables, device: u32, path: &str, access: u32) -> Option<u32> {
 
 /// Index of the rule that subject 0 meets where the path could not be walked.
 fn lost(tables: &Tables, access: u32) -> Option<u32> {
-    some(matcher::unknown_path_rule(&plain(tables), Asker { revision: REVISION, subject: 0 }, access))
+    let asker = Asker { revision: REVISION, subject: 0 };
+    some(matcher::unknown_path_rule(&plain(tables), asker, access, &mut 0))
 }
 
 /// Index of the rule that subject 0 meets when it connects there.

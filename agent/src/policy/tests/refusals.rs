@@ -60,7 +60,7 @@ fn all_problems_are_said_in_the_order_of_the_file() {
         "[[rule]]\nname = \"r\"\nopen = { path = [\"etc\", \"/a[b]\"], acces = [\"read\"] }\nthen = \"hold\"\nreviewers = \"nobody\"\ntimeout = \"5\"\n",
         "web-1.toml:7:18: \"etc\" is not an absolute path (begin it with / or **/)\n\
          web-1.toml:7:25: \"/a[b]\" is a pattern of an unknown shape (wildcards are *, ?, {a,b} and **; write \\\\[ for the character)\n\
-         web-1.toml:7:35: open has no key \"acces\" (one of: path, access, owner, mode)\n\
+         web-1.toml:7:35: open has no key \"acces\" (one of: path, label, access, owner, mode)\n\
          web-1.toml:9:13: no group of reviewers is named \"nobody\" (define it, or one of: security)\n\
          web-1.toml:10:11: \"5\" is not a duration (write a number and s, m or h, from \"1s\" to \"24h\")",
     );
@@ -91,7 +91,7 @@ fn a_key_given_twice_is_refused() {
 fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     assert_said(
         "[limits]\nx = 1\n",
-        "web-1.toml:5:2: a policy has no key \"limits\" (one of: subject, reviewers, rule)",
+        "web-1.toml:5:2: a policy has no key \"limits\" (one of: subject, reviewers, labels, rule)",
     );
     assert_said(
         "[[subject]]\nname = \"b\"\ngroup = \"x\"\n",
@@ -99,7 +99,7 @@ fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     );
     assert_said_of_rule(
         &format!("{EXEC_CURL}\nthen = \"deny\"\nquorum = 2"),
-        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, during, then, reviewers, why, timeout, on_deny, on_timeout)",
+        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, during, if_read, then, reviewers, why, timeout, on_deny, on_timeout)",
     );
 }
 

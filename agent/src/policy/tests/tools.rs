@@ -3,7 +3,7 @@
 use super::*;
 use crate::policy::{
     Answer, Asked, Judge, Own, Site, User, What, asked, cases, near,
-    replay::{self, Line},
+    replay::{Line, Replay},
     usage, verdict_word,
 };
 
@@ -46,6 +46,7 @@ fn asks(user: &str, at: &str, what: What) -> Asked {
         subject: "agent".to_owned(),
         user: Some(User::parse(user).expect("a user")),
         at: asked::moment(at).expect("a moment"),
+        read: Vec::new(),
         what,
     }
 }
@@ -164,7 +165,7 @@ fn a_bad_case_is_refused_with_line_and_column() {
 
 #[test]
 fn what_the_record_has_is_asked_again() {
-    let line = |text: &str| replay::asked(&serde_json::from_str(text).expect("JSON"));
+    let line = |text: &str| Replay::default().line(&serde_json::from_str(text).expect("JSON"));
     let held = r#"{"event":"held","hold":"00","request":{"subject":"agent","uid":7,"at":"2026-11-20T12:00:00Z",
         "operation":"open","path":"/srv/x","access":["read","write"],"owner":"root","mode":384}}"#;
     let Line::Asks(asked) = line(held) else { panic!("not asked") };
@@ -173,4 +174,36 @@ fn what_the_record_has_is_asked_again() {
         "action":"rename","path":"/a","target":"/b"}"#;
     assert_eq!(line(rename), Line::CannotBeAsked);
     assert_eq!(line(r#"{"event":"started"}"#), Line::SomethingElse);
+}
+
+#[test]
+fn what_was_read_before_counts() {
+    let text = format!(
+        "{HEAD}[labels]\nsecret = [\"/srv/**\"]\nother = [\"/opt/**\"]\n{}",
+        rule("0", "connect = {}\nif_read = [\"secret\"]")
+    );
+    let judge = Judge::new(policy(&text), &Own::customary(), Site::Anywhere).expect("a good policy");
+    let to = || What::Connect { to: [10, 0, 0, 1].into(), port: 443, protocol: 6 };
+    let after = |labels: &[&str]| Asked {
+        read: labels.iter().map(ToString::to_string).collect(),
+        ..asks("1000", "Mon 12:00", to())
+    };
+    assert_eq!(said(&judge, &after(&["secret", "other"])), by("deny", "0"));
+    assert_eq!(said(&judge, &after(&["other"])), ("allow", None));
+    let near = near(&judge, &after(&[]), judge.ask(&after(&[])).expect("an answer"));
+    assert_eq!(near[0].differs, ["it is for who has read secret"]);
+    assert_eq!(judge.ask(&after(&["secrets"])).expect_err("a slip").remedy, "it has: secret, other");
+    let mut replay = Replay::default();
+    let mut line = |text: &str| replay.line(&serde_json::from_str(text).expect("JSON"));
+    let connects = |tree: &str| {
+        format!(
+            r#"{{"event": "audited", "tree": "{tree}", "at": "2026-01-05T12:00:00Z", "subject": "agent", "uid": 7, "operation": "connect", "address": "10.0.0.1", "port": 443, "protocol": "tcp"}}"#
+        )
+    };
+    assert_eq!(line(r#"{"event": "labelled", "tree": "a", "label": "secret"}"#), Line::SomethingElse);
+    let mut read = |tree| match line(&connects(tree)) {
+        Line::Asks(asked) => asked.read,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((read("a"), read("b")), (vec!["secret".to_owned()], vec![]));
 }

@@ -1,0 +1,164 @@
+//! Promise 15: labels follow the data. Once labelled data has been read, the rules that ask for it apply to the whole tree,
+//! or to the process that has read and what it forks; and the reviewer is shown what was read.
+
+use holdpoint_tests::{
+    Actor, Agent, Hold, User,
+    agent::holdpoint,
+    listener::Listener,
+    shared,
+    shared::Shared,
+    site::{self, actor},
+    ungoverned,
+};
+
+const LABELS: [&str; 2] =
+    ["customer-data = [\"/srv/hp/labelled/**\"]\n", "secrets = { path = [\"/srv/hp/secret/**\"], by = \"lineage\" }\n"];
+
+/// A policy with these labels: whoever has read what has one does not connect unasked.
+fn policy(labels: &[&str]) -> String {
+    let hold = "then = \"hold\"\nreviewers = \"people\"\non_deny = \"fail\"\n";
+    let rule = |label| format!("\n[[rule]]\nname = \"{label} stays\"\nconnect = {{}}\nif_read = [\"{label}\"]\n{hold}");
+    let head = "[[subject]]\nname = \"tests\"\n\n[reviewers]\npeople = [\"root\", \"reviewer\"]\n";
+    format!("{head}\n[labels]\n{}{}{}", labels.concat(), rule("customer-data"), rule("secrets"))
+}
+
+fn agent() -> Shared {
+    shared(&policy(&LABELS))
+}
+
+/// A listener, and the step that connects to it.
+fn there() -> (Listener, String) {
+    let listener = Listener::v4("hold");
+    let step = format!("connect {}", listener.target());
+    (listener, step)
+}
+
+/// The actor is held as it connects, and the question names the file and whom it was read by.
+#[track_caller]
+fn held_for(agent: &Agent, actor: &Actor, label: &str, file: &str) -> Hold {
+    let hold = agent.hold_of(actor);
+    assert_eq!((hold.text("operation"), hold.text("rule")), ("connect", &*format!("{label} stays")));
+    let read = &hold["read"][0];
+    assert_eq!((&read["label"], &read["path"]), (&label.into(), &file.into()), "{hold:?}");
+    assert!(hold.text("sentence").contains(&format!("after reading {label}: {file} (process ")), "{hold:?}");
+    let shown = agent.say(User::ROOT, ["show", hold.id()]).stdout;
+    assert!(shown.contains("Labelled data that was read before") && shown.contains(file), "{shown}");
+    let labelled = agent.wait_recorded("the label", |line| line["event"] == "labelled" && line["tree"] == hold.tree());
+    let same = ["label", "path", "pid"].map(|field| labelled[field] == read[field]);
+    assert_eq!(same, [true; 3], "{labelled}");
+    hold
+}
+
+#[test]
+fn what_one_process_has_read_holds_the_connection_of_another() {
+    let (agent, (listener, connect)) = (agent(), there());
+    let file = site::file("labelled", "Ada\n");
+    let read = format!("{} 'open {file} r'", actor());
+    let grandchild = format!("sh -c '{} \"{connect}\"; true'", actor());
+
+    let control = agent.spawn(User::AGENT, ["sh", "-c", &format!("{grandchild}; true")]);
+    assert_eq!(control.end().stdout, "connect ok\n", "the control: nothing was read");
+    drop(listener.accept());
+
+    for (answer, said) in [("approve", "connect ok"), ("deny", "connect EPERM")] {
+        let actor = agent.spawn(User::AGENT, ["sh", "-c", &format!("{read}; {grandchild}; true")]);
+        let hold = held_for(&agent, &actor, "customer-data", &file);
+        assert!(listener.waiting().is_none(), "nothing before the answer");
+        if answer == "approve" {
+            agent.approve(&hold);
+            drop(listener.accept());
+        } else {
+            agent.deny(&hold);
+        }
+        assert_eq!(actor.end().stdout, format!("open ok\n{said}\n"));
+    }
+    assert!(listener.waiting().is_none());
+}
+
+#[test]
+fn a_pipe_does_not_hide_it() {
+    let (agent, (listener, connect)) = (agent(), there());
+    for (rule, held) in [("free", false), ("labelled", true)] {
+        let file = site::file(rule, "Ada\n");
+        let pipe = format!("cat {file} | {} line '{connect}'", actor());
+        let actor = agent.spawn(User::AGENT, ["sh", "-c", &pipe]);
+        if held {
+            let hold = held_for(&agent, &actor, "customer-data", &file);
+            agent.deny(&hold);
+            assert_eq!(actor.end().stdout, "connect EPERM\n");
+        } else {
+            assert_eq!(actor.end().stdout, "connect ok\n", "the control");
+            drop(listener.accept());
+        }
+    }
+    assert!(listener.waiting().is_none());
+}
+
+#[test]
+fn nor_does_another_name_or_a_descriptor_from_before() {
+    let (agent, (_listener, connect)) = (agent(), there());
+    for what in ["rename", "link"] {
+        let (file, other) = (site::file("labelled", "Ada\n"), site::nothing("free"));
+        let actor = agent.act([format!("{what} {file} {other}"), format!("open {other} r"), connect.clone()]);
+        let hold = held_for(&agent, &actor, "customer-data", &file);
+        agent.deny(&hold);
+        assert_eq!(actor.end().stdout, format!("{what} ok\nopen ok\nconnect EPERM\n"));
+    }
+    let file = site::file("labelled", "Ada\n");
+    let run = format!("exec {} run --quiet -- {} '{connect}' <{file}", holdpoint(), actor());
+    let actor = ungoverned(User::AGENT, ["sh", "-c", &run]);
+    let hold = held_for(&agent, &actor, "customer-data", &file);
+    agent.deny(&hold);
+    assert_eq!(actor.end().stdout, "connect EPERM\n");
+}
+
+#[test]
+fn by_lineage_it_follows_who_has_read_and_what_that_forks() {
+    let (agent, (listener, connect)) = (agent(), there());
+    let file = site::file("secret", "hush\n");
+    let open = format!("open {file} r");
+
+    let sibling = agent.act(["fork", &open, "end", "wait", "fork", &connect, "end", "wait", &connect]);
+    assert_eq!(sibling.end().stdout, "open ok\nwait exited 0\nconnect ok\nwait exited 0\nconnect ok\n", "the control");
+    drop((listener.accept(), listener.accept()));
+
+    let heirs: [&[&str]; 2] = [
+        &[&open, "fork", "fork", &connect, "end", "wait", "end", "wait"],
+        &[&format!("thread {open}"), "join", &connect],
+    ];
+    for steps in heirs {
+        let actor = agent.act(steps);
+        let hold = held_for(&agent, &actor, "secrets", &file);
+        agent.deny(&hold);
+        assert!(actor.end().stdout.contains("connect EPERM\n"));
+    }
+    assert!(listener.waiting().is_none());
+}
+
+#[test]
+fn labels_outlive_the_agent_and_another_policy() {
+    let (_listener, connect) = there();
+    let mut agent = Agent::start(&policy(&LABELS));
+    let files = ["labelled", "secret"].map(|rule| site::file(rule, "Ada\n"));
+    let mut actors =
+        files.each_ref().map(|file| agent.act([&format!("open {file} r"), "print begun", "line", &connect]));
+    actors.iter().for_each(|actor| actor.wait_line("begun"));
+    for file in &files {
+        agent.wait_recorded(file, |line| line["event"] == "labelled" && line["path"] == **file);
+    }
+    agent.kill_9();
+    agent.restart();
+    let [first, second] = LABELS;
+    let reply = agent.reload(&policy(&["another = [\"/srv/hp/other/**\"]\n", second, first]));
+    assert!(reply.success(), "{reply:?}");
+    for ((actor, file), label) in actors.iter_mut().zip(&files).zip(["customer-data", "secrets"]) {
+        actor.go_on();
+        let hold = held_for(&agent, actor, label, file);
+        agent.deny(&hold);
+    }
+    for actor in actors {
+        assert_eq!(actor.end().stdout, "open ok\nbegun\nconnect EPERM\n");
+    }
+    let fresh = agent.act(["print begun", &*connect]);
+    assert_eq!(fresh.end().stdout, "begun\nconnect ok\n", "the control: another tree has read nothing");
+}
