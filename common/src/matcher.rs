@@ -2,16 +2,21 @@
 //! that what `explain` says is what the kernel does.
 
 use crate::{
-    request::NAME_BYTES,
+    request::{Class, NAME_BYTES},
     tables::{
-        ANYWHERE, AddressKey, CHAIN, CHAIN_LINKS, Conditions, Consequence, ELSEWHERE, EdgeKey, LITERAL_BYTES, Letters,
-        Link, MemberKey, NAMES_BEGIN, NO_RULE, NameKey, Named, OTHERWISE, ObjectKey, PORT_INTERVALS, Ports, RootKey,
-        RuleKey, Schedule, State, SystemKey, UNKNOWN, Verdict, protocol, write_class,
+        ANYWHERE, ARGUMENTS_BEGIN, AddressKey, CHAIN, CHAIN_LINKS, Conditions, Consequence, ELSEWHERE, EdgeKey,
+        LITERAL_BYTES, Letters, Link, MemberKey, NAMES_BEGIN, NO_RULE, NameKey, Named, OTHERWISE, ObjectKey,
+        PORT_INTERVALS, Ports, RootKey, RuleKey, Schedule, State, SystemKey, UNKNOWN, UNREADABLE, Verdict, WORDS, Word,
+        WordKey, protocol, write_class,
     },
 };
 
 /// Most directory levels that are walked. A deeper path counts as unknown ([`UNKNOWN`]): must hold.
 pub const DEPTH: usize = 64;
+
+/// Most bytes of arguments, NULs included, that are looked at: what xargs(1) makes of them at most. More count as
+/// unreadable ([`UNREADABLE`]).
+pub const ARGUMENT_SPACE: u32 = 128 * 1024;
 
 /// One turn of a loop, with what the loop carries in `self`.
 pub trait Turn {
@@ -55,8 +60,12 @@ pub trait Tables {
     fn has_member(&self, key: &MemberKey) -> bool;
     /// A schedule.
     fn schedule(&self, revision: u32, number: u32) -> Option<&Schedule>;
+    /// What an argument means.
+    fn word(&self, key: &WordKey) -> Option<&Word>;
     /// [`first_of_chain`], wherever that is done.
     fn first_of_chain(&self, revision: u32, choice: u32) -> u32;
+    /// [`first_of_words`], wherever that is done.
+    fn first_of_words(&self, revision: u32, table: u32) -> u32;
 }
 
 /// The circumstances of a request, each looked at only where a rule depends on it.
@@ -73,6 +82,21 @@ pub trait Context {
     fn mode(&self) -> u32;
     /// `IPPROTO_*` of the socket.
     fn protocol(&self) -> u32;
+    /// Number of arguments of the exec, the name that it gives the program included, and where they are; 0 if they are not
+    /// known.
+    fn arguments(&self, place: &mut Place) -> u32;
+    /// Byte `index` of the arguments, each of which ends in a NUL; none if it cannot be read. Asked for from the first on.
+    fn argument(&self, place: &mut Place, index: u32) -> Option<u8>;
+}
+
+/// Where the arguments are, as the context that reads them has it.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Place {
+    /// Address of the first.
+    pub start: u64,
+    /// Where the page is that is being read.
+    pub page: u64,
 }
 
 /// A path from the root of its file system down.
@@ -140,29 +164,66 @@ pub fn path_rules(
     access: u32,
     scratch: &mut Scratch,
 ) -> (u32, u32) {
-    let (rule, below) = from_root(tables, asker, device, names, access, scratch);
+    let exec = access & Class::Exec.bit() != 0;
+    let (choice, below) = from_root(tables, asker, device, names, access, scratch);
     let (other, other_below) = from_anywhere(tables, asker, names, access, scratch);
     let by_name = by_name(tables, asker, names, access, scratch);
-    (rule.min(other).min(by_name), below.min(other_below))
+    (first_of(tables, asker, [choice, other, by_name], exec), below.min(other_below))
+}
+
+/// The first rule of some choices: of an `exec`, rules on its arguments are among them.
+#[inline(always)]
+pub fn first_of<const N: usize>(tables: &(impl Tables + Context), asker: Asker, choices: [u32; N], exec: bool) -> u32 {
+    let mut rule = NO_RULE;
+    for choice in choices {
+        rule = rule.min(if exec { first_of_exec(tables, asker, choice) } else { first(tables, asker, choice) });
+    }
+    rule
+}
+
+#[inline(always)]
+fn first_of_exec(tables: &(impl Tables + Context), asker: Asker, choice: u32) -> u32 {
+    if is_rule(choice) {
+        return choice;
+    }
+    match tables.link(asker.revision, choice & !CHAIN) {
+        Some(link) if link.rule & WORDS != 0 => {
+            tables.first_of_words(asker.revision, link.rule & !WORDS).min(first(tables, asker, link.next))
+        }
+        _ => tables.first_of_chain(asker.revision, choice),
+    }
 }
 
 /// The rule of a choice: the first whose conditions hold.
 #[inline(always)]
 fn first(tables: &(impl Tables + Context), asker: Asker, choice: u32) -> u32 {
-    if choice & CHAIN == 0 || choice == NO_RULE { choice } else { tables.first_of_chain(asker.revision, choice) }
+    if is_rule(choice) { choice } else { tables.first_of_chain(asker.revision, choice) }
 }
 
 /// The rule of a choice that is a chain.
 #[inline(always)]
 pub fn first_of_chain(tables: &(impl Tables + Context), revision: u32, choice: u32) -> u32 {
-    let mut search = Search { tables, revision, choice };
+    along(tables, revision, choice, 0)
+}
+
+/// The rule at which the way along a chain ends, where the arguments have met `patterns`.
+#[inline(always)]
+fn along(tables: &(impl Tables + Context), revision: u32, choice: u32, patterns: u64) -> u32 {
+    let mut search = Search { tables, patterns, revision, choice };
     tables.repeat(CHAIN_LINKS as u32, &mut search);
     search.choice
+}
+
+/// Whether a choice is a rule, or none.
+#[inline(always)]
+fn is_rule(choice: u32) -> bool {
+    choice & CHAIN == 0 || choice == NO_RULE
 }
 
 /// The way along a chain. It ends at a choice that is a rule, or none.
 struct Search<'a, T> {
     tables: &'a T,
+    patterns: u64,
     revision: u32,
     choice: u32,
 }
@@ -170,7 +231,7 @@ struct Search<'a, T> {
 impl<T: Tables + Context> Turn for Search<'_, T> {
     #[inline(always)]
     fn turn(&mut self, _: u32) -> bool {
-        if self.choice & CHAIN == 0 || self.choice == NO_RULE {
+        if is_rule(self.choice) {
             return false;
         }
         let Some(link) = self.tables.link(self.revision, self.choice & !CHAIN) else {
@@ -178,8 +239,143 @@ impl<T: Tables + Context> Turn for Search<'_, T> {
             return false;
         };
         let key = RuleKey { revision: self.revision, rule: link.rule };
-        self.choice = if hold(self.tables, &key) { link.rule } else { link.next };
+        let holds = link.patterns & !self.patterns == 0 && hold(self.tables, &key);
+        self.choice = if holds { link.rule } else { link.next };
         true
+    }
+}
+
+/// Scratch of one look through the arguments of an exec.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Words {
+    /// Where they are.
+    pub place: Place,
+    /// The patterns that were met so far.
+    pub patterns: u64,
+    /// The argument that is read.
+    pub key: WordKey,
+    /// Bytes of it.
+    pub length: u32,
+    /// The state of [`Letters`] that it has reached.
+    pub letters: u32,
+    /// Number of arguments.
+    pub count: u32,
+    /// How many of them are left.
+    pub left: u32,
+    /// The turn in which the first byte was read.
+    pub begun: u32,
+    /// 1 if some choice depends on what other arguments meet.
+    pub depends: u32,
+    /// 1 while they are read for the second time: what they meet is known.
+    pub again: u32,
+    /// The first rule so far.
+    pub first: u32,
+}
+
+/// The first rule of a table of words.
+#[inline(always)]
+pub fn first_of_words(tables: &(impl Tables + Context), revision: u32, table: u32, words: &mut Words) -> u32 {
+    words.key.table = table;
+    words.key.revision = revision;
+    (words.begun, words.depends, words.again, words.patterns, words.first) = (0, 0, 0, 0, NO_RULE);
+    words.count = tables.arguments(&mut words.place);
+    words.left = words.count;
+    words.next();
+    let mut listening = Listening { tables, words };
+    tables.repeat(2 * ARGUMENT_SPACE + 1, &mut listening);
+    let words = listening.words;
+    if words.count != 0 && words.left == 0 {
+        return words.first;
+    }
+    write_class(&mut words.key.text, UNREADABLE);
+    let choice = tables.word(&words.key).map_or(NO_RULE, |word| word.choice);
+    along(tables, revision, choice, 0)
+}
+
+impl Words {
+    /// Makes ready for the next argument.
+    #[inline(always)]
+    fn next(&mut self) {
+        self.key.text = OTHERWISE;
+        (self.length, self.letters) = (0, ARGUMENTS_BEGIN);
+    }
+
+    /// Whether something is left to read, from `turn` on if it is for the second time.
+    #[inline(always)]
+    fn is_left(&mut self, turn: u32) -> bool {
+        if self.left == 0 && self.depends != 0 && self.again == 0 {
+            (self.again, self.begun, self.left) = (1, turn, self.count);
+        }
+        self.left != 0 && turn - self.begun < ARGUMENT_SPACE
+    }
+}
+
+/// The way through the arguments, byte by byte: once, or twice if a rule asks for several.
+struct Listening<'a, T> {
+    tables: &'a T,
+    words: &'a mut Words,
+}
+
+impl<T: Tables + Context> Turn for Listening<'_, T> {
+    #[inline(always)]
+    fn turn(&mut self, index: u32) -> bool {
+        let at = &mut *self.words;
+        if !at.is_left(index) {
+            return false;
+        }
+        match self.tables.argument(&mut at.place, index - at.begun) {
+            None => return false,
+            Some(0) => self.end(),
+            Some(byte) => self.letter(byte),
+        }
+        true
+    }
+}
+
+impl<T: Tables + Context> Listening<'_, T> {
+    /// A byte of an argument. One that is longer than the key equals none in the table: its last byte there is no NUL.
+    #[inline(always)]
+    fn letter(&mut self, byte: u8) {
+        let at = &mut *self.words;
+        if let Some(slot) = at.key.text.get_mut(at.length as usize) {
+            *slot = byte;
+        }
+        at.length += 1;
+        let letters = self.tables.letters(at.key.revision, at.letters);
+        at.letters = letters.map_or(0, |letters| u32::from(letters.next[byte as usize]));
+    }
+
+    /// The end of an argument. The first is the name that the program is given.
+    #[inline(always)]
+    fn end(&mut self) {
+        let is_name = self.words.left == self.words.count;
+        self.words.left -= 1;
+        if !is_name {
+            self.judge();
+        }
+        self.words.next();
+    }
+
+    #[inline(always)]
+    fn judge(&mut self) {
+        let at = &mut *self.words;
+        let revision = at.key.revision;
+        let mut word = self.tables.word(&at.key);
+        let class = self.tables.letters(revision, at.letters).map_or(0, |letters| letters.class);
+        if word.is_none() && class != 0 {
+            write_class(&mut at.key.text, class);
+            word = self.tables.word(&at.key);
+        }
+        let Some(word) = word else { return };
+        at.patterns |= word.patterns;
+        if is_rule(word.choice) {
+            at.first = at.first.min(word.choice);
+        } else if at.again == 0 {
+            at.depends = 1;
+        } else {
+            at.first = at.first.min(along(self.tables, revision, word.choice, at.patterns));
+        }
     }
 }
 
@@ -225,21 +421,14 @@ fn severity(tables: &impl Tables, asker: Asker, rule: u32) -> u32 {
     tables.consequence(&key).map_or(Verdict::Deny as u32, |consequence| consequence.verdict)
 }
 
-/// The first rule that stands in the way of `access` to a file by another of its names than the one that was given. What
+/// The choice of what stands in the way of `access` to a file by another of its names than the one that was given. What
 /// labels it has by that name are noted in `labels`.
 #[inline(always)]
-pub fn object_rule(
-    tables: &(impl Tables + Context),
-    asker: Asker,
-    device: u32,
-    inode: u64,
-    access: u32,
-    labels: &mut u64,
-) -> u32 {
+pub fn by_object(tables: &impl Tables, asker: Asker, device: u32, inode: u64, access: u32, labels: &mut u64) -> u32 {
     let key = ObjectKey { inode, device, revision: asker.revision, subject: asker.subject, reserved: 0 };
     let Some(object) = tables.object(&key) else { return NO_RULE };
     *labels |= object.labels;
-    first(tables, asker, object.marks.first(access))
+    object.marks.first(access)
 }
 
 /// The first rule on an operation on the host.
@@ -292,10 +481,10 @@ impl Turn for Scan<'_> {
     }
 }
 
-/// [`path_rules`] of patterns that begin at a file system's root.
+/// [`path_rules`] of patterns that begin at a file system's root: the choice, and the rule on what is below.
 #[inline(always)]
 pub fn from_root(
-    tables: &(impl Tables + Context),
+    tables: &impl Tables,
     asker: Asker,
     device: u32,
     names: &impl Names,
@@ -313,10 +502,9 @@ pub fn from_root(
         key.device = ELSEWHERE;
         let Some(root) = tables.root(&key) else { return (NO_RULE, NO_RULE) };
         scratch.labels |= root.labels;
-        return (first(tables, asker, root.marks.first(access)), NO_RULE);
+        return (root.marks.first(access), NO_RULE);
     };
-    let (choice, below) = descend(tables, asker.revision, root, names, access, scratch);
-    (first(tables, asker, choice), below)
+    descend(tables, asker.revision, root, names, access, scratch)
 }
 
 /// Where patterns start that begin anywhere, if the subject has any: they are about names, which a root has not.
@@ -326,10 +514,10 @@ fn anywhere<'a>(tables: &'a impl Tables, asker: Asker, names: &impl Names) -> Op
     tables.root(&key).filter(|_| names.depth() != 0)
 }
 
-/// [`path_rules`] of patterns that begin anywhere, of several names.
+/// Likewise, of patterns that begin anywhere, of several names.
 #[inline(always)]
 pub fn from_anywhere(
-    tables: &(impl Tables + Context),
+    tables: &impl Tables,
     asker: Asker,
     names: &impl Names,
     access: u32,
@@ -338,19 +526,12 @@ pub fn from_anywhere(
     let Some(root) = anywhere(tables, asker, names).filter(|root| root.ways & State::SEVERAL != 0) else {
         return (NO_RULE, NO_RULE);
     };
-    let (choice, below) = descend(tables, asker.revision, root, names, access, scratch);
-    (first(tables, asker, choice), below)
+    descend(tables, asker.revision, root, names, access, scratch)
 }
 
-/// The first rule whose pattern is one name, wherever it stands.
+/// The choice of rules whose pattern is one name, wherever it stands.
 #[inline(always)]
-pub fn by_name(
-    tables: &(impl Tables + Context),
-    asker: Asker,
-    names: &impl Names,
-    access: u32,
-    scratch: &mut Scratch,
-) -> u32 {
+pub fn by_name(tables: &impl Tables, asker: Asker, names: &impl Names, access: u32, scratch: &mut Scratch) -> u32 {
     let Some(root) = anywhere(tables, asker, names) else { return NO_RULE };
     let (ways, last) = (root.ways, names.depth() - 1);
     let key = &mut scratch.name;
@@ -362,12 +543,12 @@ pub fn by_name(
     }
     let Some(named) = named else { return NO_RULE };
     scratch.labels |= named.labels;
-    first(tables, asker, named.marks.first(access))
+    named.marks.first(access)
 }
 
 #[inline(always)]
 fn descend(
-    tables: &(impl Tables + Context),
+    tables: &impl Tables,
     revision: u32,
     root: &State,
     names: &impl Names,

@@ -12,7 +12,7 @@ use crate::{
     request::{Binding, Facts, PATH_BYTES, Path, Request, Stamps},
     tables::{
         AddressKey, Conditions, Consequence, EdgeKey, LITERAL_BYTES, Letters, Link, Marks, MemberKey, NameKey, Named,
-        ObjectKey, PORT_INTERVALS, Ports, RootKey, RuleKey, Schedule, State, SystemKey,
+        ObjectKey, PORT_INTERVALS, Ports, RootKey, RuleKey, Schedule, State, SystemKey, Word, WordKey,
     },
     task::{Carrier, Enrolment, Program, Switches, Task},
 };
@@ -39,6 +39,8 @@ const STAMPS: usize = 4 * 8 + 2 * 4;
 const FACTS: usize = 5 * 8 + BINDING + 2 * STAMPS + 12 * 4 + 2 * PATH;
 const STRINGS: usize = 4 * 4 + FILENAME_BYTES + ARGUMENT_BYTES;
 const SCRATCH: usize = 4 * 8 + 3 * 4 + 2 * LITERAL_BYTES + 5 * 4;
+const WORD_KEY: usize = 2 * 4 + LITERAL_BYTES;
+const WORDS: usize = 3 * 8 + WORD_KEY + 8 * 4;
 const MARKS: usize = 4 * Marks::SLOTS;
 
 record! {
@@ -52,8 +54,8 @@ record! {
     Bell = 2 * 4 + 8;
     Report = 2 * 4 + 8 + FACTS;
     Program = PROGRAM;
-    Request = BINDING + 2 * 8 + 6 * 4;
-    Task = 4 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 2 * 8 + 6 * 4 + SCRATCH + 8 * DEPTH;
+    Request = BINDING + 3 * 8 + 6 * 4;
+    Task = 4 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 3 * 8 + 6 * 4 + SCRATCH + WORDS + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
     Carrier = 2 * 8;
     Switches = 4 * 8 + 6 * 4;
@@ -65,7 +67,9 @@ record! {
     EdgeKey = 4 + LITERAL_BYTES;
     State = 2 * 8 + 4 * 4 + MARKS;
     Letters = 2 * 256 + 4;
-    Link = 2 * 4;
+    Link = 2 * 4 + 8;
+    WordKey = WORD_KEY;
+    Word = 2 * 4 + 8;
     Conditions = 8 + 6 * 4;
     MemberKey = 3 * 4;
     Schedule = 8 * Schedule::WORDS;
@@ -80,7 +84,7 @@ record! {
 
 /// The maps that are pinned, by the names of the statics in `ebpf/src/maps.rs`: all that programs share, also those that
 /// only they read, since programs that are attached later must work on the same ones.
-pub const MAPS: [&str; 24] = [
+pub const MAPS: [&str; 25] = [
     "TASKS",
     "CARRIERS",
     "ENROLMENTS",
@@ -93,6 +97,7 @@ pub const MAPS: [&str; 24] = [
     "EDGES",
     "LETTERS",
     "LINKS",
+    "WORDS",
     "CONDITIONS",
     "MEMBERS",
     "SCHEDULES",

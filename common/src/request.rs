@@ -230,6 +230,8 @@ pub struct Request {
     pub dentry: u64,
     /// Address of the existing inode, 0 if there is none.
     pub inode: u64,
+    /// Address of the `linux_binprm` of an exec, 0 for all else.
+    pub bprm: u64,
     /// The [`crate::system::System`] that the request counts as where no rule accepts it, else
     /// [`crate::system::NO_SYSTEM`].
     pub system: u32,

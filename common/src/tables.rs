@@ -62,6 +62,10 @@ pub const CHAIN: u32 = 1 << 31;
 /// Most links of one choice.
 pub const CHAIN_LINKS: usize = 16;
 
+/// Marks [`Link::rule`] as the number of a table of [`Word`]s: the first of the rules that ask for arguments, if it comes
+/// before the rule of the next choice. Such a link stands first in its choice.
+pub const WORDS: u32 = 1 << 31;
+
 /// One rule of a choice: it accepts if its [`Conditions`] hold; if not, the next choice counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(C)]
@@ -70,10 +74,44 @@ pub struct Link {
     pub rule: u32,
     /// A choice.
     pub next: u32,
+    /// In the choice of a [`Word`]: what other arguments must have met, as [`Word::patterns`].
+    pub patterns: u64,
 }
 
 /// Most labels that a policy can have, and that this host can know at a time: the bits of a mask.
 pub const LABELS: usize = 64;
+
+/// Key of what one argument means to the rules that ask for arguments, of those on one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct WordKey {
+    /// Policy revision.
+    pub revision: u32,
+    /// The table's number.
+    pub table: u32,
+    /// The argument, padded with NULs, or a class ([`class_name`]).
+    pub text: [u8; LITERAL_BYTES],
+}
+
+/// What an argument means to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Word {
+    /// The choice of the rules that ask for it first.
+    pub choice: u32,
+    /// Always zero.
+    pub reserved: u32,
+    /// Which of the table's further patterns it meets: a bit each.
+    pub patterns: u64,
+}
+
+impl Word {
+    /// Most further patterns of one table.
+    pub const PATTERNS: usize = 64;
+}
+
+/// In place of an argument's class: the arguments cannot be read whole.
+pub const UNREADABLE: u32 = u32::MAX;
 
 /// What must hold for a rule to accept, beside what was looked up. Zero stands for "whatever it is".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,6 +205,9 @@ pub struct Marks {
 }
 
 impl Marks {
+    /// The slot of [`Class::Exec`].
+    pub const EXEC: usize = 0;
+
     /// Number of sets: those of the four classes of opening.
     pub const SLOTS: usize = 1 << Class::Exec as usize;
 
@@ -188,7 +229,7 @@ impl Marks {
     /// The slots of what asks for `class`, alone or with others.
     pub fn slots(class: Class) -> impl Iterator<Item = usize> {
         (0..Self::SLOTS).filter(move |asked| match class {
-            Class::Exec => *asked == 0,
+            Class::Exec => *asked == Self::EXEC,
             class => asked & class.bit() as usize != 0,
         })
     }
@@ -273,6 +314,12 @@ impl Default for EdgeKey {
     }
 }
 
+impl Default for WordKey {
+    fn default() -> Self {
+        Self { revision: 0, table: 0, text: OTHERWISE }
+    }
+}
+
 impl State {
     /// Some edges are for classes of names.
     pub const CLASSES: u32 = 1;
@@ -284,14 +331,14 @@ impl State {
     pub const SEVERAL: u32 = 8;
 }
 
-/// Letters of a name that the wildcards of one revision are compared with: a state of a deterministic automaton. State 0
+/// Letters of a name, or of an argument, that the wildcards of one revision are compared with: a state of a deterministic automaton. State 0
 /// matches nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Letters {
     /// The state after each byte.
     pub next: [u16; 256],
-    /// The class of a name that ends here: 0 if no wildcard matches it.
+    /// The class of what ends here: 0 if no wildcard matches it.
     pub class: u32,
 }
 
@@ -312,6 +359,8 @@ pub const fn at(revision: u32, index: u32, most: u32) -> u32 {
 
 /// The state of [`Letters`] in which a file name begins.
 pub const NAMES_BEGIN: u32 = 1;
+/// Likewise, an argument.
+pub const ARGUMENTS_BEGIN: u32 = 2;
 
 /// A file name that is matched wherever it stands (`**/name`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! Who is governed, as the kernel keeps it.
 
 use crate::{
-    matcher::{DEPTH, Scratch},
+    matcher::{DEPTH, Scratch, Words},
     request::Request,
 };
 
@@ -50,6 +50,8 @@ pub struct Task {
     pub request: Request,
     /// Scratch of the thread: what is looked up.
     pub scratch: Scratch,
+    /// Scratch of the thread: what it executes is given.
+    pub words: Words,
     /// Scratch of the thread: the directory entries from leaf to root of the path being judged. Here, since
     /// the stack is too small and a per-CPU buffer is not safe from preemption (programs may be preempted).
     pub chain: [u64; DEPTH],

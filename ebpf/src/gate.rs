@@ -27,7 +27,7 @@
 
 use holdpoint_common::{
     event::{Kind, Reason},
-    matcher::{Asker, Tables as _, address_rule, object_rule, stricter, system_rule, unknown_path_rule},
+    matcher::{Asker, Tables as _, address_rule, by_object, first_of, stricter, system_rule, unknown_path_rule},
     pending::hook,
     request::{Action, Binding, Class, Operation, Request},
     system::{NO_SYSTEM, System},
@@ -70,6 +70,7 @@ pub fn request(task: *mut Task) -> &'static mut Request {
         },
         dentry: 0,
         inode: 0,
+        bprm: 0,
         system: NO_SYSTEM,
         created: 0,
         implied: 0,
@@ -97,8 +98,6 @@ pub struct Judged<'a> {
     pub operation: Operation,
     /// The [`hook`] that asks.
     pub at: u32,
-    /// The `linux_binprm`, for an exec.
-    pub bprm: u64,
     /// Who asks.
     pub task: *mut Task,
     /// Where; empty for what has no path.
@@ -153,17 +152,6 @@ impl Outcome {
 /// returns.
 #[inline(always)]
 pub fn gate(task: *mut Task, operation: Operation, at: u32) -> i32 {
-    held_or_answered(task, operation, at, 0)
-}
-
-/// Likewise, for the exec that `bprm` is about.
-#[inline(always)]
-pub fn gate_exec(task: *mut Task, bprm: u64) -> i32 {
-    held_or_answered(task, Operation::Exec, hook::EXEC, bprm)
-}
-
-#[inline(always)]
-fn held_or_answered(task: *mut Task, operation: Operation, at: u32, bprm: u64) -> i32 {
     let request = read_back(task);
     let asker = asker(task);
     let walk = walk(operation, request, task);
@@ -171,7 +159,7 @@ fn held_or_answered(task: *mut Task, operation: Operation, at: u32, bprm: u64) -
         park::creates_nothing(task, request, at);
     }
     let rule = first_rule(operation, request, &walk, asker, false);
-    decide(&Judged { request, operation, at, bprm, task, walk: &walk, target: Target::None, asker, rule })
+    decide(&Judged { request, operation, at, task, walk: &walk, target: Target::None, asker, rule })
 }
 
 /// Likewise, of an operation on a file's name or on what is kept beside it. What `moves` takes along all that is below.
@@ -187,17 +175,7 @@ pub fn gate_name(task: *mut Task, moves: bool, target: Target) -> i32 {
     let walk = walk(Operation::File, request, task);
     let rule = first_rule(Operation::File, request, &walk, asker, moves);
     let rule = stricter(&Maps(task), asker, rule, of_target);
-    decide(&Judged {
-        request,
-        operation: Operation::File,
-        at: hook::NAME,
-        bprm: 0,
-        task,
-        walk: &walk,
-        target,
-        asker,
-        rule,
-    })
+    decide(&Judged { request, operation: Operation::File, at: hook::NAME, task, walk: &walk, target, asker, rule })
 }
 
 /// The first rule on what gets another file, and all that is below it, in its place.
@@ -230,7 +208,7 @@ pub fn at_once(task: *mut Task, operation: Operation) -> i32 {
     let walk = walk(operation, request, task);
     let rule = first_rule(operation, request, &walk, asker, false);
     let at = hook::AT_ONCE;
-    let judged = Judged { request, operation, at, bprm: 0, task, walk: &walk, target: Target::None, asker, rule };
+    let judged = Judged { request, operation, at, task, walk: &walk, target: Target::None, asker, rule };
     let outcome = match verdict(&judged) {
         (Verdict::Hold, _) if request.covered != 0 => Outcome::Pass,
         (Verdict::Hold, _) => Outcome::not_held(Reason::AtOnce),
@@ -246,7 +224,6 @@ pub fn never(task: *mut Task) -> i32 {
         request: read_back(task),
         operation: Operation::System,
         at: hook::AT_ONCE,
-        bprm: 0,
         task,
         walk: &walk::nowhere(task),
         target: Target::None,
@@ -391,10 +368,12 @@ fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Ask
         return NO_RULE;
     }
     let access = request.binding.access;
-    let known = if moves { walk.moved_rule(asker, access) } else { walk.rule(asker, access) };
+    let exec = operation == Operation::Exec;
+    let known = if moves { walk.moved_rule(asker, access) } else { walk.rule(asker, access, exec) };
     // Whatever its count of names is now: one of them may just have been taken away.
     let labels = &mut walk.scratch().labels;
-    let of_object = object_rule(&Maps(walk.task), asker, walk.device, request.binding.inode, access, labels);
+    let of_object = by_object(&Maps(walk.task), asker, walk.device, request.binding.inode, access, labels);
+    let of_object = first_of(&Maps(walk.task), asker, [of_object], exec);
     or_unknown(stricter(&Maps(walk.task), asker, known, of_object), walk, asker, access)
 }
 

@@ -12,7 +12,7 @@ use holdpoint_common::{
     tables::{
         AddressKey, Conditions, Consequence, EdgeKey, LETTERS as LETTERS_OF_ONE, LINKS as LINKS_OF_ONE, Letters, Link,
         MemberKey, NameKey, Named, ObjectKey, Ports, RootKey, RuleKey, SCHEDULES as SCHEDULES_OF_ONE, Schedule, State,
-        SystemKey,
+        SystemKey, Word, WordKey,
     },
     task::{Carrier, Enrolment, Program, Switches, Task},
 };
@@ -88,6 +88,10 @@ pub static LETTERS: Array<Letters> = Array::with_max_entries(2 * LETTERS_OF_ONE,
 /// See [`ROOTS`].
 #[map]
 pub static LINKS: Array<Link> = Array::with_max_entries(2 * LINKS_OF_ONE, 0);
+
+/// See [`ROOTS`].
+#[map]
+pub static WORDS: HashMap<WordKey, Word> = HashMap::with_max_entries(32768, 1); // BPF_F_NO_PREALLOC
 
 /// See [`ROOTS`].
 #[map]

@@ -214,7 +214,9 @@ fn again(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
         Some(Decision::Approve) if program::is_open_for_writing(judged) => Some(Outcome::Fail(program::ETXTBSY)),
         Some(Decision::Approve) => pass(pending, judged).then(|| {
             // SAFETY: the entry is the current thread's own.
-            unsafe { (*judged.task).granted = if judged.operation == Operation::Exec { judged.bprm } else { 1 } };
+            unsafe {
+                (*judged.task).granted = if judged.operation == Operation::Exec { judged.request.bprm } else { 1 }
+            };
             Outcome::Pass
         }),
         Some(Decision::Withdraw) => None,
@@ -310,7 +312,7 @@ fn continues(pending: *mut Pending, judged: &Judged<'_>) -> bool {
         }
     }
     match judged.operation {
-        Operation::Exec => strings::same(pending, judged.bprm),
+        Operation::Exec => strings::same(pending, judged.request.bprm),
         Operation::Open => judged.at != hook::CREATE || same_place(pending, request),
         Operation::File => judged.at != hook::NAME || same_names(pending, judged),
         Operation::Connect | Operation::System => true,
@@ -366,7 +368,7 @@ fn begin(judged: &Judged<'_>, patience: u64) -> Outcome {
     // SAFETY: the entry is new, and nobody looks at it before it is ready.
     unsafe {
         facts::write(&raw mut (*pending).facts, judged);
-        if judged.operation == Operation::Exec && !strings::write(&raw mut (*pending).strings, judged.bprm)
+        if judged.operation == Operation::Exec && !strings::write(&raw mut (*pending).strings, judged.request.bprm)
             || matches!(judged.target, Target::Text(_)) && (*pending).facts.target.cut != 0
         {
             let _ = PENDING.remove(id);

@@ -7,7 +7,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 use holdpoint_common::{
-    matcher::Turn,
+    matcher::{Place, Turn},
     pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Strings},
     request::{PATH_BYTES, Path},
 };
@@ -131,6 +131,27 @@ fn write_arguments(strings: *mut Strings, bprm: u64) -> bool {
         (*strings).length = length;
     }
     length != 0
+}
+
+/// Number of arguments, and where they are.
+#[inline(always)]
+pub fn arguments(bprm: u64, place: &mut Place) -> u32 {
+    place.start = read(bprm, offset!(bprm_p));
+    read(bprm, offset!(bprm_argc))
+}
+
+/// Byte `index` of the arguments; none if it cannot be read. The page tables are walked where a page begins.
+#[inline(always)]
+pub fn argument(bprm: u64, place: &mut Place, index: u32) -> Option<u8> {
+    let address = place.start + u64::from(index);
+    let within = address & (PAGE - 1);
+    if index == 0 || within == 0 {
+        place.page = direct(read(bprm, offset!(bprm_mm)), address - within)?;
+    }
+    let mut byte = 0_u8;
+    // SAFETY: the target is one byte; the helper checks the source.
+    let error = unsafe { bpf_probe_read_kernel((&raw mut byte).cast(), 1, (place.page + within) as *const _) };
+    if error == 0 { Some(byte) } else { None }
 }
 
 /// Copies up to three pages from `start`; gives the number of bytes.

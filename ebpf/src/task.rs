@@ -232,14 +232,14 @@ pub fn with_scratch<T>(work: impl FnOnce(*mut Task) -> Result<T, i32>) -> Result
 #[inline(always)]
 pub fn subject_of(scratch: *mut Task, thread: u64, dentry: u64, revision: u32) -> u32 {
     let asker = Asker { revision, subject: ENROLMENT };
-    let exec = Class::Exec.bit();
+    let access = Class::Exec.bit();
     let credentials: u64 = read(thread, offset!(task_real_cred));
     // SAFETY: the scratch is the current thread's own.
     unsafe { (*scratch).launcher = read(credentials, offset!(cred_real_user)) };
     let file = walk::from_dentry(scratch, dentry);
-    let by_file = file.rule(asker, exec);
+    let by_file = file.rule(asker, access, false);
     let group = walk::from_kernfs(scratch, control_group(thread), CGROUPS);
-    let by_group = group.rule(asker, exec);
+    let by_group = group.rule(asker, access, false);
     let key = RuleKey { revision, rule: by_file.min(by_group) };
     // SAFETY: rows of a revision in force are not changed.
     unsafe { STARTERS.get(key) }.map_or(NO_RULE, |subject| *subject)

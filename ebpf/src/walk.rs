@@ -9,12 +9,12 @@ use aya_ebpf::{
     maps::lpm_trie::Key,
 };
 use holdpoint_common::{
-    matcher::{self, Asker, Context, DEPTH, Names, Scratch, Tables, Turn, stricter},
+    matcher::{self, Asker, Context, DEPTH, Names, Place, Scratch, Tables, Turn, first_of, stricter},
     request::{NAME_BYTES, PATH_BYTES, Path, Request},
     tables::{
         ADDRESS_HEAD_BITS, AddressKey, CGROUPS, Conditions, Consequence, EdgeKey, LETTERS as LETTERS_OF_ONE,
         LINKS as LINKS_OF_ONE, LITERAL_BYTES, Letters, Link, MemberKey, NO_RULE, NameKey, Named, ObjectKey, Ports,
-        RootKey, RuleKey, SCHEDULES as SCHEDULES_OF_ONE, Schedule, State, SystemKey, WEEK, at, kind,
+        RootKey, RuleKey, SCHEDULES as SCHEDULES_OF_ONE, Schedule, State, SystemKey, WEEK, Word, WordKey, at, kind,
     },
     task::Task,
 };
@@ -24,8 +24,9 @@ use crate::{
     labels,
     maps::{
         ADDRESSES, CANDIDATES, CONDITIONS, EDGES, LETTERS, LINKS, MEMBERS, NAMES, OBJECTS, ROOTS, RULES, SCHEDULES,
-        SWITCHES, SYSTEM,
+        SWITCHES, SYSTEM, WORDS,
     },
+    strings,
     task::governed,
 };
 
@@ -176,17 +177,17 @@ fn renames() -> u32 {
 }
 
 impl Walk {
-    /// The first rule that accepts `access` to the path.
+    /// The first rule that accepts `access` to the path; rules on arguments are among them if this is an `exec`.
     #[inline(always)]
-    pub fn rule(&self, asker: Asker, access: u32) -> u32 {
-        self.rules(asker, access).0
+    pub fn rule(&self, asker: Asker, access: u32, exec: bool) -> u32 {
+        self.rules(asker, access, exec).0
     }
 
     /// The rule for `access` to the path and, in whatever way, to all that is below it: what moves there, or from there,
     /// takes that along.
     #[inline(always)]
     pub fn moved_rule(&self, asker: Asker, access: u32) -> u32 {
-        let (rule, below) = self.rules(asker, access);
+        let (rule, below) = self.rules(asker, access, false);
         let scratch = self.scratch();
         scratch.labels |= scratch.labels_below;
         stricter(&Maps(self.task), asker, rule, below)
@@ -194,13 +195,15 @@ impl Walk {
 
     /// [`matcher::path_rules`].
     #[inline(always)]
-    fn rules(&self, asker: Asker, access: u32) -> (u32, u32) {
+    fn rules(&self, asker: Asker, access: u32, exec: bool) -> (u32, u32) {
         let way = u64::from(access) << 32 | self.depth << 1 | u64::from(self.device == CGROUPS);
-        let asker = pair(asker.revision, asker.subject);
-        let from_root = rules_from_root(asker, pair(self.device, self.kind), way);
-        let from_anywhere = rules_from_anywhere(asker, way);
-        let rule = (from_root >> 32).min(from_anywhere >> 32).min(rule_by_name(asker, way));
-        (rule as u32, (from_root as u32).min(from_anywhere as u32))
+        let who = pair(asker.revision, asker.subject);
+        let from_root = choice_from_root(who, pair(self.device, self.kind), way);
+        let from_anywhere = choice_from_anywhere(who, way);
+        let by_name = choice_by_name(who, way);
+        let choices = [from_root >> 32, from_anywhere >> 32, by_name].map(|choice| choice as u32);
+        let rule = first_of(&Maps(self.task), asker, choices, exec);
+        (rule, (from_root as u32).min(from_anywhere as u32))
     }
 
     /// Where the labels of what is looked up are noted.
@@ -405,6 +408,17 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn word(&self, key: &WordKey) -> Option<&Word> {
+        // SAFETY: as for `root`.
+        unsafe { WORDS.get(key) }
+    }
+
+    #[inline(always)]
+    fn first_of_words(&self, revision: u32, table: u32) -> u32 {
+        first_of_words(u64::from(revision), u64::from(table)) as u32
+    }
+
+    #[inline(always)]
     fn first_of_chain(&self, revision: u32, choice: u32) -> u32 {
         first_of_chain(u64::from(revision), u64::from(choice)) as u32
     }
@@ -425,33 +439,33 @@ fn pair(high: u32, low: u32) -> u64 {
 /// numbers for arguments: so the verifier looks at it once, for any numbers, and not once for each way that leads to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn rules_from_root(asker: u64, file_system: u64, way: u64) -> u64 {
+extern "C" fn choice_from_root(asker: u64, file_system: u64, way: u64) -> u64 {
     let Some(task) = own_entry() else {
         return pair(NOWHERE, NOWHERE);
     };
     let names = Way::new(task, file_system as u32, way);
     let (device, access) = ((file_system >> 32) as u32, (way >> 32) as u32);
-    let (rule, below) = matcher::from_root(&Maps(task), unpaired(asker), device, &names, access, names.scratch());
-    pair(rule, below)
+    let (choice, below) = matcher::from_root(&Maps(task), unpaired(asker), device, &names, access, names.scratch());
+    pair(choice, below)
 }
 
 /// [`matcher::from_anywhere`], likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn rules_from_anywhere(asker: u64, way: u64) -> u64 {
+extern "C" fn choice_from_anywhere(asker: u64, way: u64) -> u64 {
     let Some(task) = own_entry() else {
         return pair(NOWHERE, NOWHERE);
     };
     let names = Way::new(task, 0, way);
     let access = (way >> 32) as u32;
-    let (rule, below) = matcher::from_anywhere(&Maps(task), unpaired(asker), &names, access, names.scratch());
-    pair(rule, below)
+    let (choice, below) = matcher::from_anywhere(&Maps(task), unpaired(asker), &names, access, names.scratch());
+    pair(choice, below)
 }
 
 /// [`matcher::by_name`], likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn rule_by_name(asker: u64, way: u64) -> u64 {
+extern "C" fn choice_by_name(asker: u64, way: u64) -> u64 {
     let Some(task) = own_entry() else {
         return u64::from(NOWHERE);
     };
@@ -470,6 +484,18 @@ fn unpaired(asker: u64) -> Asker {
 extern "C" fn first_of_chain(revision: u64, choice: u64) -> u64 {
     let rule = own_entry().map(|task| matcher::first_of_chain(&Maps(task), revision as u32, choice as u32));
     u64::from(rule.unwrap_or(NOWHERE))
+}
+
+/// [`matcher::first_of_words`] for what the current thread executes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn first_of_words(revision: u64, table: u64) -> u64 {
+    let Some(task) = own_entry() else {
+        return u64::from(NOWHERE);
+    };
+    // SAFETY: the entry is the current thread's own.
+    let words = unsafe { &mut (*task).words };
+    u64::from(matcher::first_of_words(&Maps(task), revision as u32, table as u32, words))
 }
 
 /// No rule's index, so that it is denied.
@@ -528,5 +554,16 @@ impl Context for Maps {
     #[inline(always)]
     fn protocol(&self) -> u32 {
         self.request().binding.detail
+    }
+
+    #[inline(always)]
+    fn arguments(&self, place: &mut Place) -> u32 {
+        let bprm = self.request().bprm;
+        if bprm == 0 { 0 } else { strings::arguments(bprm, place) }
+    }
+
+    #[inline(always)]
+    fn argument(&self, place: &mut Place, index: u32) -> Option<u8> {
+        strings::argument(self.request().bprm, place, index)
     }
 }

@@ -86,6 +86,7 @@ impl Kernel {
                 edges: typed("EDGES", take("EDGES")?)?,
                 letters: typed("LETTERS", take("LETTERS")?)?,
                 links: typed("LINKS", take("LINKS")?)?,
+                words: typed("WORDS", take("WORDS")?)?,
                 conditions: typed("CONDITIONS", take("CONDITIONS")?)?,
                 members: typed("MEMBERS", take("MEMBERS")?)?,
                 schedules: typed("SCHEDULES", take("SCHEDULES")?)?,

@@ -12,7 +12,7 @@ use aya::{
 };
 use holdpoint_common::tables::{
     AddressKey, Conditions, Consequence, EdgeKey, LETTERS, LINKS, Letters, Link, MemberKey, NameKey, Named, ObjectKey,
-    Ports, RootKey, RuleKey, SCHEDULES, Schedule, State, SystemKey, at,
+    Ports, RootKey, RuleKey, SCHEDULES, Schedule, State, SystemKey, Word, WordKey, at,
 };
 
 use crate::policy::{self, Tables};
@@ -23,6 +23,7 @@ pub(super) struct Maps {
     pub edges: HashMap<MapData, EdgeKey, State>,
     pub letters: Array<MapData, Letters>,
     pub links: Array<MapData, Link>,
+    pub words: HashMap<MapData, WordKey, Word>,
     pub conditions: HashMap<MapData, RuleKey, Conditions>,
     pub members: HashMap<MapData, MemberKey, u32>,
     pub schedules: Array<MapData, Schedule>,
@@ -39,9 +40,10 @@ impl Maps {
     pub fn write(&mut self, number: u32, tables: &Tables) -> Result<()> {
         write("roots", &mut self.roots, &tables.roots)?;
         write("edges", &mut self.edges, &tables.edges)?;
-        set("wildcards", &mut self.letters, number, LETTERS, 0, &tables.letters)?;
+        set("wildcards", &mut self.letters, number, LETTERS, 0, &tables.alphabet.states)?;
         set("choices", &mut self.links, number, LINKS, 0, &tables.links)?;
         set("times", &mut self.schedules, number, SCHEDULES, 1, &tables.schedules)?;
+        write("arguments", &mut self.words, &tables.words)?;
         write("conditions", &mut self.conditions, &tables.conditions)?;
         for key in &tables.members {
             self.members.insert(key, 1, 0).context("cannot write the policy's users")?;
@@ -67,6 +69,7 @@ impl Maps {
         remove(&mut self.roots, |key| key.revision != number)?;
         remove(&mut self.edges, |key| !policy::is_state_of(key.state, number))?;
         remove(&mut self.names, |key| key.revision != number)?;
+        remove(&mut self.words, |key| key.revision != number)?;
         remove(&mut self.conditions, |key| key.revision != number)?;
         remove(&mut self.members, |key| key.revision != number)?;
         remove(&mut self.starters, |key| key.revision != number)?;

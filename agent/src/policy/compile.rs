@@ -7,28 +7,29 @@ mod conditions;
 mod letters;
 mod objects;
 mod paths;
+mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    mem,
     path::Path,
+    sync::Arc,
 };
 
 use holdpoint_common::{
     system::System,
     tables::{
-        ADDRESS_HEAD_BITS, AddressKey, CANARIES, Conditions, Consequence, EdgeKey, Letters, Link, Marks, MemberKey,
-        NameKey, Named, Ports, RootKey, RuleKey, STARTERS, Schedule, State, SystemKey, TRUSTED_CANARY, Verdict,
+        ADDRESS_HEAD_BITS, AddressKey, CANARIES, Conditions, Consequence, EdgeKey, Link, Marks, MemberKey, NameKey,
+        Named, Ports, RootKey, RuleKey, STARTERS, Schedule, State, SystemKey, TRUSTED_CANARY, Verdict, Word, WordKey,
     },
 };
 
 use sha2::{Digest as _, Sha256};
 
-use self::choice::Choices;
 pub use self::{
     automaton::is_state_of,
     objects::{Objects, links_of_rules},
 };
+use self::{choice::Choices, letters::Alphabet};
 use super::{
     Pattern, Place, Places, Policy, Rule, When,
     problem::{Problem, Span},
@@ -45,10 +46,12 @@ pub mod limits {
     pub const ROOTS: usize = 8192;
     /// Steps in automata.
     pub const EDGES: usize = 65_536;
-    /// States in which wildcards are compared with the letters of a name.
+    /// States in which wildcards are compared with the letters of a name or an argument.
     pub const LETTERS: usize = holdpoint_common::tables::LETTERS as usize;
     /// Rules that depend on circumstances, for each object that they are about.
     pub const LINKS: usize = holdpoint_common::tables::LINKS as usize;
+    /// Arguments in rules, for each set of rules that are about the same program.
+    pub const WORDS: usize = 16_384;
     /// Users in rules.
     pub const MEMBERS: usize = 4096;
     /// Times of the week, and one more.
@@ -68,10 +71,12 @@ pub struct Tables {
     pub roots: BTreeMap<RootKey, State>,
     /// Steps in them.
     pub edges: BTreeMap<EdgeKey, State>,
-    /// States of the automaton that finds the class of a name.
-    pub letters: Vec<Letters>,
+    /// The automaton that finds the class of a name or an argument.
+    pub alphabet: Arc<Alphabet>,
     /// Links of choices.
     pub links: Vec<Link>,
+    /// Arguments in rules.
+    pub words: BTreeMap<WordKey, Word>,
     /// Conditions of the rules that have some.
     pub conditions: BTreeMap<RuleKey, Conditions>,
     /// Sets of users.
@@ -118,12 +123,10 @@ pub fn compile(
     let mut tables = Tables { rules: consequences(policy, revision), starters, ..Tables::default() };
     problems.extend(paths::compile(policy, revision, places, canaries, &mut tables));
     problems.extend(conditions::compile(policy, revision, places, &mut tables));
-    let mut choices = Choices::new(policy, mem::take(&mut tables.links));
+    let mut choices = Choices::new(policy, revision, &mut tables);
     addresses::compile(policy, revision, &mut choices, &mut tables, &mut problems);
     tables.system = system(policy, revision, &mut choices);
-    let (links, more) = choices.into_parts();
-    tables.links = links;
-    problems.extend(more);
+    problems.extend(choices.give_back(&mut tables));
     if canaries.is_some() {
         add_canaries(policy, revision, &mut tables);
     }
@@ -233,8 +236,9 @@ pub fn usage(tables: &Tables, subjects: usize) -> Vec<Usage> {
         of("pairs of subject and file system", tables.roots.len(), limits::ROOTS, pair(&tables.roots)),
         of("steps of paths", tables.edges.len(), limits::EDGES, pair(&tables.edges)),
         of("file names", tables.names.len(), limits::NAMES, pair(&tables.names)),
-        of("states of wildcards", tables.letters.len(), limits::LETTERS, one(&tables.letters)),
+        of("states of wildcards", tables.alphabet.states.len(), limits::LETTERS, one(&tables.alphabet.states)),
         of("rules that depend on circumstances", tables.links.len(), limits::LINKS, one(&tables.links)),
+        of("arguments of rules", tables.words.len(), limits::WORDS, pair(&tables.words)),
         of("users in rules", tables.members.len(), limits::MEMBERS, size_of::<MemberKey>()),
         of("times of the week", tables.schedules.len(), limits::SCHEDULES - 1, one(&tables.schedules)),
         of("address blocks", tables.addresses.len(), limits::ADDRESSES, pair(&tables.addresses)),
@@ -248,6 +252,7 @@ fn overfull(tables: &Tables) -> Vec<Problem> {
         ("steps of paths", tables.edges.len(), limits::EDGES),
         ("file names", tables.names.len(), limits::NAMES),
         ("rules that depend on circumstances", tables.links.len(), limits::LINKS),
+        ("arguments of rules", tables.words.len(), limits::WORDS),
         ("users in rules", tables.members.len(), limits::MEMBERS),
         ("address blocks", tables.addresses.len(), limits::ADDRESSES),
     ];

@@ -1,11 +1,12 @@
 //! A policy asked outside the kernel, by the very matcher that the kernel runs.
 
 use holdpoint_common::{
-    matcher::{self, Asker, Names, Scratch},
+    matcher::{self, Asker, Names, Place, Scratch, Words},
+    request::Class,
     system::System,
     tables::{
         ADDRESS_HEAD_BITS, AddressKey, Conditions, Consequence, EdgeKey, Letters, Link, MemberKey, NameKey, Named,
-        ObjectKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey,
+        ObjectKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey, Word, WordKey,
     },
 };
 
@@ -35,6 +36,9 @@ pub struct Circumstances {
     pub mode: u32,
     /// `IPPROTO_*` of the socket.
     pub protocol: u32,
+    /// What a program is given, from its name on, each with a NUL; without the last NUL they cannot be read whole. Empty if
+    /// they are not known.
+    pub arguments: Vec<u8>,
 }
 
 impl Evaluation<'_> {
@@ -60,7 +64,9 @@ impl Evaluation<'_> {
 
     /// The stricter of what the path met and of what the file meets by its other names.
     pub fn with_object(&self, asker: Asker, rule: u32, device: u32, inode: u64, access: u32) -> u32 {
-        matcher::stricter(self, asker, rule, matcher::object_rule(self, asker, device, inode, access, &mut 0))
+        let choice = matcher::by_object(self, asker, device, inode, access, &mut 0);
+        let exec = access & Class::Exec.bit() != 0;
+        matcher::stricter(self, asker, rule, matcher::first_of(self, asker, [choice], exec))
     }
 
     /// Labels of the data at the path, and of what is below it and would lose them if it moved.
@@ -89,7 +95,7 @@ impl matcher::Tables for Evaluation<'_> {
     }
 
     fn letters(&self, _: u32, state: u32) -> Option<&Letters> {
-        self.tables.letters.get(state as usize)
+        self.tables.alphabet.states.get(state as usize)
     }
 
     fn name(&self, key: &NameKey) -> Option<&Named> {
@@ -122,6 +128,14 @@ impl matcher::Tables for Evaluation<'_> {
 
     fn first_of_chain(&self, revision: u32, choice: u32) -> u32 {
         matcher::first_of_chain(self, revision, choice)
+    }
+
+    fn word(&self, key: &WordKey) -> Option<&Word> {
+        self.tables.words.get(key)
+    }
+
+    fn first_of_words(&self, revision: u32, table: u32) -> u32 {
+        matcher::first_of_words(self, revision, table, &mut Words::default())
     }
 
     fn schedule(&self, _: u32, number: u32) -> Option<&Schedule> {
@@ -160,5 +174,13 @@ impl matcher::Context for Evaluation<'_> {
 
     fn protocol(&self) -> u32 {
         self.circumstances.protocol
+    }
+
+    fn arguments(&self, _: &mut Place) -> u32 {
+        self.circumstances.arguments.split_inclusive(|byte| *byte == 0).count() as u32
+    }
+
+    fn argument(&self, _: &mut Place, index: u32) -> Option<u8> {
+        self.circumstances.arguments.get(index as usize).copied()
     }
 }

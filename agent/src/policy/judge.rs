@@ -3,7 +3,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs,
+    fs, iter,
     os::unix::{ffi::OsStrExt, fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
@@ -146,9 +146,12 @@ impl Judge {
         let labels = self.policy.labels_named(&asked.read);
         let plain = Circumstances { user, minute: asked.at, labels, ..Circumstances::default() };
         Ok(match &asked.what {
-            What::File { owner, mode, .. } => {
+            What::File { path, args, owner, mode, .. } => {
                 let owner = owner.as_ref().map(|owner| self.user(owner)).transpose()?;
-                Circumstances { owner, mode: *mode, ..plain }
+                let name = path.as_os_str().as_bytes();
+                let words = iter::once(name).chain(args.iter().map(String::as_bytes));
+                let arguments = words.flat_map(|word| word.iter().copied().chain([0])).collect();
+                Circumstances { owner, mode: *mode, arguments, ..plain }
             }
             What::Connect { protocol, .. } => Circumstances { protocol: *protocol, ..plain },
             What::System(_) => plain,

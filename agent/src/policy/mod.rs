@@ -9,6 +9,7 @@
 //! its reports carry. The first rule that matches wins; what no rule matches is allowed.
 
 mod address;
+mod argument;
 pub mod asked;
 mod built_in;
 pub mod cases;

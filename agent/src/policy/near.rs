@@ -8,6 +8,7 @@ use holdpoint_common::tables::protocol;
 use super::{
     Rule, When,
     address::Block,
+    argument::Argument,
     asked::{Asked, What, access_words},
     judge::{Answer, Judge},
     only::{self, User},
@@ -97,7 +98,12 @@ fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
         differs.push(format!("it is for who has read {}", only.labels.join(" or ")));
     }
     match &asked.what {
-        What::File { owner, mode, .. } => {
+        What::File { args, owner, mode, .. } => {
+            let lacks = |argument: &&Argument| !args.iter().any(|word| argument.matches(word));
+            let lacking: Vec<_> = only.arguments.iter().filter(lacks).map(|argument| argument.text.as_str()).collect();
+            if !lacking.is_empty() {
+                differs.push(format!("no argument is {}", lacking.join(", and none ")));
+            }
             if !is_one(&only.owners, owner.as_ref()) {
                 differs.push(format!(
                     "it is for files of {}; the owner is {}",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use holdpoint_common::tables::{Schedule, WEEK, protocol};
 
-use super::problem::Flaw;
+use super::{argument::Argument, problem::Flaw};
 
 /// A rule applies only where all of this holds; what is empty asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,12 +21,19 @@ pub struct Only {
     pub protocols: u32,
     /// It is one of these minutes of the week.
     pub during: Option<Schedule>,
+    /// Each of these matches one of the arguments.
+    pub arguments: Vec<Argument>,
 }
 
 impl Only {
     /// Whether it asks for nothing.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether it asks for nothing but arguments.
+    pub fn is_unconditional(&self) -> bool {
+        Self { arguments: Vec::new(), ..self.clone() }.is_nothing()
     }
 }
 

@@ -147,6 +147,7 @@ fn exec() -> Value {
         &json!({
             "path": { "$ref": "#/$defs/patterns" },
             "label": { "$ref": "#/$defs/labels" },
+            "args": texts("Patterns, each of which one of the arguments matches"),
             "owner": { "$ref": "#/$defs/users" },
             "mode": { "$ref": "#/$defs/modes" },
         }),

@@ -131,9 +131,6 @@ pub fn expanded(text: &str) -> Result<Vec<String>, Flaw> {
     if position(before, '}').is_some() || position(choices, '{').is_some() {
         return Err(unbalanced(text));
     }
-    if choices.contains('/') {
-        return Err(Flaw::new(format!("{text:?} has a / in braces"), "write two patterns"));
-    }
     let mut spelled = Vec::new();
     for rest in expanded(after)? {
         for choice in split(choices) {

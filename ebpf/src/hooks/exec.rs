@@ -2,6 +2,7 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
+    pending::hook,
     request::{Class, Operation, Request},
     system::System,
     task::Task,
@@ -9,7 +10,7 @@ use holdpoint_common::{
 
 use super::{descriptor, file};
 use crate::{
-    gate::{EPERM, at_once, gate_exec, on_host},
+    gate::{EPERM, at_once, gate, on_host},
     kernel::{current, offset, read},
     park, program, syscall, task,
 };
@@ -27,7 +28,7 @@ pub fn exec(ctx: LsmContext) -> i32 {
         return 0;
     }
     request(task, bprm);
-    gate_exec(task, bprm)
+    gate(task, Operation::Exec, hook::EXEC)
 }
 
 /// The same for an ungoverned thread, which may become governed by it: in either order with [`exec`], this one exec is
@@ -57,6 +58,7 @@ fn request(task: *mut Task, bprm: u64) -> &'static mut Request {
     let dentry: u64 = read(file, offset!(file_path_dentry));
     let inode: u64 = read(file, offset!(file_inode));
     let request = file::on_file(task, dentry, inode);
+    request.bprm = bprm;
     request.binding.access = Class::Exec.bit();
     request.binding.flags = syscall::execution_check();
     request

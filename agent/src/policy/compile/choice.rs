@@ -1,12 +1,13 @@
 //! Choices: which rule is the first that accepts, where that depends on more than the table is asked for.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem, sync::Arc};
 
 use holdpoint_common::{
     request::Class,
-    tables::{CHAIN, CHAIN_LINKS, Link, Marks, NO_RULE, STARTERS},
+    tables::{CHAIN, CHAIN_LINKS, Link, Marks, NO_RULE, STARTERS, WORDS, Word, WordKey},
 };
 
+use super::{Tables, letters::Alphabet, words::Asking};
 use crate::policy::{Policy, Rule, problem::Problem};
 
 /// The rules that accept, for each slot of [`Marks`], while they are collected.
@@ -42,7 +43,11 @@ impl Row {
 
     /// The rows of the table.
     pub fn marks(self, choices: &mut Choices<'_>) -> Marks {
-        Marks { rule: self.slots.map(|rules| choices.of(rules)) }
+        let mut marks = Marks::NONE;
+        for (slot, rules) in self.slots.into_iter().enumerate() {
+            marks.rule[slot] = if slot == Marks::EXEC { choices.of_exec(rules) } else { choices.of(rules) };
+        }
+        marks
     }
 
     /// Likewise, of rules that stand in the way: those that are too many for a choice count as one that always does.
@@ -51,19 +56,58 @@ impl Row {
     }
 }
 
-/// The links of a revision's choices, each once.
+/// A rule that may be the first that accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Candidate {
+    /// Its index.
+    pub rule: u32,
+    /// See [`Link::patterns`].
+    pub patterns: u64,
+}
+
+impl Candidate {
+    /// The rule, if it takes no further arguments.
+    fn alone(rule: u32) -> Self {
+        Self { rule, patterns: 0 }
+    }
+}
+
+/// The links and words of a revision's choices, each once.
 pub struct Choices<'a> {
     policy: &'a Policy,
+    revision: u32,
+    alphabet: Arc<Alphabet>,
     links: Vec<Link>,
     known: BTreeMap<Link, u32>,
+    words: BTreeMap<WordKey, Word>,
+    /// The tables of words, by the rules in each.
+    asking: BTreeMap<Vec<u32>, u32>,
+    next_table: u32,
     problems: Vec<Problem>,
 }
 
 impl<'a> Choices<'a> {
-    /// Choices among the rules of `policy` and what starts its subjects, beside those that `links` are of.
-    pub fn new(policy: &'a Policy, links: Vec<Link>) -> Self {
-        let known = links.iter().copied().zip(0..).collect();
-        Self { policy, links, known, problems: Vec::new() }
+    /// Choices among the rules of `policy` and what starts its subjects, beside those that `tables` have; until they are
+    /// given back, the tables have none.
+    pub fn new(policy: &'a Policy, revision: u32, tables: &mut Tables) -> Self {
+        let (links, words) = (mem::take(&mut tables.links), mem::take(&mut tables.words));
+        Self {
+            policy,
+            revision,
+            alphabet: Arc::clone(&tables.alphabet),
+            known: links.iter().copied().zip(0..).collect(),
+            links,
+            next_table: words.last_key_value().map_or(0, |(key, _)| key.table + 1),
+            words,
+            asking: BTreeMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Gives all links and words to `tables`, and what is wrong with the policy that needs them.
+    pub fn give_back(self, tables: &mut Tables) -> Vec<Problem> {
+        (tables.links, tables.words) = (self.links, self.words);
+        self.problems
     }
 
     /// The rules.
@@ -71,49 +115,78 @@ impl<'a> Choices<'a> {
         &self.policy.rules
     }
 
-    /// All links, and what is wrong with the policy that needs them.
-    pub fn into_parts(self) -> (Vec<Link>, Vec<Problem>) {
-        (self.links, self.problems)
+    /// The automaton of the policy's wildcards.
+    pub fn alphabet(&self) -> Arc<Alphabet> {
+        Arc::clone(&self.alphabet)
     }
 
-    /// The choice of the first of these rules whose conditions hold.
+    /// The choice of the first of these rules that accepts an exec.
+    fn of_exec(&mut self, mut accepting: Vec<u32>) -> u32 {
+        accepting.sort_unstable();
+        accepting.dedup();
+        // What comes after a rule that always accepts is never met.
+        let certain = accepting.iter().position(|rule| !self.asks(*rule) && !self.depends(Candidate::alone(*rule)));
+        accepting.truncate(certain.map_or(accepting.len(), |certain| certain + 1));
+        let (asking, others): (Vec<_>, Vec<_>) = accepting.into_iter().partition(|rule| self.asks(*rule));
+        let next = self.of(others);
+        if asking.is_empty() {
+            return next;
+        }
+        let table = self.table(asking);
+        self.link(Link { rule: WORDS | table, next, patterns: 0 })
+    }
+
+    /// The choice of the first of these rules that accepts what has no arguments.
     pub fn of(&mut self, accepting: Vec<u32>) -> u32 {
+        self.of_candidates(accepting.into_iter().map(Candidate::alone).collect())
+    }
+
+    /// The choice of the first of these whose conditions hold.
+    pub fn of_candidates(&mut self, accepting: Vec<Candidate>) -> u32 {
         let (depending, last) = self.split(accepting);
         if let Some(first) = depending.get(CHAIN_LINKS) {
-            self.refuse(*first);
+            self.refuse(first.rule);
             return NO_RULE;
         }
         self.chain(&depending, last)
     }
 
-    /// Likewise; where they are too many, the first too many counts as if its conditions held.
-    fn of_strict(&mut self, accepting: Vec<u32>) -> u32 {
-        let (depending, last) = self.split(accepting);
+    /// The choice of the first of these rules whose conditions hold, whatever the arguments are; where they are too many, the
+    /// first too many counts as if its conditions held.
+    pub fn of_strict(&mut self, accepting: Vec<u32>) -> u32 {
+        let (depending, last) = self.split(accepting.into_iter().map(Candidate::alone).collect());
         match depending.get(CHAIN_LINKS) {
-            Some(first) => self.chain(&depending[..CHAIN_LINKS], *first),
+            Some(first) => self.chain(&depending[..CHAIN_LINKS], first.rule),
             None => self.chain(&depending, last),
         }
     }
 
-    /// The rules that depend on circumstances, in order, and the first that does not.
-    fn split(&self, mut accepting: Vec<u32>) -> (Vec<u32>, u32) {
+    /// Those that depend on circumstances, in order, and the first rule that does not.
+    fn split(&self, mut accepting: Vec<Candidate>) -> (Vec<Candidate>, u32) {
         accepting.sort_unstable();
         accepting.dedup();
-        let certain = accepting.iter().position(|rule| !self.depends(*rule));
-        let last = certain.map_or(NO_RULE, |certain| accepting[certain]);
+        let certain = accepting.iter().position(|one| !self.depends(*one));
+        let last = certain.map_or(NO_RULE, |certain| accepting[certain].rule);
         accepting.truncate(certain.unwrap_or(accepting.len()));
         (accepting, last)
     }
 
-    fn chain(&mut self, depending: &[u32], last: u32) -> u32 {
-        depending.iter().rev().fold(last, |next, rule| self.link(Link { rule: *rule, next }))
+    fn chain(&mut self, depending: &[Candidate], last: u32) -> u32 {
+        let links = depending.iter().rev();
+        links.fold(last, |next, one| self.link(Link { rule: one.rule, next, patterns: one.patterns }))
     }
 
-    /// Whether it takes more than its patterns for the rule to accept.
-    fn depends(&self, rule: u32) -> bool {
+    /// Whether the rule asks for arguments.
+    fn asks(&self, rule: u32) -> bool {
+        self.policy.rule(rule).is_some_and(|rule| !rule.only.arguments.is_empty())
+    }
+
+    /// Whether it takes more for the rule to accept than what was looked up.
+    fn depends(&self, one: Candidate) -> bool {
         // The canaries' rules are neither.
-        let subject = rule.checked_sub(STARTERS).and_then(|index| self.policy.subjects.get(index as usize));
-        self.policy.rule(rule).is_some_and(|rule| !rule.only.is_nothing())
+        let subject = one.rule.checked_sub(STARTERS).and_then(|index| self.policy.subjects.get(index as usize));
+        one.patterns != 0
+            || self.policy.rule(one.rule).is_some_and(|rule| !rule.only.is_unconditional())
             || subject.is_some_and(|subject| !subject.users.is_empty())
     }
 
@@ -126,6 +199,25 @@ impl<'a> Choices<'a> {
             })
     }
 
+    /// The number of the table of words of these rules.
+    fn table(&mut self, asking: Vec<u32>) -> u32 {
+        if let Some(known) = self.asking.get(&asking) {
+            return *known;
+        }
+        let table = self.next_table;
+        self.next_table += 1;
+        match Asking::new(&self.policy.rules, &asking) {
+            Ok(rules) => {
+                let revision = self.revision;
+                let rows = rules.rows(self).into_iter();
+                self.words.extend(rows.map(|(text, word)| (WordKey { revision, table, text }, word)));
+            }
+            Err(rule) => self.refuse_patterns(rule),
+        }
+        self.asking.insert(asking, table);
+        table
+    }
+
     fn refuse(&mut self, rule: u32) {
         let (name, span) = match self.policy.rule(rule) {
             Some(rule) => (&rule.name, &rule.span),
@@ -136,9 +228,19 @@ impl<'a> Choices<'a> {
         };
         let message = format!("{name:?} is one too many that may or may not apply to the same object");
         let remedy = format!(
-            "at most {CHAIN_LINKS} with user, during, if_read and the like: join some, or narrow their patterns"
+            "at most {CHAIN_LINKS} with user, during, if_read, several args and the like: join some, or narrow their patterns"
         );
-        let problem = Problem::new(span.clone(), message, remedy);
+        self.note(Problem::new(span.clone(), message, remedy));
+    }
+
+    fn refuse_patterns(&mut self, rule: u32) {
+        let rule = &self.policy.rules[rule as usize];
+        let message = format!("rule {:?} asks for one argument too many beside its first", rule.name);
+        let remedy = format!("at most {} different ones for the same program: use {{a,b}} or *", Word::PATTERNS);
+        self.note(Problem::new(rule.span.clone(), message, remedy));
+    }
+
+    fn note(&mut self, problem: Problem) {
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }

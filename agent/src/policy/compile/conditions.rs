@@ -14,7 +14,7 @@ use crate::policy::{
 /// Adds the conditions of the policy's rules.
 pub fn compile(policy: &Policy, revision: u32, places: &dyn Places, tables: &mut Tables) -> Vec<Problem> {
     let mut numbering = Numbering { places, problems: Vec::new(), sets: BTreeMap::new(), schedules: BTreeMap::new() };
-    for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| !rule.only.is_nothing()) {
+    for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| !rule.only.is_unconditional()) {
         let labels = policy.labels_named(&rule.only.labels);
         let conditions = Conditions { labels, ..numbering.of(rule) };
         tables.conditions.insert(RuleKey { revision, rule: index }, conditions);
@@ -43,7 +43,7 @@ struct Numbering<'a> {
 
 impl Numbering<'_> {
     fn of(&mut self, rule: &Rule) -> Conditions {
-        let Only { labels: _, users, owners, modes, protocols, during } = &rule.only;
+        let Only { labels: _, users, owners, modes, protocols, during, arguments: _ } = &rule.only;
         Conditions {
             labels: 0,
             users: self.set(users, &rule.span),

@@ -1,9 +1,9 @@
-//! The wildcards of a policy as one automaton over the letters of a name: for each name it says which of them match. The
+//! The wildcards of a policy as one automaton over the letters of a name, or of an argument: for each it says which of them match. The
 //! names that the same wildcards match are a class.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdpoint_common::tables::{Letters, NAMES_BEGIN};
+use holdpoint_common::tables::{ARGUMENTS_BEGIN, Letters, NAMES_BEGIN};
 
 use crate::policy::wildcard::{Sign, Wildcard, continuations, is_continuation};
 
@@ -17,8 +17,13 @@ struct Rest {
     missing: usize,
 }
 
+/// States that have their numbers: nothing matches any more, [`NAMES_BEGIN`], [`ARGUMENTS_BEGIN`].
+const BEGINS: usize = 3;
+
+const _: () = assert!(NAMES_BEGIN == 1 && ARGUMENTS_BEGIN == 2, "the order of the states that all begin with");
+
 /// The automaton, and what its classes mean.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alphabet {
     /// The wildcards, each once.
     wildcards: Vec<Wildcard>,
@@ -29,11 +34,13 @@ pub struct Alphabet {
 }
 
 impl Alphabet {
-    /// The automaton of these wildcards, none of which is empty. None if it has more than `limit` states.
-    pub fn new(wildcards: BTreeSet<Wildcard>, limit: usize) -> Option<Self> {
-        let mut alphabet = Self { wildcards: wildcards.into_iter().collect(), ..Self::default() };
+    /// The automaton of these wildcards of names and of arguments, none of which is empty. None if it has more than `limit`
+    /// states.
+    pub fn new(names: BTreeSet<Wildcard>, arguments: BTreeSet<Wildcard>, limit: usize) -> Option<Self> {
+        let mut alphabet = Self { wildcards: names.union(&arguments).cloned().collect(), ..Self::default() };
         if !alphabet.wildcards.is_empty() {
-            alphabet.grow(limit)?;
+            let begins = [BTreeSet::new(), alphabet.begin(&names), alphabet.begin(&arguments)];
+            alphabet.grow(begins, limit)?;
         }
         Some(alphabet)
     }
@@ -43,11 +50,15 @@ impl Alphabet {
         self.wildcards.binary_search(wildcard).expect("made of every wildcard of the policy")
     }
 
-    fn grow(&mut self, limit: usize) -> Option<()> {
-        let begin = (0..self.wildcards.len()).map(|wildcard| Rest { wildcard, done: 0, missing: 0 });
-        let begin = self.closed(begin.collect());
-        let mut known = BTreeMap::from([(BTreeSet::new(), 0), (begin.clone(), NAMES_BEGIN as u16)]);
-        let mut waiting = vec![BTreeSet::new(), begin];
+    /// The state in which these begin.
+    fn begin(&self, wildcards: &BTreeSet<Wildcard>) -> BTreeSet<Rest> {
+        self.closed(wildcards.iter().map(|one| Rest { wildcard: self.index(one), done: 0, missing: 0 }).collect())
+    }
+
+    /// Makes the states, of which the first are `begins`.
+    fn grow(&mut self, begins: [BTreeSet<Rest>; BEGINS], limit: usize) -> Option<()> {
+        let mut known: BTreeMap<_, _> = begins.iter().cloned().zip(0..).collect();
+        let mut waiting = begins.to_vec();
         while self.states.len() < waiting.len() {
             let state = waiting[self.states.len()].clone();
             let mut letters = Letters { next: [0; 256], class: self.class(&state) };

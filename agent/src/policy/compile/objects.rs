@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    mem,
     path::{Path, PathBuf},
 };
 
@@ -49,17 +48,17 @@ pub fn links_of_rules(policy: &Policy, revision: u32, places: &dyn Places, table
             }
         }
     }
-    let known = tables.links.len();
-    let mut choices = Choices::new(policy, mem::take(&mut tables.links));
+    let (links, words) = (tables.links.len(), tables.words.clone());
+    let mut choices = Choices::new(policy, revision, tables);
     let mut named = |(row, labels): (Row, u64)| Named { labels, marks: row.marks(&mut choices) };
     objects.rows = rows.into_iter().map(|(key, row)| (key, named(row))).collect();
-    let (mut links, _) = choices.into_parts();
-    if links.len() > limits::LINKS {
+    choices.give_back(tables);
+    if tables.links.len() > limits::LINKS || tables.words.len() > limits::WORDS {
         // No reason to refuse the policy: such a rule still holds by the file's own path.
-        links.truncate(known);
+        tables.links.truncate(links);
+        tables.words = words;
         (objects.rows, objects.incomplete) = (BTreeMap::new(), true);
     }
-    tables.links = links;
     tables.objects = objects;
 }
 

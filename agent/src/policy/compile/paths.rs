@@ -3,9 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
-    mem,
     os::unix::ffi::OsStrExt,
     path::Path,
+    sync::Arc,
 };
 
 use holdpoint_common::{
@@ -27,6 +27,7 @@ use crate::policy::{
     Pattern, Place, Places, Policy, Rule, classes,
     pattern::{NAME_LIMIT, Part, can_be_spelled},
     problem::{Problem, Span},
+    wildcard::Wildcard,
 };
 
 /// The lines of each automaton, by subject and device.
@@ -49,12 +50,14 @@ pub fn compile(
     if let Some(canaries) = canaries {
         add_sites(policy, places, canaries, &mut lines);
     }
-    let Some(alphabet) = Alphabet::new(wildcards(&lines), limits::LETTERS) else {
+    let Some(alphabet) = Alphabet::new(wildcards(&lines), of_arguments(policy), limits::LETTERS) else {
         problems.push(too_entangled(policy));
         return problems;
     };
+    let alphabet = Arc::new(alphabet);
+    tables.alphabet = Arc::clone(&alphabet);
     let mut ids = Ids::new(revision);
-    let mut choices = Choices::new(policy, mem::take(&mut tables.links));
+    let mut choices = Choices::new(policy, revision, tables);
     for ((subject, device), lines) in &lines {
         let (names, lines): (Vec<_>, Vec<_>) =
             lines.iter().cloned().partition(|line| line.anywhere && line.parts.len() == 2);
@@ -69,16 +72,13 @@ pub fn compile(
             break;
         }
     }
-    tables.letters = alphabet.states;
     let subjects = (0..policy.subjects.len() as u32).map(|subject| (subject, None));
     let canaries =
         canaries.into_iter().flat_map(|_| CANARIES.map(|subject| (subject, Some(policy.rules.len() as u32))));
     for (subject, canary) in subjects.chain(canaries) {
         note_unknown(policy, revision, subject, canary, &mut ids, &mut choices, tables);
     }
-    let (links, more) = choices.into_parts();
-    tables.links = links;
-    problems.extend(more);
+    problems.extend(choices.give_back(tables));
     problems
 }
 
@@ -239,14 +239,19 @@ fn add_sites(policy: &Policy, places: &dyn Places, canaries: &Canaries<'_>, line
     }
 }
 
-fn wildcards(lines: &Lines) -> BTreeSet<crate::policy::wildcard::Wildcard> {
+fn wildcards(lines: &Lines) -> BTreeSet<Wildcard> {
     let parts = lines.values().flatten().flat_map(|line| &line.parts);
     parts.filter_map(|part| if let Part::Like(wildcard) = part { Some(wildcard.clone()) } else { None }).collect()
 }
 
+fn of_arguments(policy: &Policy) -> BTreeSet<Wildcard> {
+    policy.rules.iter().flat_map(|rule| &rule.only.arguments).flat_map(|argument| argument.like.clone()).collect()
+}
+
 fn too_entangled(policy: &Policy) -> Problem {
     let is_like = |pattern: &Pattern| pattern.parts.iter().any(|part| matches!(part, Part::Like(_)));
-    let rule = policy.rules.iter().rfind(|rule| rule.paths().0.iter().any(is_like));
+    let has_like = |rule: &Rule| rule.only.arguments.iter().any(|argument| !argument.like.is_empty());
+    let rule = policy.rules.iter().rfind(|rule| rule.paths().0.iter().any(is_like) || has_like(rule));
     let message = format!("the wildcards of the policy, taken together, need more than {} states", limits::LETTERS);
     let remedy = "use fewer names with several * in them, or name a directory above";
     Problem::new(rule.map_or(0..0, |rule| rule.span.clone()), message, remedy)

@@ -13,6 +13,7 @@ use super::{Names, plain};
 use crate::policy::{
     Only, Rule, Terms, Then, When,
     address::{self, Block},
+    argument::{self, Argument},
     only::{self, Times, User},
     pattern::Pattern,
     problem::{Flaw, Problem, Span},
@@ -43,7 +44,7 @@ const VERDICTS: &str = "one of: allow, audit, hold, deny, kill";
 
 /// Keys of the operations' tables.
 pub const OPEN_KEYS: [&str; 5] = ["path", "label", "access", "owner", "mode"];
-pub const EXEC_KEYS: [&str; 4] = ["path", "label", "owner", "mode"];
+pub const EXEC_KEYS: [&str; 5] = ["path", "label", "args", "owner", "mode"];
 pub const CONNECT_KEYS: [&str; 3] = ["to", "port", "protocol"];
 
 /// Keys that only a hold can have.
@@ -173,9 +174,24 @@ pub fn access(text: &str) -> Result<u32, Flaw> {
 fn exec(value: &Spanned<DeValue<'_>>, names: &Names, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
     let section = Section::of("exec", value, &EXEC_KEYS, problems)?;
     let complete = file(&section, only, problems);
+    let arguments = arguments(&section, problems);
     let paths = paths(&section, names, problems);
     complete?;
+    only.arguments = arguments?;
     Some(When::Exec { paths: paths? })
+}
+
+/// What some of its arguments must be like.
+fn arguments(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Vec<Argument>> {
+    let arguments = some(section, "args", problems, Argument::parse)?;
+    let count = arguments.len();
+    if let Some((span, _)) = section.entry("args").filter(|_| count > argument::PATTERNS) {
+        let remedy =
+            format!("at most {}, each of which must match: {{a,b}} and * match one of several", argument::PATTERNS);
+        problems.push(Problem::new(span, format!("args has {count} patterns"), remedy));
+        return None;
+    }
+    Some(arguments)
 }
 
 fn system(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<When> {

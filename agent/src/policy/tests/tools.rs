@@ -207,3 +207,21 @@ fn what_was_read_before_counts() {
     };
     assert_eq!((read("a"), read("b")), (vec!["secret".to_owned()], vec![]));
 }
+
+#[test]
+fn the_arguments_of_an_exec_count() {
+    let text = format!("{HEAD}{}", rule("0", "exec = { path = [\"/usr/bin/aws\"], args = [\"s3\", \"{cp,sync}\"] }"));
+    let judge = Judge::new(policy(&text), &Own::customary(), Site::Anywhere).expect("a good policy");
+    let exec = |args: &[&str]| What::File {
+        path: "/usr/bin/aws".into(),
+        access: EXEC,
+        args: args.iter().map(ToString::to_string).collect(),
+        owner: None,
+        mode: 0,
+    };
+    let asks = |args: &[&str]| asks("1000", "Mon 12:00", exec(args));
+    assert_eq!(said(&judge, &asks(&["--quiet", "s3", "sync", "a", "b"])), by("deny", "0"));
+    assert_eq!(said(&judge, &asks(&["s3", "ls"])), ("allow", None));
+    let near = near(&judge, &asks(&["s3", "ls"]), judge.ask(&asks(&["s3", "ls"])).expect("an answer"));
+    assert_eq!(near[0].differs, ["no argument is {cp,sync}"]);
+}

@@ -98,7 +98,7 @@ fn names_and_wildcards_of_one_directory_cost_no_more_states_than_they_need() {
     patterns.extend(["/d/*1*", "/d/*2*", "/d/*3*"]);
     let tables = rules(&patterns);
     assert!(tables.edges.len() < 220, "{}", tables.edges.len());
-    assert!(tables.letters.len() < 16, "{}", tables.letters.len());
+    assert!(tables.alphabet.states.len() < 16, "{}", tables.alphabet.states.len());
     assert_eq!(at(&tables, "/d/x3", READ), Some(202));
 }
 
