@@ -153,3 +153,19 @@ fn a_subject_can_be_a_unit_wherever_its_control_group_is() {
     drop(agent);
     shared::evict();
 }
+
+#[test]
+fn a_rule_on_a_class_of_addresses_is_not_one_on_others() {
+    // Nobody listens there, and nobody is there: the first is refused, the second waits or has no way.
+    let connects = |agent: &Agent, address: &str| {
+        agent.spawn_as(User::AGENT, "words", with_actor([format!("connect {address} 9 nonblock")])).wait_end().stdout
+    };
+    let control = ungoverned(User::AGENT, with_actor(["connect 127.0.0.1 9 nonblock"])).end().stdout;
+    assert_eq!(control, "connect ECONNREFUSED\n", "the control");
+    let elsewhere = ungoverned(User::AGENT, with_actor(["connect 10.9.9.9 9 nonblock"])).end().stdout;
+    assert_ne!(elsewhere, "connect EPERM\n", "the control");
+    let agent = shared(&denying("", &["connect = { to = [\"loopback\"] }"]));
+    assert_eq!((connects(&agent, "127.0.0.1"), connects(&agent, "10.9.9.9")), ("connect EPERM\n".into(), elsewhere));
+    let agent = shared(&denying("", &["connect = { not = [\"loopback\"] }"]));
+    assert_eq!((connects(&agent, "127.0.0.1"), connects(&agent, "10.9.9.9")), (control, "connect EPERM\n".into()));
+}

@@ -83,7 +83,7 @@ fn a_rule_on_several_arguments_holds_the_exec_that_has_them_all() {
     agent.deny(&hold);
     assert_eq!(actor.end().stdout, "EPERM\n");
     let actor = agent.spawn(User::AGENT, command("/usr/bin/echo", arguments));
-    agent.approve(&agent.hold_of(&actor));
+    agent.approve(agent.hold_of(&actor));
     assert_eq!(actor.end().stdout, "--quiet cp a s3\n");
     let printed = "cp s3\n".to_owned();
     assert_eq!(compare(&agent, "/usr/bin/echo", "['echo', 'cp', 's3']"), (printed.clone(), printed));

@@ -23,11 +23,19 @@ impl Block {
     /// Every address.
     pub const ANY: Self = Self(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0));
 
-    /// The block that `text` spells: `any`, an address, or an address and a prefix length.
-    pub fn parse(text: &str) -> Result<Self, Flaw> {
-        if text == "any" {
-            return Ok(Self::ANY);
+    /// The blocks that `text` spells: `any`, a class, an address, or an address and a prefix length.
+    pub fn parse(text: &str) -> Result<Vec<Self>, Flaw> {
+        match text {
+            "any" => Ok(vec![Self::ANY]),
+            "public" => Ok(public()),
+            _ => match class(text) {
+                Some(blocks) => Ok(blocks),
+                None => Self::spelled(text).map(|block| vec![block]),
+            },
         }
+    }
+
+    fn spelled(text: &str) -> Result<Self, Flaw> {
         let network = match text.parse() {
             Ok(network) => network,
             Err(_) => IpNet::from(text.parse::<IpAddr>().map_err(|_| not_an_address(text))?),
@@ -65,6 +73,15 @@ impl Block {
         }))
     }
 
+    /// What is left of it without `taken`.
+    fn without(self, taken: Self) -> Vec<Self> {
+        match self.0.subnets(self.bits() + 1) {
+            _ if taken.contains(self) => Vec::new(),
+            Ok(halves) if self.contains(taken) => halves.flat_map(|half| Self(half).without(taken)).collect(),
+            _ => vec![self],
+        }
+    }
+
     /// Whether all of `other` lies in this block.
     pub fn contains(self, other: Self) -> bool {
         self.0.contains(&other.0)
@@ -84,6 +101,38 @@ impl Block {
     pub fn bits(self) -> u8 {
         self.0.prefix_len()
     }
+}
+
+/// Classes of addresses, by the registries of IANA for special purposes (RFC 6890).
+const CLASSES: [(&str, &[&str]); 4] = [
+    ("loopback", &["127.0.0.0/8", "::1"]),
+    // RFC 1918, RFC 6598, RFC 4193.
+    ("private", &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]),
+    // RFC 3927, RFC 4291. Clouds answer there, with credentials.
+    ("link-local", &["169.254.0.0/16", "fe80::/10"]),
+    ("multicast", &["224.0.0.0/4", "ff00::/8"]),
+];
+
+/// This host and network, and what is reserved: in no class.
+const NOWHERE: [&str; 3] = ["0.0.0.0/8", "240.0.0.0/4", "::"];
+
+fn class(name: &str) -> Option<Vec<Block>> {
+    CLASSES.iter().find(|(known, _)| *known == name).map(|(_, blocks)| known_good(blocks))
+}
+
+/// What is in none of the other classes.
+fn public() -> Vec<Block> {
+    let others = CLASSES.iter().flat_map(|(_, blocks)| known_good(blocks));
+    without(vec![Block::ANY], &others.chain(known_good(&NOWHERE)).collect::<Vec<_>>())
+}
+
+fn known_good(blocks: &[&str]) -> Vec<Block> {
+    blocks.iter().map(|block| Block::spelled(block).expect("a constant that a test reads")).collect()
+}
+
+/// What is left of `blocks` without what is in `taken`.
+pub fn without(blocks: Vec<Block>, taken: &[Block]) -> Vec<Block> {
+    taken.iter().fold(blocks, |left, taken| left.into_iter().flat_map(|block| block.without(*taken)).collect())
 }
 
 /// Something for each of many blocks, found by what lies in them.
@@ -125,8 +174,8 @@ impl fmt::Display for Block {
 }
 
 fn not_an_address(text: &str) -> Flaw {
-    let remedy =
-        "write an address, a block such as \"10.0.0.0/8\" or \"fd00::/8\", or \"any\"; host names are not known here";
+    let remedy = "write an address, a block such as \"10.0.0.0/8\" or \"fd00::/8\", any, public, private, link-local, loopback or \
+         multicast; host names are not known here";
     Flaw::new(format!("{text:?} is not an address"), remedy)
 }
 

@@ -179,7 +179,7 @@ fn file(section: &Section<'_>, access: u32, args: Vec<String>, problems: &mut Ve
 }
 
 fn connect(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<What> {
-    let section = Section::of("connect", value, &rule::CONNECT_KEYS, problems)?;
+    let section = Section::of("connect", value, &["to", "port", "protocol"], problems)?;
     if section.entry("to").is_none() {
         problems.push(section.lacks("to", "add to = \"10.0.0.1\", one address"));
     }

@@ -165,7 +165,8 @@ fn connect() -> Value {
         "Connecting, or sending to an address",
         &[],
         &json!({
-            "to": texts("Addresses, blocks, or \"any\""),
+            "to": texts("Addresses, blocks, any, public, private, link-local, loopback, multicast; any if it is not there"),
+            "not": texts("Those of them that are not meant"),
             "port": {
                 "description": "Ports, or ranges: [443, \"8000-8999\"]; every port if it is not there",
                 "type": "array", "minItems": 1, "uniqueItems": true,

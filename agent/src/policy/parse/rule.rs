@@ -45,7 +45,7 @@ const VERDICTS: &str = "one of: allow, audit, hold, deny, kill";
 /// Keys of the operations' tables.
 pub const OPEN_KEYS: [&str; 5] = ["path", "label", "access", "owner", "mode"];
 pub const EXEC_KEYS: [&str; 5] = ["path", "label", "args", "owner", "mode"];
-pub const CONNECT_KEYS: [&str; 3] = ["to", "port", "protocol"];
+pub const CONNECT_KEYS: [&str; 4] = ["to", "not", "port", "protocol"];
 
 /// Keys that only a hold can have.
 const HOLD_KEYS: [&str; 4] = ["reviewers", "timeout", "on_deny", "on_timeout"];
@@ -240,14 +240,27 @@ fn connect(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Pro
     let protocols = some(&section, "protocol", problems, only::protocol);
     let to = match section.entry("to") {
         None => Some(vec![Block::ANY]),
-        Some(_) => section.texts("to", problems, Block::parse).map(|to| plain(Some(to))),
+        Some(_) => section.texts("to", problems, Block::parse).map(|to| plain(Some(to)).concat()),
     };
+    let to = excepted(&section, to, problems);
     let ports = match section.entry("port") {
         None => Some(vec![0..=u16::MAX]),
         Some(_) => ports(&section, problems),
     };
     only.protocols = protocols?.into_iter().fold(0, |mask, bit| mask | bit);
     Some(When::Connect { to: to?, ports: ports? })
+}
+
+/// Without what `not` names.
+fn excepted(section: &Section<'_>, to: Option<Vec<Block>>, problems: &mut Vec<Problem>) -> Option<Vec<Block>> {
+    let Some((span, _)) = section.entry("not") else { return to };
+    let not = section.texts("not", problems, Block::parse)?;
+    let left = address::without(to?, &plain(Some(not)).concat());
+    if left.is_empty() {
+        problems.push(Problem::new(span, "not takes all that to names", "name less in it"));
+        return None;
+    }
+    Some(left)
 }
 
 fn ports(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Vec<RangeInclusive<u16>>> {

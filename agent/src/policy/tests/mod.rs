@@ -1,5 +1,6 @@
 //! The policy from its text to what the kernel's own matcher makes of it.
 
+mod addresses;
 mod arguments;
 mod circumstances;
 mod described;

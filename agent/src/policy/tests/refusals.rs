@@ -317,8 +317,8 @@ fn what_starts_a_subject_already_is_refused_for_another() {
 
 #[test]
 fn addresses_that_say_something_else_than_they_seem_are_refused() {
-    let unknown =
-        "write an address, a block such as \"10.0.0.0/8\" or \"fd00::/8\", or \"any\"; host names are not known here";
+    let unknown = "write an address, a block such as \"10.0.0.0/8\" or \"fd00::/8\", any, public, private, link-local, \
+                   loopback or multicast; host names are not known here";
     let all = "write \"any\" for every address, or \"2000::/3\" for global IPv6";
     for (address, flaw) in [
         ("example.com", format!("\"example.com\" is not an address ({unknown})")),
