@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -182,4 +182,28 @@ fn the_schema_is_json() {
     let (code, text) = Desk::new("schema").said(&["schema"]);
     let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, schema["title"].as_str()), (0, Some("Holdpoint policy")));
+}
+
+#[test]
+fn every_ready_policy_is_good_and_does_what_its_cases_say() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path().display().to_string());
+    let policies: Vec<_> = files.filter(|file| file.ends_with(".toml") && !file.ends_with(".test.toml")).collect();
+    assert!(policies.len() >= 5, "{policies:?}");
+    let desk = Desk::new("ready");
+    for file in &policies {
+        // A warning would be said, too.
+        let output = desk.run(&["check", file]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.is_empty(), "{said}");
+
+        let (code, text) = desk.said(&["test", file]);
+        assert_eq!(code, 0, "{file}: {text}");
+        let policy: toml::Table = toml::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        for rule in policy["rule"].as_array().unwrap() {
+            let name = rule["name"].as_str().unwrap();
+            assert!(rule.get("why").is_some_and(|why| why.as_str() != Some("")), "{file}: {name:?} has no why");
+            assert!(text.contains(&format!(" by {name:?} (")), "{file}: no case is decided by {name:?}");
+        }
+    }
 }

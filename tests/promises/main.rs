@@ -27,6 +27,7 @@ mod only_a_reviewer_answers;
 mod only_reviewers_answer_on_the_host;
 mod only_time_passes;
 mod only_time_passes_for_programs;
+mod ready_policies;
 mod silence_denies;
 mod silence_denies_at_the_webhook;
 mod the_terminal_stays_right;
