@@ -1,14 +1,16 @@
 //! The automaton of one subject's path patterns on one file system, in states of the kernel's table.
 //!
 //! A state is the set of places in patterns that a path has led to so far (subset construction). Names that stand in a
-//! pattern have edges of their own; others go by the class of their letters, or otherwise.
+//! pattern have edges of their own; others go by the class of their letters, or otherwise. Below a directory all of which a
+//! rule accepts, later rules on the same access decide nothing, so their places are left out: without that, each set of
+//! `**/name/**` that a path can have met would be a state.
 //!
 //! State ids are unique among the revisions that a kernel can hold at once: the revision's number, modulo 4096, in the
 //! upper 12 bits, a counter in the lower 20. So two revisions share none unless 4096 or a multiple lies between them; the
 //! agent keeps two, one after the other.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
     rc::Rc,
@@ -50,7 +52,7 @@ pub struct Line {
 }
 
 /// What follows where a pattern ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Effect {
     /// It accepts what it says.
     Accepts,
@@ -96,8 +98,9 @@ pub fn build(
     ids: &mut Ids,
     choices: &mut Choices<'_>,
 ) -> (State, BTreeMap<EdgeKey, State>) {
-    let mut growing =
-        Growing { lines, choices, alphabet, ids, known: HashMap::new(), edges: BTreeMap::new(), waiting: Vec::new() };
+    let reach = Reach::of_all(lines, choices);
+    let (known, edges, waiting) = (HashMap::new(), BTreeMap::new(), Vec::new());
+    let mut growing = Growing { lines, reach, choices, alphabet, ids, known, edges, waiting };
     let begin = growing.closed((0..lines.len() as u32).map(|line| (line, 0)).collect());
     let root = growing.state(begin);
     while let Some((state, places)) = growing.waiting.pop() {
@@ -111,6 +114,7 @@ pub fn build(
 
 struct Growing<'a, 'r> {
     lines: &'a [Line],
+    reach: Vec<Reach>,
     choices: &'a mut Choices<'r>,
     alphabet: &'a Alphabet,
     ids: &'a mut Ids,
@@ -133,9 +137,36 @@ impl<'a> Growing<'a, '_> {
             }
             at += 1;
         }
+        let taking: BTreeSet<_> =
+            places.iter().filter(|place| self.takes_all(**place)).map(|place| self.reach[place.0 as usize]).collect();
+        if !taking.is_empty() {
+            places = places.into_iter().filter_map(|place| self.kept(place, &taking)).collect();
+        }
         places.sort_unstable();
         places.dedup();
         places.into()
+    }
+
+    /// The place, or one that is as good; none if it decides nothing any more, here and below, since rules that come first
+    /// are `taking` all.
+    fn kept(&self, (line, done): Place, taking: &BTreeSet<Reach>) -> Option<Place> {
+        let reach = self.reach[line as usize];
+        let takes_all = self.takes_all((line, done));
+        let is_idle = taking.iter().any(|taker| taker.takes_from(&reach) && !(takes_all && *taker == reach));
+        match reach.taker {
+            _ if is_idle => None,
+            Some(same) if takes_all => Some((same, self.length(same) + done - self.length(line))),
+            _ => Some((line, done)),
+        }
+    }
+
+    /// Whether all that is below is accepted.
+    fn takes_all(&self, (line, done): Place) -> bool {
+        done + 1 >= self.length(line) && self.reach[line as usize].taker.is_some()
+    }
+
+    fn length(&self, line: u32) -> u16 {
+        self.lines[line as usize].parts.len() as u16
     }
 
     /// The state of these places, new or known.
@@ -247,6 +278,50 @@ impl<'a> Growing<'a, '_> {
             (line.effect == Effect::Keeps).then_some(line.rule)
         });
         begun.chain(here).min().unwrap_or(NO_RULE)
+    }
+}
+
+/// What a line decides where its pattern ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Reach {
+    rule: u32,
+    effect: Effect,
+    /// The slots of [`Marks`] in which its rule is.
+    slots: u32,
+    /// Whether the rule accepts whatever the circumstances are.
+    certain: bool,
+    /// The first of the lines that decide the same, if the pattern ends in `**`, as its does.
+    taker: Option<u32>,
+}
+
+impl Reach {
+    fn of_all(lines: &[Line], choices: &Choices<'_>) -> Vec<Self> {
+        let mut takers = BTreeMap::new();
+        let reach = (0..).zip(lines).map(|(index, line)| {
+            let reach = Self::of(line, choices);
+            let takes_all = line.parts.last() == Some(&Part::Any);
+            Self { taker: takes_all.then(|| *takers.entry(reach).or_insert(index)), ..reach }
+        });
+        reach.collect()
+    }
+
+    fn of(line: &Line, choices: &Choices<'_>) -> Self {
+        let mut row = Row::default();
+        line.note(choices.rules(), &mut row);
+        let (effect, rule) = (line.effect, line.rule);
+        Self { rule, effect, slots: row.noted(), certain: choices.is_certain(rule), taker: None }
+    }
+
+    /// Whether nothing is left for `other` to decide where this one accepts all.
+    fn takes_from(&self, other: &Self) -> bool {
+        let comes_first = self.rule == other.rule || self.certain && self.rule < other.rule;
+        match (self.effect, other.effect) {
+            (Effect::Labels(all), Effect::Labels(some)) => some & !all == 0,
+            (Effect::Accepts, Effect::Accepts) | (Effect::Starts, Effect::Starts) => {
+                comes_first && other.slots & !self.slots == 0
+            }
+            _ => false,
+        }
     }
 }
 

@@ -41,6 +41,11 @@ impl Row {
         self
     }
 
+    /// The slots that have a rule, a bit each.
+    pub fn noted(&self) -> u32 {
+        self.slots.iter().rev().fold(0, |noted, rules| noted << 1 | u32::from(!rules.is_empty()))
+    }
+
     /// The rows of the table.
     pub fn marks(self, choices: &mut Choices<'_>) -> Marks {
         let mut marks = Marks::NONE;
@@ -125,7 +130,7 @@ impl<'a> Choices<'a> {
         accepting.sort_unstable();
         accepting.dedup();
         // What comes after a rule that always accepts is never met.
-        let certain = accepting.iter().position(|rule| !self.asks(*rule) && !self.depends(Candidate::alone(*rule)));
+        let certain = accepting.iter().position(|rule| self.is_certain(*rule));
         accepting.truncate(certain.map_or(accepting.len(), |certain| certain + 1));
         let (asking, others): (Vec<_>, Vec<_>) = accepting.into_iter().partition(|rule| self.asks(*rule));
         let next = self.of(others);
@@ -174,6 +179,11 @@ impl<'a> Choices<'a> {
     fn chain(&mut self, depending: &[Candidate], last: u32) -> u32 {
         let links = depending.iter().rev();
         links.fold(last, |next, one| self.link(Link { rule: one.rule, next, patterns: one.patterns }))
+    }
+
+    /// Whether the rule accepts whatever it is that its patterns do, under all circumstances.
+    pub fn is_certain(&self, rule: u32) -> bool {
+        !self.asks(rule) && !self.depends(Candidate::alone(rule))
     }
 
     /// Whether the rule asks for arguments.

@@ -123,3 +123,31 @@ fn what_could_match_in_very_many_ways_is_judged_at_once() {
     let names = format!("/{}b", "**/a/".repeat(30));
     assert!(accepts(&names, &format!("{}/b", "/a".repeat(60))) && !accepts(&names, &"/a".repeat(60)));
 }
+
+#[test]
+fn directories_of_which_all_is_meant_cost_a_state_each_and_not_one_for_each_set_of_them() {
+    let patterns = |rule: usize| (0..20).map(move |n| format!("\"**/r{rule}n{n}/**\"")).collect::<Vec<_>>().join(", ");
+    let rules: String =
+        (0..20).map(|n| rule(&n.to_string(), &format!("open = {{ path = [{}] }}", patterns(n)))).collect();
+    let tables = tables(&rules);
+    assert!(tables.edges.len() < 20 * 20 * 20, "{}", tables.edges.len());
+    let met = |path| at(&tables, path, READ);
+    assert_eq!(["/r7n3/x", "/r7n3/r5n0/x", "/r5n0/a/r7n3/x", "/r7/x"].map(met), [Some(7), Some(5), Some(5), None]);
+}
+
+#[test]
+fn a_rule_that_takes_only_some_of_what_is_below_leaves_the_rest_to_later_ones() {
+    let rules = [
+        rule("0", "open = { path = [\"**/a/**\"], access = [\"write\"] }"),
+        rule("1", "open = { path = [\"**/b/**\"] }\nuser = [\"7\"]"),
+        rule("2", "open = { path = [\"**/c/**\"], access = [\"read\"] }").replace("deny", "allow"),
+        rule("3", "open = { path = [\"**/d/**\"] }"),
+        rule("4", "open = { path = [\"**/e/f\"] }"),
+    ];
+    let tables = tables(&rules.concat());
+    let met = |path, access| at(&tables, path, access);
+    assert_eq!((met("/a/d/x", WRITE), met("/a/d/x", READ), met("/d/a/x", READ | WRITE)), (Some(0), Some(3), Some(0)));
+    assert_eq!((met("/b/d/x", READ), met("/d/b/x", READ)), (Some(3), Some(3)));
+    assert_eq!((met("/c/d/x", READ), met("/c/d/x", READ | WRITE), met("/d/c/x", WRITE)), (Some(2), Some(3), Some(3)));
+    assert_eq!((met("/c/e/f", READ), met("/c/e/f", WRITE), met("/d/e/f", READ)), (Some(2), Some(4), Some(3)));
+}
