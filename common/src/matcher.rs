@@ -6,8 +6,8 @@ use crate::{
     tables::{
         ANYWHERE, ARGUMENTS_BEGIN, AddressKey, CHAIN, CHAIN_LINKS, Conditions, Consequence, ELSEWHERE, EdgeKey,
         LITERAL_BYTES, Letters, Link, MemberKey, NAMES_BEGIN, NO_RULE, NameKey, Named, OTHERWISE, ObjectKey,
-        PORT_INTERVALS, Ports, RootKey, RuleKey, Schedule, State, SystemKey, UNKNOWN, UNREADABLE, Verdict, WORDS, Word,
-        WordKey, protocol, write_class,
+        PORT_INTERVALS, Ports, RootKey, RuleKey, Schedule, State, SystemKey, UNKNOWN, Verdict, WORDS, Word, WordKey,
+        protocol, write_class,
     },
 };
 
@@ -15,7 +15,7 @@ use crate::{
 pub const DEPTH: usize = 64;
 
 /// Most bytes of arguments, NULs included, that are looked at: what xargs(1) makes of them at most. More count as
-/// unreadable ([`UNREADABLE`]).
+/// unreadable.
 pub const ARGUMENT_SPACE: u32 = 128 * 1024;
 
 /// One turn of a loop, with what the loop carries in `self`.
@@ -65,7 +65,7 @@ pub trait Tables {
     /// [`first_of_chain`], wherever that is done.
     fn first_of_chain(&self, revision: u32, choice: u32) -> u32;
     /// [`first_of_words`], wherever that is done.
-    fn first_of_words(&self, revision: u32, table: u32) -> u32;
+    fn first_of_words(&self, revision: u32, table: u32) -> Option<u32>;
 }
 
 /// The circumstances of a request, each looked at only where a rule depends on it.
@@ -186,15 +186,16 @@ fn first_of_exec(tables: &(impl Tables + Context), asker: Asker, choice: u32) ->
     if is_rule(choice) {
         return choice;
     }
-    match tables.link(asker.revision, choice & !CHAIN) {
-        Some(link) if link.rule & WORDS != 0 => {
-            tables.first_of_words(asker.revision, link.rule & !WORDS).min(first(tables, asker, link.next))
-        }
-        _ => tables.first_of_chain(asker.revision, choice),
+    if let Some(link) = tables.link(asker.revision, choice & !CHAIN)
+        && link.rule & WORDS != 0
+        && let Some(rule) = tables.first_of_words(asker.revision, link.rule & !WORDS)
+    {
+        return rule.min(first(tables, asker, link.next));
     }
+    tables.first_of_chain(asker.revision, choice)
 }
 
-/// The rule of a choice: the first whose conditions hold.
+/// The rule of a choice: the first whose conditions hold; of what is executed with arguments, where these are not known.
 #[inline(always)]
 fn first(tables: &(impl Tables + Context), asker: Asker, choice: u32) -> u32 {
     if is_rule(choice) { choice } else { tables.first_of_chain(asker.revision, choice) }
@@ -203,7 +204,11 @@ fn first(tables: &(impl Tables + Context), asker: Asker, choice: u32) -> u32 {
 /// The rule of a choice that is a chain.
 #[inline(always)]
 pub fn first_of_chain(tables: &(impl Tables + Context), revision: u32, choice: u32) -> u32 {
-    along(tables, revision, choice, 0)
+    let (words, rest) = match tables.link(revision, choice & !CHAIN) {
+        Some(link) if link.rule & WORDS != 0 => (link.more as u32, link.next),
+        _ => (NO_RULE, choice),
+    };
+    along(tables, revision, words, 0).min(along(tables, revision, rest, 0))
 }
 
 /// The rule at which the way along a chain ends, where the arguments have met `patterns`.
@@ -239,7 +244,7 @@ impl<T: Tables + Context> Turn for Search<'_, T> {
             return false;
         };
         let key = RuleKey { revision: self.revision, rule: link.rule };
-        let holds = link.patterns & !self.patterns == 0 && hold(self.tables, &key);
+        let holds = link.more & !self.patterns == 0 && hold(self.tables, &key);
         self.choice = if holds { link.rule } else { link.next };
         true
     }
@@ -273,9 +278,9 @@ pub struct Words {
     pub first: u32,
 }
 
-/// The first rule of a table of words.
+/// The first rule of a table of words; none if the arguments cannot be read whole.
 #[inline(always)]
-pub fn first_of_words(tables: &(impl Tables + Context), revision: u32, table: u32, words: &mut Words) -> u32 {
+pub fn first_of_words(tables: &(impl Tables + Context), revision: u32, table: u32, words: &mut Words) -> Option<u32> {
     words.key.table = table;
     words.key.revision = revision;
     (words.begun, words.depends, words.again, words.patterns, words.first) = (0, 0, 0, 0, NO_RULE);
@@ -285,12 +290,7 @@ pub fn first_of_words(tables: &(impl Tables + Context), revision: u32, table: u3
     let mut listening = Listening { tables, words };
     tables.repeat(2 * ARGUMENT_SPACE + 1, &mut listening);
     let words = listening.words;
-    if words.count != 0 && words.left == 0 {
-        return words.first;
-    }
-    write_class(&mut words.key.text, UNREADABLE);
-    let choice = tables.word(&words.key).map_or(NO_RULE, |word| word.choice);
-    along(tables, revision, choice, 0)
+    (words.count != 0 && words.left == 0).then_some(words.first)
 }
 
 impl Words {
@@ -584,21 +584,11 @@ struct Descent<'a, T, N> {
 impl<T: Tables, N: Names> Turn for Descent<'_, T, N> {
     #[inline(always)]
     fn turn(&mut self, level: u32) -> bool {
-        let at = &mut *self.scratch;
-        if level as usize >= self.names.depth() || at.ways & State::LAST != 0 {
+        if level as usize >= self.names.depth() || self.scratch.ways & State::LAST != 0 {
             return false;
         }
-        let spelled = self.names.component(level as usize, &mut at.edge.name);
-        let mut next = if spelled { self.tables.edge(&at.edge) } else { None };
-        if next.is_none() && at.ways & State::CLASSES != 0 {
-            let class = class(self.tables, self.revision, self.names, level as usize, &mut at.letters);
-            write_class(&mut at.edge.name, class);
-            next = self.tables.edge(&at.edge);
-        }
-        if next.is_none() && at.ways & State::OTHERWISE != 0 {
-            at.edge.name = OTHERWISE;
-            next = self.tables.edge(&at.edge);
-        }
+        let next = self.step(level).or_else(|| self.otherwise(level));
+        let at = &mut *self.scratch;
         match next {
             Some(state) => at.enter(state, self.access),
             None => {
@@ -607,6 +597,41 @@ impl<T: Tables, N: Names> Turn for Descent<'_, T, N> {
             }
         }
         next.is_some()
+    }
+}
+
+impl<'a, T: Tables, N: Names> Descent<'a, T, N> {
+    /// Where the name at `level`, or its class, leads from here.
+    #[inline(always)]
+    fn step(&mut self, level: u32) -> Option<&'a State> {
+        let at = &mut *self.scratch;
+        let spelled = self.names.component(level as usize, &mut at.edge.name);
+        let next = if spelled { self.tables.edge(&at.edge) } else { None };
+        if next.is_some() || at.ways & State::CLASSES == 0 {
+            return next;
+        }
+        let class = class(self.tables, self.revision, self.names, level as usize, &mut at.letters);
+        if class == 0 {
+            return None;
+        }
+        write_class(&mut at.edge.name, class);
+        self.tables.edge(&at.edge)
+    }
+
+    /// Where a name leads that is none of the state's own.
+    #[inline(always)]
+    fn otherwise(&mut self, level: u32) -> Option<&'a State> {
+        let at = &mut *self.scratch;
+        if at.ways & State::OTHERWISE == 0 {
+            return None;
+        }
+        at.edge.name = OTHERWISE;
+        let other = self.tables.edge(&at.edge)?;
+        if other.id == at.edge.state || other.ways & State::LAST != 0 {
+            return Some(other);
+        }
+        (at.edge.state, at.ways) = (other.id, other.ways);
+        self.step(level).or(Some(other))
     }
 }
 

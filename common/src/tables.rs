@@ -74,8 +74,9 @@ pub struct Link {
     pub rule: u32,
     /// A choice.
     pub next: u32,
-    /// In the choice of a [`Word`]: what other arguments must have met, as [`Word::patterns`].
-    pub patterns: u64,
+    /// In the choice of a [`Word`]: what other arguments must have met, as [`Word::patterns`]. Of [`WORDS`]: the choice where
+    /// the arguments cannot be read.
+    pub more: u64,
 }
 
 /// Most labels that a policy can have, and that this host can know at a time: the bits of a mask.
@@ -109,9 +110,6 @@ impl Word {
     /// Most further patterns of one table.
     pub const PATTERNS: usize = 64;
 }
-
-/// In place of an argument's class: the arguments cannot be read whole.
-pub const UNREADABLE: u32 = u32::MAX;
 
 /// What must hold for a rule to accept, beside what was looked up. Zero stands for "whatever it is".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -414,8 +414,9 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn first_of_words(&self, revision: u32, table: u32) -> u32 {
-        first_of_words(u64::from(revision), u64::from(table)) as u32
+    fn first_of_words(&self, revision: u32, table: u32) -> Option<u32> {
+        let rule = first_of_words(u64::from(revision), u64::from(table));
+        if rule == UNREADABLE { None } else { Some(rule as u32) }
     }
 
     #[inline(always)]
@@ -495,8 +496,11 @@ extern "C" fn first_of_words(revision: u64, table: u64) -> u64 {
     };
     // SAFETY: the entry is the current thread's own.
     let words = unsafe { &mut (*task).words };
-    u64::from(matcher::first_of_words(&Maps(task), revision as u32, table as u32, words))
+    matcher::first_of_words(&Maps(task), revision as u32, table as u32, words).map_or(UNREADABLE, u64::from)
 }
+
+/// What [`first_of_words`] gives where the arguments cannot be read.
+const UNREADABLE: u64 = u64::MAX;
 
 /// No rule's index, so that it is denied.
 const NOWHERE: u32 = NO_RULE - 1;

@@ -22,6 +22,11 @@ exec = { path = ["**/echo"], args = ["s3", "cp", "--*"] }
 then = "hold"
 reviewers = "people"
 on_deny = "fail"
+
+[[rule]]
+name = "asking for the version"
+exec = { path = ["/usr/bin/printf"], args = ["--version"] }
+then = "allow"
 "#;
 
 /// A Python program that executes another, given first, with a name and arguments, which stand for the others.
@@ -102,4 +107,7 @@ fn arguments_that_cannot_be_told_are_taken_for_those_of_the_rule() {
     assert_eq!(ungoverned(User::AGENT, loader).end().stdout, "pull\n", "the control");
     let ended = agent.spawn(User::AGENT, loader).end();
     assert_eq!((ended.stdout.as_str(), ended.status.success()), ("", false), "{ended:?}");
+    // A rule that lets pass is taken for one that does not apply, and nothing else stands in the way here.
+    let loader = ["/lib64/ld-linux-x86-64.so.2", "/usr/bin/printf", "pull"];
+    assert_eq!(agent.spawn(User::AGENT, loader).end().stdout, "pull");
 }

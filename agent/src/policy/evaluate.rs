@@ -134,7 +134,7 @@ impl matcher::Tables for Evaluation<'_> {
         self.tables.words.get(key)
     }
 
-    fn first_of_words(&self, revision: u32, table: u32) -> u32 {
+    fn first_of_words(&self, revision: u32, table: u32) -> Option<u32> {
         matcher::first_of_words(self, revision, table, &mut Words::default())
     }
 

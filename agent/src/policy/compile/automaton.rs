@@ -3,7 +3,8 @@
 //! A state is the set of places in patterns that a path has led to so far (subset construction). Names that stand in a
 //! pattern have edges of their own; others go by the class of their letters, or otherwise. Below a directory all of which a
 //! rule accepts, later rules on the same access decide nothing, so their places are left out: without that, each set of
-//! `**/name/**` that a path can have met would be a state.
+//! `**/name/**` that a path can have met would be a state. And where some places stay whatever name comes (`**`), the edges
+//! that these have in any case are those of one state, which [`OTHERWISE`] leads to, and not repeated in each.
 //!
 //! State ids are unique among the revisions that a kernel can hold at once: the revision's number, modulo 4096, in the
 //! upper 12 bits, a counter in the lower 20. So two revisions share none unless 4096 or a multiple lies between them; the
@@ -208,29 +209,24 @@ impl<'a> Growing<'a, '_> {
         places.iter().copied().filter(|place| self.part(*place) == Some(&Part::Any)).collect()
     }
 
-    /// Adds the edges out of a state.
+    /// Adds the edges out of a state: where some places stay whatever name comes, only those that the others add to what leads
+    /// out of the state of these alone.
     fn leave(&mut self, state: State, places: &[Place]) {
         let staying = self.staying(places);
-        let mut named: BTreeMap<&'a OsStr, Vec<Place>> = BTreeMap::new();
-        let mut like = Vec::new();
-        for &(line, done) in places {
-            let lines: &'a [Line] = self.lines;
-            match lines[line as usize].parts.get(usize::from(done)) {
-                Some(Part::Name(name)) => named.entry(name).or_default().push((line, done + 1)),
-                Some(Part::Like(wildcard)) => like.push((wildcard, self.alphabet.index(wildcard), (line, done + 1))),
-                Some(Part::Any) | None => (),
-            }
-        }
+        let otherwise = self.closed(staying.clone());
+        let steps = self.steps(places);
+        let adds = |step: &Step<'a>| *otherwise == *places || otherwise.binary_search(&step.from).is_err();
+        let own: Vec<_> = steps.iter().filter(|step| adds(step)).collect();
         let mut ways: Vec<([u8; LITERAL_BYTES], Vec<Place>)> = Vec::new();
-        for (name, next) in named {
-            let also = like.iter().filter(|(wildcard, ..)| wildcard.matches(name.as_bytes())).map(|(.., next)| *next);
-            ways.push((paths::padded(name), next.into_iter().chain(also).collect()));
+        let names: BTreeSet<_> = steps.iter().filter_map(Step::name).collect();
+        for name in names.into_iter().filter(|name| own.iter().any(|step| step.part.accepts(name.as_bytes()))) {
+            let next = steps.iter().filter(|step| step.part.accepts(name.as_bytes()));
+            ways.push((paths::padded(name), next.map(Step::to).collect()));
         }
         for (class, wildcards) in &self.alphabet.classes {
-            let next: Vec<_> =
-                like.iter().filter(|(_, index, _)| wildcards.contains(index)).map(|(.., next)| *next).collect();
-            if !next.is_empty() {
-                ways.push((class_name(*class), next));
+            let is_in = |step: &&Step<'a>| step.like.is_some_and(|like| wildcards.contains(&like));
+            if own.iter().any(&is_in) {
+                ways.push((class_name(*class), steps.iter().filter(is_in).map(Step::to).collect()));
             }
         }
         if !staying.is_empty() {
@@ -241,6 +237,17 @@ impl<'a> Growing<'a, '_> {
             let next = self.state(places);
             self.edges.insert(EdgeKey { state: state.id, name }, next);
         }
+    }
+
+    /// What leads on from these places with one name.
+    fn steps(&self, places: &[Place]) -> Vec<Step<'a>> {
+        let lines: &'a [Line] = self.lines;
+        let steps = places.iter().filter_map(|&from| {
+            let part = lines[from.0 as usize].parts.get(usize::from(from.1))?;
+            let like = if let Part::Like(wildcard) = part { Some(self.alphabet.index(wildcard)) } else { None };
+            (*part != Part::Any).then_some(Step { from, part, like })
+        });
+        steps.collect()
     }
 
     fn marks(&mut self, places: &[Place]) -> Marks {
@@ -278,6 +285,24 @@ impl<'a> Growing<'a, '_> {
             (line.effect == Effect::Keeps).then_some(line.rule)
         });
         begun.chain(here).min().unwrap_or(NO_RULE)
+    }
+}
+
+/// A name, or names, by which a pattern goes on.
+struct Step<'a> {
+    from: Place,
+    part: &'a Part,
+    /// The index of the wildcard, if it is one.
+    like: Option<usize>,
+}
+
+impl<'a> Step<'a> {
+    fn name(&self) -> Option<&'a OsStr> {
+        if let Part::Name(name) = self.part { Some(name) } else { None }
+    }
+
+    fn to(&self) -> Place {
+        (self.from.0, self.from.1 + 1)
     }
 }
 

@@ -66,7 +66,7 @@ impl Row {
 pub struct Candidate {
     /// Its index.
     pub rule: u32,
-    /// See [`Link::patterns`].
+    /// See [`Link::more`].
     pub patterns: u64,
 }
 
@@ -85,8 +85,8 @@ pub struct Choices<'a> {
     links: Vec<Link>,
     known: BTreeMap<Link, u32>,
     words: BTreeMap<WordKey, Word>,
-    /// The tables of words, by the rules in each.
-    asking: BTreeMap<Vec<u32>, u32>,
+    /// The tables of words, by the rules in each: [`Link::rule`] and [`Link::more`].
+    asking: BTreeMap<Vec<u32>, (u32, u64)>,
     next_table: u32,
     problems: Vec<Problem>,
 }
@@ -137,8 +137,8 @@ impl<'a> Choices<'a> {
         if asking.is_empty() {
             return next;
         }
-        let table = self.table(asking);
-        self.link(Link { rule: WORDS | table, next, patterns: 0 })
+        let link = self.words(asking, next);
+        self.link(link)
     }
 
     /// The choice of the first of these rules that accepts what has no arguments.
@@ -178,7 +178,7 @@ impl<'a> Choices<'a> {
 
     fn chain(&mut self, depending: &[Candidate], last: u32) -> u32 {
         let links = depending.iter().rev();
-        links.fold(last, |next, one| self.link(Link { rule: one.rule, next, patterns: one.patterns }))
+        links.fold(last, |next, one| self.link(Link { rule: one.rule, next, more: one.patterns }))
     }
 
     /// Whether the rule accepts whatever it is that its patterns do, under all circumstances.
@@ -209,23 +209,25 @@ impl<'a> Choices<'a> {
             })
     }
 
-    /// The number of the table of words of these rules.
-    fn table(&mut self, asking: Vec<u32>) -> u32 {
-        if let Some(known) = self.asking.get(&asking) {
-            return *known;
+    /// The link to the table of words of these rules, which come before `next` where they are smaller.
+    fn words(&mut self, asking: Vec<u32>, next: u32) -> Link {
+        if let Some((rule, more)) = self.asking.get(&asking) {
+            return Link { rule: *rule, next, more: *more };
         }
         let table = self.next_table;
         self.next_table += 1;
+        let mut more = NO_RULE;
         match Asking::new(&self.policy.rules, &asking) {
             Ok(rules) => {
                 let revision = self.revision;
                 let rows = rules.rows(self).into_iter();
                 self.words.extend(rows.map(|(text, word)| (WordKey { revision, table, text }, word)));
+                more = rules.unreadable(self);
             }
             Err(rule) => self.refuse_patterns(rule),
         }
-        self.asking.insert(asking, table);
-        table
+        self.asking.insert(asking, (WORDS | table, more.into()));
+        Link { rule: WORDS | table, next, more: more.into() }
     }
 
     fn refuse(&mut self, rule: u32) {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use holdpoint_common::tables::{LITERAL_BYTES, NO_RULE, UNREADABLE, Word, class_name};
+use holdpoint_common::tables::{LITERAL_BYTES, NO_RULE, Word, class_name};
 
 use super::{
     choice::{Candidate, Choices},
@@ -53,7 +53,6 @@ impl<'a> Asking<'a> {
         for (class, wildcards) in &alphabet.classes {
             rows.push((class_name(*class), self.word(choices, |argument| is_in(argument, wildcards))));
         }
-        rows.push((class_name(UNREADABLE), self.unreadable(choices)));
         rows.retain(|(_, word)| word.choice != NO_RULE || word.patterns != 0);
         rows
     }
@@ -66,11 +65,10 @@ impl<'a> Asking<'a> {
         Word { choice: choices.of_candidates(met), reserved: 0, patterns }
     }
 
-    /// What cannot be read meets each rule that does not let pass, and no other.
-    fn unreadable(&self, choices: &mut Choices<'_>) -> Word {
+    /// The choice where the arguments cannot be read: that meets each rule that does not let pass, and no other.
+    pub fn unreadable(&self, choices: &mut Choices<'_>) -> u32 {
         let stern = self.rules.iter().filter(|(_, rule)| !rule.lets_pass());
-        let choice = choices.of_strict(stern.map(|(index, _)| *index).collect());
-        Word { choice, reserved: 0, patterns: 0 }
+        choices.of_strict(stern.map(|(index, _)| *index).collect())
     }
 
     /// The bits of what a rule asks for beside its first.
