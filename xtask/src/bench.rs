@@ -33,6 +33,9 @@ pub struct BenchArgs {
     /// Policy of the agent; it must allow what the benchmark does [default: policies/default.toml]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// A policy of that many rules in its place, of which what the benchmark does meets the last
+    #[arg(long, value_name = "COUNT", conflicts_with = "policy")]
+    rules: Option<usize>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -50,12 +53,16 @@ struct Row {
 /// Measures and prints.
 pub fn bench(args: &BenchArgs) -> Result<i32> {
     setup::ensure()?;
-    let policy = args.policy.clone().unwrap_or_else(default_policy);
+    let policy = match (args.rules, &args.policy) {
+        (Some(count), _) => written(count)?,
+        (None, Some(file)) => file.clone(),
+        (None, None) => default_policy(),
+    };
     let without = Plan::new(args.kernel, Accel::Counting);
     let with = Plan {
         agent: true,
         programs: [(HOLDPOINT.into(), programs::holdpoint()?)].into(),
-        files: BTreeMap::from([(POLICY.into(), policy)]),
+        files: BTreeMap::from([(POLICY.into(), policy.clone())]),
         ..Plan::new(args.kernel, Accel::Counting)
     };
     let governed = [HOLDPOINT, "run", "--", XTASK, "guest-count"];
@@ -76,8 +83,39 @@ pub fn bench(args: &BenchArgs) -> Result<i32> {
             Row { operation, without, ungoverned, governed }
         })
         .collect();
+    if args.rules.is_some() {
+        std::fs::remove_file(&policy).with_context(|| format!("failed to remove {}", policy.display()))?;
+    }
     print(&rows, args)?;
     Ok(0)
+}
+
+/// A file with a policy of `count` rules.
+fn written(count: usize) -> Result<PathBuf> {
+    let file = std::env::temp_dir().join(format!("holdpoint-bench-{}.toml", std::process::id()));
+    std::fs::write(&file, policy_of(count)).with_context(|| format!("failed to write {}", file.display()))?;
+    Ok(file)
+}
+
+/// Rules on paths, arguments and addresses in turn, none of which the benchmark meets, before three that it does.
+fn policy_of(count: usize) -> String {
+    let mut text = "[[subject]]\nname = \"bench\"\n".to_owned();
+    let mut rule = |name: &str, operation: &str, then: &str| {
+        text += &format!("[[rule]]\nname = \"{name}\"\n{operation}\nthen = \"{then}\"\n");
+    };
+    for n in 0..count.saturating_sub(3) {
+        let (high, low) = (n / 256, n % 256);
+        let operation = match n % 3 {
+            0 => format!("open = {{ path = [\"/srv/teams/{high}/projects/{low}/key\"] }}"),
+            1 => format!("exec = {{ path = [\"/**\"], args = [\"word{n}\"] }}"),
+            _ => format!("connect = {{ to = [\"10.{high}.{low}.0/24\"], port = [443, \"8000-8999\"] }}"),
+        };
+        rule(&n.to_string(), &operation, "deny");
+    }
+    rule("the last on opening", "open = { path = [\"/**\"] }", "allow");
+    rule("the last on executing", "exec = { path = [\"/**\"] }", "allow");
+    rule("the last on connecting", "connect = {}", "allow");
+    text
 }
 
 fn count(machine: &mut Machine, argv: &[&str], signals: &Signals) -> Result<Counts> {
