@@ -113,8 +113,23 @@ const CLASSES: [(&str, &[&str]); 4] = [
     ("multicast", &["224.0.0.0/4", "ff00::/8"]),
 ];
 
-/// This host and network, and what is reserved: in no class.
-const NOWHERE: [&str; 3] = ["0.0.0.0/8", "240.0.0.0/4", "::"];
+/// This host and network, and what is reserved or leads elsewhere: in no class.
+const SPECIAL: [&str; 10] = [
+    "0.0.0.0/8",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "240.0.0.0/4",
+    // Teredo, documentation, 6to4.
+    "2001::/32",
+    "2001:db8::/32",
+    "2002::/16",
+];
+
+/// What is given out of IPv6 (RFC 4291).
+const GLOBAL: &str = "2000::/3";
 
 fn class(name: &str) -> Option<Vec<Block>> {
     CLASSES.iter().find(|(known, _)| *known == name).map(|(_, blocks)| known_good(blocks))
@@ -123,7 +138,8 @@ fn class(name: &str) -> Option<Vec<Block>> {
 /// What is in none of the other classes.
 fn public() -> Vec<Block> {
     let others = CLASSES.iter().flat_map(|(_, blocks)| known_good(blocks));
-    without(vec![Block::ANY], &others.chain(known_good(&NOWHERE)).collect::<Vec<_>>())
+    let all = [vec![MAPPED], known_good(&[GLOBAL])].concat();
+    without(all, &others.chain(known_good(&SPECIAL)).collect::<Vec<_>>())
 }
 
 fn known_good(blocks: &[&str]) -> Vec<Block> {

@@ -298,7 +298,7 @@ fn spellings(path: &Path) -> BTreeSet<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
         let (existing, missing) = settled(&path);
-        path = existing.join(&missing);
+        path = joined(&existing, &missing);
         spellings.insert(path.clone());
         match followed(&existing, &missing) {
             Some(next) => path = next,
@@ -324,7 +324,7 @@ fn settled(path: &Path) -> (PathBuf, PathBuf) {
 fn followed(existing: &Path, missing: &Path) -> Option<PathBuf> {
     let mut rest = missing.components();
     let target = fs::read_link(existing.join(rest.next()?)).ok()?;
-    let next = existing.join(target).join(rest.as_path());
+    let next = joined(&existing.join(target), rest.as_path());
     let (_, still_missing) = settled(&next);
     let leads_up = still_missing.components().any(|component| component == Component::ParentDir);
     (!leads_up).then_some(next)
@@ -333,5 +333,11 @@ fn followed(existing: &Path, missing: &Path) -> Option<PathBuf> {
 /// The path without links, as far as it exists.
 pub fn real(path: &Path) -> PathBuf {
     let (existing, missing) = settled(path);
-    existing.join(missing)
+    joined(&existing, &missing)
+}
+
+/// One below the other. Other than by [`Path::join`], nothing below it leaves it as it is: a slash at the end would mean
+/// a directory to the kernel.
+fn joined(path: &Path, below: &Path) -> PathBuf {
+    path.components().chain(below.components()).collect()
 }

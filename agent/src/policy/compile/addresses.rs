@@ -73,12 +73,16 @@ impl<'a> Rules<'a> {
     ///
     /// Linux takes the unspecified address for this host: `0.0.0.0` is `127.0.0.1`, `::` is `::1` or, with an IPv4
     /// source, `127.0.0.1`. A rule on one of those counts for it too, unless it lets pass: with a source address
-    /// bound, it is that address instead.
+    /// bound, it is that address instead. One that lets pass counts only if it names those, too.
     fn accepting(&self, block: Block) -> Vec<&Numbered<'a>> {
-        let by_alias = aliases(block).into_iter().flat_map(|alias| self.by_block.around(alias));
-        let by_alias = by_alias.filter(|place| !self.all[**place].1.lets_pass());
-        let places: BTreeSet<_> = self.by_block.around(block).chain(by_alias).collect();
-        places.into_iter().map(|place| &self.all[*place]).collect()
+        let around: Vec<BTreeSet<_>> =
+            aliases(block).into_iter().map(|alias| self.by_block.around(alias).copied().collect()).collect();
+        let lets_pass = |place: &usize| self.all[*place].1.lets_pass();
+        let own = self.by_block.around(block).copied();
+        let own = own.filter(|place| !lets_pass(place) || around.iter().all(|places| places.contains(place)));
+        let by_alias = around.iter().flatten().copied().filter(|place| !lets_pass(place));
+        let places: BTreeSet<_> = own.chain(by_alias).collect();
+        places.into_iter().map(|place| &self.all[place]).collect()
     }
 }
 

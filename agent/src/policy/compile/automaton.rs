@@ -141,7 +141,9 @@ impl<'a> Growing<'a, '_> {
         let taking: BTreeSet<_> =
             places.iter().filter(|place| self.takes_all(**place)).map(|place| self.reach[place.0 as usize]).collect();
         if !taking.is_empty() {
-            places = places.into_iter().filter_map(|place| self.kept(place, &taking)).collect();
+            // Of very many rules with conditions, each takes only from itself.
+            let wide: Vec<_> = taking.iter().copied().filter(Reach::takes_from_others).collect();
+            places = places.into_iter().filter_map(|place| self.kept(place, &taking, &wide)).collect();
         }
         places.sort_unstable();
         places.dedup();
@@ -150,10 +152,12 @@ impl<'a> Growing<'a, '_> {
 
     /// The place, or one that is as good; none if it decides nothing any more, here and below, since rules that come first
     /// are `taking` all.
-    fn kept(&self, (line, done): Place, taking: &BTreeSet<Reach>) -> Option<Place> {
+    fn kept(&self, (line, done): Place, taking: &BTreeSet<Reach>, wide: &[Reach]) -> Option<Place> {
         let reach = self.reach[line as usize];
         let takes_all = self.takes_all((line, done));
-        let is_idle = taking.iter().any(|taker| taker.takes_from(&reach) && !(takes_all && *taker == reach));
+        let of_rule = || taking.range(Reach { taker: None, ..reach }..).take_while(|taker| taker.rule == reach.rule);
+        let takes = |taker: &Reach| taker.takes_from(&reach) && !(takes_all && *taker == reach);
+        let is_idle = wide.iter().any(takes) || of_rule().any(takes);
         match reach.taker {
             _ if is_idle => None,
             Some(same) if takes_all => Some((same, self.length(same) + done - self.length(line))),
@@ -254,8 +258,13 @@ impl<'a> Growing<'a, '_> {
         let ended = places.iter().filter(|place| self.part(**place).is_none());
         let ended = ended.map(|(line, _)| &self.lines[*line as usize]);
         let mut row = Row::default();
-        ended.for_each(|line| line.note(self.choices.rules(), &mut row));
-        row.marks(self.choices)
+        let mut keeps = false;
+        for line in ended {
+            keeps |= line.effect == Effect::Keeps;
+            line.note(self.choices.rules(), &mut row);
+        }
+        // Of all that is below a mount, much can meet in the directory that it covers.
+        if keeps { row.strict_marks(self.choices) } else { row.marks(self.choices) }
     }
 
     /// The labels of what is here, and of what is below and would not have them if the directory moved.
@@ -335,6 +344,11 @@ impl Reach {
         line.note(choices.rules(), &mut row);
         let (effect, rule) = (line.effect, line.rule);
         Self { rule, effect, slots: row.noted(), certain: choices.is_certain(rule), taker: None }
+    }
+
+    /// Whether later rules can have nothing left.
+    fn takes_from_others(&self) -> bool {
+        self.certain || matches!(self.effect, Effect::Labels(_))
     }
 
     /// Whether nothing is left for `other` to decide where this one accepts all.

@@ -137,8 +137,10 @@ impl<'a> Choices<'a> {
         if asking.is_empty() {
             return next;
         }
-        let link = self.words(asking, next);
-        self.link(link)
+        match self.words(&asking, next) {
+            Some(link) => self.link(link),
+            None => self.of_strict(asking),
+        }
     }
 
     /// The choice of the first of these rules that accepts what has no arguments.
@@ -151,19 +153,24 @@ impl<'a> Choices<'a> {
         let (depending, last) = self.split(accepting);
         if let Some(first) = depending.get(CHAIN_LINKS) {
             self.refuse(first.rule);
-            return NO_RULE;
         }
-        self.chain(&depending, last)
+        self.strict_chain(&depending, last)
     }
 
     /// The choice of the first of these rules whose conditions hold, whatever the arguments are; where they are too many, the
     /// first too many counts as if its conditions held.
     pub fn of_strict(&mut self, accepting: Vec<u32>) -> u32 {
         let (depending, last) = self.split(accepting.into_iter().map(Candidate::alone).collect());
-        match depending.get(CHAIN_LINKS) {
-            Some(first) => self.chain(&depending[..CHAIN_LINKS], first.rule),
-            None => self.chain(&depending, last),
-        }
+        self.strict_chain(&depending, last)
+    }
+
+    /// The chain of these rules; of those that are too many, the first that does not let pass counts as if its conditions
+    /// held.
+    fn strict_chain(&mut self, depending: &[Candidate], last: u32) -> u32 {
+        let (linked, more) = depending.split_at(depending.len().min(CHAIN_LINKS));
+        let lets_pass = |one: &&Candidate| self.policy.rule(one.rule).is_some_and(Rule::lets_pass);
+        let last = more.iter().find(|one| !lets_pass(one)).map_or(last, |one| one.rule);
+        self.chain(linked, last)
     }
 
     /// Those that depend on circumstances, in order, and the first rule that does not.
@@ -209,25 +216,20 @@ impl<'a> Choices<'a> {
             })
     }
 
-    /// The link to the table of words of these rules, which come before `next` where they are smaller.
-    fn words(&mut self, asking: Vec<u32>, next: u32) -> Link {
-        if let Some((rule, more)) = self.asking.get(&asking) {
-            return Link { rule: *rule, next, more: *more };
+    /// The link to the table of words of these rules, which come before `next` where they are smaller. None if they ask for
+    /// more than a table has bits for.
+    fn words(&mut self, asking: &[u32], next: u32) -> Option<Link> {
+        if let Some((rule, more)) = self.asking.get(asking) {
+            return Some(Link { rule: *rule, next, more: *more });
         }
-        let table = self.next_table;
+        let rules = Asking::new(&self.policy.rules, asking).map_err(|rule| self.refuse_patterns(rule)).ok()?;
+        let (revision, table) = (self.revision, self.next_table);
         self.next_table += 1;
-        let mut more = NO_RULE;
-        match Asking::new(&self.policy.rules, &asking) {
-            Ok(rules) => {
-                let revision = self.revision;
-                let rows = rules.rows(self).into_iter();
-                self.words.extend(rows.map(|(text, word)| (WordKey { revision, table, text }, word)));
-                more = rules.unreadable(self);
-            }
-            Err(rule) => self.refuse_patterns(rule),
-        }
-        self.asking.insert(asking, (WORDS | table, more.into()));
-        Link { rule: WORDS | table, next, more: more.into() }
+        let rows = rules.rows(self).into_iter();
+        self.words.extend(rows.map(|(text, word)| (WordKey { revision, table, text }, word)));
+        let more = rules.unreadable(self).into();
+        self.asking.insert(asking.to_vec(), (WORDS | table, more));
+        Some(Link { rule: WORDS | table, next, more })
     }
 
     fn refuse(&mut self, rule: u32) {

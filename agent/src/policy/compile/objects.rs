@@ -52,7 +52,8 @@ pub fn links_of_rules(policy: &Policy, revision: u32, places: &dyn Places, table
     let mut choices = Choices::new(policy, revision, tables);
     let mut named = |(row, labels): (Row, u64)| Named { labels, marks: row.marks(&mut choices) };
     objects.rows = rows.into_iter().map(|(key, row)| (key, named(row))).collect();
-    choices.give_back(tables);
+    // Rules that are too many for a choice hold without their conditions.
+    objects.incomplete |= !choices.give_back(tables).is_empty();
     if tables.links.len() > limits::LINKS || tables.words.len() > limits::WORDS {
         // No reason to refuse the policy: such a rule still holds by the file's own path.
         tables.links.truncate(links);

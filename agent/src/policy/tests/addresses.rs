@@ -32,7 +32,9 @@ fn classes_share_out_the_addresses() {
     assert_eq!(met("to = [\"multicast\"]", &EACH), EACH[7..9]);
     assert_eq!(met("to = [\"public\"]", &EACH), EACH[9..]);
     assert_eq!(met("to = [\"any\"]", &EACH), EACH);
-    assert_eq!(met("to = [\"public\"]", &["0.0.0.0", "0.1.2.3", "255.255.255.255", "::"]), [""; 0]);
+    let special =
+        ["0.0.0.0", "0.1.2.3", "192.0.0.192", "255.255.255.255", "::", "::7f00:1", "64:ff9b::7f00:1", "2002:7f00:1::"];
+    assert_eq!(met("to = [\"public\"]", &special), [""; 0]);
 }
 
 #[test]
@@ -48,5 +50,16 @@ fn what_is_excepted_is_not_met_and_all_around_it_is() {
     assert_said_of_rule(
         "connect = { to = [\"10.1.0.0/16\"], not = [\"private\"] }\nthen = \"deny\"",
         "web-1.toml:7:35: not takes all that to names (name less in it)",
+    );
+}
+
+#[test]
+fn what_is_allowed_but_for_this_host_is_not_allowed_by_its_other_name() {
+    let allow = rule("0", "connect = { not = [\"loopback\"] }").replace("deny", "allow");
+    let tables = tables(&format!("{allow}{}", rule("1", "connect = {}")));
+    let met = |address| to(&tables, address, 80);
+    assert_eq!(
+        ["127.0.0.1", "::1", "0.0.0.0", "::", "10.0.0.1"].map(met),
+        [Some(1), Some(1), Some(1), Some(1), Some(0)]
     );
 }

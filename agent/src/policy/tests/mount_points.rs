@@ -162,3 +162,27 @@ fn a_mount_in_another_encoding_is_found() {
         plain(&tables).path_rule(Asker { revision: REVISION, subject: 0 }, 8 << 20 | 4, &Walk(names.to_vec()), READ);
     assert_eq!(some(met), Some(0));
 }
+
+#[test]
+fn a_file_with_two_names_is_found_through_a_link_too() {
+    let folder = std::env::temp_dir().join(format!("holdpoint-through-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("secret"), "x").unwrap();
+    std::fs::hard_link(folder.join("secret"), folder.join("alias")).unwrap();
+    std::os::unix::fs::symlink(folder.join("secret"), folder.join("link")).unwrap();
+    let mounts = Mounts::now().unwrap();
+    let found = |name: &str| mounts.linked(&folder.join(name), false).files.len();
+    assert_eq!([found("secret"), found("link"), found("missing")], [1, 1, 0]);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn many_rules_with_conditions_may_meet_at_one_mount() {
+    let rules: String = (0..20)
+        .map(|n| {
+            rule(&n.to_string(), &format!("open = {{ path = [\"/no-such/srv/customers/{n}\"] }}\nuser = [\"{n}\"]"))
+        })
+        .collect();
+    let tables = on_host(&rules);
+    assert!(removed(&tables, ROOT, "/no-such/srv/customers").is_some(), "by the first that is too many, whoever asks");
+}

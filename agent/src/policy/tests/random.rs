@@ -125,15 +125,17 @@ fn accepts_path(rule: &Rule, path: &str, access: u32) -> bool {
 
 fn accepts_connection(rule: &Rule, address: IpAddr, port: u32) -> bool {
     let When::Connect { to, ports } = &rule.when else { return false };
-    let meant: &[&str] = match address.to_string().as_str() {
-        "0.0.0.0" if !rule.lets_pass() => &["0.0.0.0", "127.0.0.1"],
-        "::" if !rule.lets_pass() => &["::", "::1", "127.0.0.1"],
+    let others: &[&str] = match address.to_string().as_str() {
+        "0.0.0.0" => &["127.0.0.1"],
+        "::" => &["::1", "127.0.0.1"],
         _ => &[],
     };
-    let meant = meant.iter().map(|text| text.parse().expect("an address")).chain([address]);
+    let meant = others.iter().map(|text| text.parse().expect("an address")).chain([address]);
     let in_range = |range: &RangeInclusive<u16>| (u32::from(*range.start())..=u32::from(*range.end())).contains(&port);
     let mut blocks = meant.map(Block::only);
-    blocks.any(|one| to.iter().any(|block| block.contains(one))) && ports.iter().any(in_range)
+    let is_named = |one| to.iter().any(|block| block.contains(one));
+    let named = if rule.lets_pass() { blocks.all(is_named) } else { blocks.any(is_named) };
+    named && ports.iter().any(in_range)
 }
 
 #[test]
