@@ -20,6 +20,7 @@ mod no_way_round_by_policy;
 mod nobody_inside_switches_it_off;
 mod nobody_leaves;
 mod nothing_before_the_answer;
+mod observing;
 mod on_overlayfs;
 mod on_record_first;
 mod only_a_decision_resumes;

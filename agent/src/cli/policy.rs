@@ -241,7 +241,10 @@ fn load(file: &Path, host: bool) -> Result<Judge, Trouble> {
 
 /// `hold by "secrets need a person" (policy.toml:4)`
 fn decided(judge: &Judge, answer: policy::Answer) -> String {
-    let verdict = policy::verdict_word(answer.verdict);
+    let verdict = match policy::verdict_word(answer.verdict) {
+        word if answer.would == answer.verdict => word.to_owned(),
+        word => format!("{word} (observed: would {})", policy::verdict_word(answer.would)),
+    };
     match answer.rule.and_then(|rule| judge.policy.rule(rule)) {
         Some(rule) => format!("{verdict} by {:?} ({})", rule.name, judge.place(rule)),
         None => format!("{verdict} by no rule"),

@@ -97,11 +97,15 @@ impl Daemon {
         }
         let lost = Reason::RingFull;
         let policy = self.revisions.policy();
+        if policy.observes {
+            problems
+                .push("the policy only observes: what it would hold, deny or kill passes, and is recorded".to_owned());
+        }
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: self.since,
             attached,
-            enforcing: attached && missing.is_empty() && hooks.iter().all(|hook| hook.proven),
+            enforcing: !policy.observes && attached && missing.is_empty() && hooks.iter().all(|hook| hook.proven),
             problems,
             hooks,
             policy_file: policy.source.file.clone(),

@@ -46,7 +46,7 @@ use crate::{
     cli::AgentArgs,
     holds::{Holds, Input, Ticket},
     kernel::{Event, Events, Kernel, Reader},
-    policy::Policy,
+    policy::{Policy, verdict_word},
     process::{self, State},
     record::{self, Entry, Record},
     request::{Answer, Digest, Hold, HoldId, Outcome, Reading, Refusal, Request, Withdrawal},
@@ -333,7 +333,10 @@ impl Daemon {
         self.labelled(&policy, labels, &request);
         let time = request.at;
         let event = match (kind, reason) {
-            (Kind::Audited, _) => record::Event::Audited(request),
+            (Kind::Audited, _) => {
+                let rule = policy.rule(facts.rule).filter(|rule| policy.in_force(rule) != rule.verdict());
+                record::Event::Audited { would: rule.map(|rule| verdict_word(rule.verdict())), request }
+            }
             (Kind::Denied, _) => record::Event::Denied(request),
             (Kind::Killed, _) => record::Event::Killed(request),
             (Kind::NotHeld, Some(reason)) => record::Event::NotHeld { reason: reason.word(), request },

@@ -108,7 +108,10 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
         detaching: None,
     };
     let policy = daemon.revisions.policy().revision().to_owned();
-    tracing::info!(policy, "enforcing");
+    match daemon.revisions.policy().observes {
+        true => tracing::warn!(policy, "observing: nothing is held, denied or killed"),
+        false => tracing::info!(policy, "enforcing"),
+    }
     let event = record::Event::Started { version: env!("CARGO_PKG_VERSION"), policy };
     daemon.note(&Entry { time: daemon.now(), event });
     daemon.drain_all(&mut events);

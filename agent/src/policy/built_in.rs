@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use holdpoint_common::{request::Class, tables::CANARIES};
+use holdpoint_common::{request::Class, system, tables::CANARIES};
 
 use super::{Block, Only, Pattern, Policy, Rule, Then, When};
 
@@ -92,8 +92,8 @@ impl Policy {
     /// This policy with the rules that every policy has.
     #[must_use]
     pub fn with_built_in(mut self, own: &Own) -> Self {
-        let own_subjects = (0..).zip(&self.subjects).map(|(index, _)| index);
-        let subjects: Vec<u32> = own_subjects.chain(CANARIES).collect();
+        let own_subjects: Vec<u32> = (0..).zip(&self.subjects).map(|(index, _)| index).collect();
+        let subjects = [own_subjects.as_slice(), &CANARIES].concat();
         let deny = |name: &str, why: &str, when: When| Rule {
             name: name.to_owned(),
             why: Some(why.to_owned()),
@@ -120,7 +120,15 @@ impl Policy {
             deny("built in: the kernel's memory", "it holds everything", memory),
         ];
         let first = [itself].into_iter().chain(listener);
-        self.rules = first.chain(self.rules).chain(last).collect();
+        let rest = When::System { which: system::System::ALL.to_vec() };
+        let unnamed = deny("built in: what no rule names", "without a file or an address it is denied", rest);
+        let for_subjects = |rule: Rule| Rule { subjects: own_subjects.clone(), ..rule };
+        // Where the policy observes, its subjects have their own: what canaries meet stays in force.
+        let observed: Vec<_> = match self.observes {
+            true => last.iter().cloned().chain([unnamed]).map(for_subjects).collect(),
+            false => Vec::new(),
+        };
+        self.rules = first.chain(self.rules).chain(observed).chain(last).collect();
         self
     }
 }

@@ -190,14 +190,14 @@ fn consequence(policy: &Policy, rule: &Rule) -> Consequence {
     let patience = rule.terms().map_or(0, |terms| terms.timeout.as_nanos().try_into().unwrap_or(u64::MAX));
     let everything = rule.paths().0.iter().any(Pattern::is_everything);
     let meaning = meaning(policy, rule);
-    Consequence { patience, meaning, verdict: rule.verdict() as u32, everything: everything.into() }
+    Consequence { patience, meaning, verdict: policy.in_force(rule) as u32, everything: everything.into() }
 }
 
 /// See [`Consequence::meaning`]. Whom the rule is for is left out: who meets it knows.
 fn meaning(policy: &Policy, rule: &Rule) -> u64 {
     let Rule { name, why, when, only, then, subjects: _, span: _ } = rule;
     let asked = rule.terms().map(|terms| policy.members(&terms.reviewers));
-    let digest = Sha256::digest(format!("{:?}", (name, why, when, only, then, asked)));
+    let digest = Sha256::digest(format!("{:?}", (name, why, when, only, then, asked, policy.observes)));
     u64::from_be_bytes(digest[..8].try_into().expect("longer"))
 }
 

@@ -56,6 +56,8 @@ pub struct Answer {
     pub rule: Option<u32>,
     /// What follows.
     pub verdict: Verdict,
+    /// What would follow if the policy did not only observe.
+    pub would: Verdict,
 }
 
 impl Site {
@@ -91,7 +93,9 @@ impl Judge {
         };
         let rule = (rule != NO_RULE).then_some(rule);
         let unnamed = if matches!(asked.what, What::System(_)) { Verdict::Deny } else { Verdict::Allow };
-        Ok(Answer { rule, verdict: rule.and_then(|rule| self.policy.rule(rule)).map_or(unnamed, Rule::verdict) })
+        let decides = rule.and_then(|rule| self.policy.rule(rule));
+        let would = decides.map_or(unnamed, Rule::verdict);
+        Ok(Answer { rule, verdict: decides.map_or(unnamed, |rule| self.policy.in_force(rule)), would })
     }
 
     /// The index of a subject.

@@ -37,7 +37,12 @@ mod wildcard;
 
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use holdpoint_common::{decision::Decision, request::Class, system::System, tables::Verdict};
+use holdpoint_common::{
+    decision::Decision,
+    request::Class,
+    system::System,
+    tables::{CANARIES, Verdict},
+};
 use sha2::{Digest as _, Sha256};
 
 pub use self::{
@@ -64,6 +69,8 @@ pub use self::{
 pub struct Policy {
     /// Where it came from; problems found later ([`compile()`]) are shown in it.
     pub source: Source,
+    /// Whether its rules hold, deny and kill nothing: what would be held, denied or killed passes, and is recorded.
+    pub observes: bool,
     /// Process trees that it governs.
     pub subjects: Vec<Subject>,
     /// Groups of reviewers and their members.
@@ -189,6 +196,14 @@ impl Policy {
     /// The policy's revision as people see it: the beginning of the file's digest.
     pub fn revision(&self) -> &str {
         &self.digest[..REVISION_DIGITS]
+    }
+
+    /// What follows from a rule of this policy. What keeps Holdpoint's own files, and what canaries meet, is in force even
+    /// where the policy observes.
+    pub fn in_force(&self, rule: &Rule) -> Verdict {
+        let is_seen_only =
+            self.observes && !rule.lets_pass() && !rule.subjects.iter().any(|one| CANARIES.contains(one));
+        if is_seen_only { Verdict::Audit } else { rule.verdict() }
     }
 
     /// The rule with this index, as the kernel reports it.

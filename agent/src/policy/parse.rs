@@ -21,7 +21,7 @@ use super::{
 };
 use crate::request::hexadecimal;
 
-pub const TOP_KEYS: [&str; 4] = ["subject", "reviewers", "labels", "rule"];
+pub const TOP_KEYS: [&str; 5] = ["mode", "subject", "reviewers", "labels", "rule"];
 pub const SUBJECT_KEYS: [&str; 5] = ["name", "exe", "cgroup", "unit", "user"];
 
 /// Longest name of a subject or of a group.
@@ -41,15 +41,15 @@ pub struct Names {
 /// The policy that `source` spells.
 pub fn parse(source: Source) -> Result<Policy, Refusal> {
     match read(&source) {
-        Ok((subjects, groups, labels, rules)) => {
+        Ok((observes, subjects, groups, labels, rules)) => {
             let digest = hexadecimal(&Sha256::digest(&source.text));
-            Ok(Policy { source, subjects, groups, labels, rules, digest })
+            Ok(Policy { source, observes, subjects, groups, labels, rules, digest })
         }
         Err(problems) => Err(Refusal::new(source, problems)),
     }
 }
 
-type Parts = (Vec<Subject>, BTreeMap<String, Vec<String>>, Vec<Label>, Vec<Rule>);
+type Parts = (bool, Vec<Subject>, BTreeMap<String, Vec<String>>, Vec<Label>, Vec<Rule>);
 
 fn read(source: &Source) -> Result<Parts, Vec<Problem>> {
     let (tree, errors) = DeTable::parse_recoverable(&source.text);
@@ -59,6 +59,7 @@ fn read(source: &Source) -> Result<Parts, Vec<Problem>> {
     let mut problems = Vec::new();
     let top = Section::new("a policy", 0..0, tree.get_ref(), &TOP_KEYS, &mut problems);
     let mut names = Names::default();
+    let observes = observes(&top, &mut problems);
     let subjects = subjects(&top, &mut names, &mut problems);
     let groups = groups(&top, &mut names, &mut problems);
     names.labels = label::read_all(&top, &mut problems);
@@ -66,7 +67,20 @@ fn read(source: &Source) -> Result<Parts, Vec<Problem>> {
     if problems.is_empty() {
         problems.extend(reach::problems(&subjects, &rules, source));
     }
-    if problems.is_empty() { Ok((subjects, groups, names.labels, rules)) } else { Err(problems) }
+    if problems.is_empty() { Ok((observes, subjects, groups, names.labels, rules)) } else { Err(problems) }
+}
+
+/// Whether the policy is to be seen at work before it is in force.
+fn observes(top: &Section<'_>, problems: &mut Vec<Problem>) -> bool {
+    let Some(mode) = top.text("mode", problems) else { return false };
+    match mode.get_ref().as_str() {
+        "enforce" => false,
+        "observe" => true,
+        other => {
+            problems.push(Problem::new(mode.span(), format!("unknown mode {other:?}"), "one of: enforce, observe"));
+            false
+        }
+    }
 }
 
 /// What is wrong with the TOML.

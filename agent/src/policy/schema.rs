@@ -16,6 +16,7 @@ pub fn schema() -> Value {
         "additionalProperties": false,
         "required": ["subject"],
         "properties": {
+            "mode": { "description": "Whether rules hold, deny and kill, or only say in the record what they would do", "enum": ["enforce", "observe"], "default": "enforce" },
             "subject": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/subject" } },
             "reviewers": {
                 "description": "Groups of reviewers, as channels name their members",

@@ -107,7 +107,14 @@ pub enum Event {
         hold: HoldId,
     },
     /// The policy allowed a request and wants it recorded.
-    Audited(Box<Request>),
+    Audited {
+        /// What the rule would have said if the policy did not only observe.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        would: Option<&'static str>,
+        /// What was asked.
+        #[serde(flatten)]
+        request: Box<Request>,
+    },
     /// The policy denied a request.
     Denied(Box<Request>),
     /// The policy answered a request by killing the process.

@@ -45,6 +45,7 @@ fn value(judge: &Judge, asked: &Asked, answer: Answer, near: &[Near<'_>]) -> Val
     json!({
         "request": asked.what.to_string(),
         "verdict": verdict_word(answer.verdict),
+        "would": verdict_word(answer.would),
         "rule": rule.map(|rule| named(judge, rule)),
         "near": near,
     })

@@ -19,7 +19,8 @@ fn report(judge: &Judge) -> Report {
 
 fn text(judge: &Judge, usage: &[Usage]) -> String {
     let policy = &judge.policy;
-    let mut text = format!("revision {} (SHA-256 {})\n\nsubjects\n", policy.revision(), policy.digest);
+    let mode = if policy.observes { "observe: nothing is held, denied or killed" } else { "enforce" };
+    let mut text = format!("revision {} (SHA-256 {})\nmode {mode}\n\nsubjects\n", policy.revision(), policy.digest);
     for subject in &policy.subjects {
         let exe = subject.exe.iter().map(|path| path.display().to_string());
         let starters: Vec<_> = exe.chain(subject.cgroup.iter().map(Pattern::to_string)).collect();
@@ -52,7 +53,7 @@ fn value(judge: &Judge, usage: &[Usage]) -> Value {
         |Usage { what, rows, limit, bytes }| json!({ "what": what, "rows": rows, "limit": limit, "bytes": bytes }),
     );
     json!({
-        "revision": judge.policy.revision(), "digest": judge.policy.digest,
+        "revision": judge.policy.revision(), "digest": judge.policy.digest, "observes": judge.policy.observes,
         "subjects": subjects.collect::<Vec<_>>(), "rules": rules.collect::<Vec<_>>(), "tables": tables.collect::<Vec<_>>(),
     })
 }

@@ -61,7 +61,7 @@ fn outcome(file: &str, judge: &Judge, case: &Case, answer: Answer) -> Outcome {
     Outcome {
         file: file.to_owned(),
         case: case.name.clone(),
-        good: answer.verdict == case.expect && by_right_rule,
+        good: answer.would == case.expect && by_right_rule,
         expected: format!("{}{rule}", verdict_word(case.expect)),
         came: decided(judge, answer),
     }

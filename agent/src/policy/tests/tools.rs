@@ -1,5 +1,10 @@
 //! The tools' own answers, which are those of the tables.
 
+use holdpoint_common::{
+    system::System,
+    tables::{CANARIES, Verdict},
+};
+
 use super::*;
 use crate::policy::{
     Answer, Asked, Judge, Own, Site, User, What, asked, cases, near,
@@ -53,7 +58,7 @@ fn asks(user: &str, at: &str, what: What) -> Asked {
 
 /// The verdict and the rule.
 fn said(judge: &Judge, asked: &Asked) -> (&'static str, Option<String>) {
-    let Answer { rule, verdict } = judge.ask(asked).expect("an answer");
+    let Answer { rule, verdict, would: _ } = judge.ask(asked).expect("an answer");
     (verdict_word(verdict), rule.and_then(|rule| judge.policy.rule(rule)).map(|rule| rule.name.clone()))
 }
 
@@ -224,4 +229,27 @@ fn the_arguments_of_an_exec_count() {
     assert_eq!(said(&judge, &asks(&["s3", "ls"])), ("allow", None));
     let near = near(&judge, &asks(&["s3", "ls"]), judge.ask(&asks(&["s3", "ls"])).expect("an answer"));
     assert_eq!(near[0].differs, ["no argument is {cp,sync}"]);
+}
+
+#[test]
+fn a_policy_that_observes_lets_pass_and_says_what_it_would_do() {
+    let text = format!("mode = \"observe\"\n{HEAD}{}", rule("0", "open = { path = [\"/srv/**\"] }"));
+    let judge = Judge::new(policy(&text), &Own::customary(), Site::Anywhere).expect("a good policy");
+    let verdicts = |what| {
+        let Answer { verdict, would, .. } = judge.ask(&asks("1000", "Mon 12:00", what)).expect("an answer");
+        (verdict, would)
+    };
+    assert_eq!(verdicts(open("/srv/a", READ)), (Verdict::Audit, Verdict::Deny));
+    assert_eq!(verdicts(open("/home/a", READ)), (Verdict::Allow, Verdict::Allow));
+    assert_eq!(verdicts(What::System(System::Mount)), (Verdict::Audit, Verdict::Deny));
+    assert_eq!(verdicts(open("/proc/kcore", READ)), (Verdict::Audit, Verdict::Deny));
+    assert_eq!(verdicts(open("/etc/holdpoint/policy.toml", READ)), (Verdict::Deny, Verdict::Deny), "Holdpoint's own");
+    // What canaries meet, to show that denying works, stays in force.
+    let of_canaries = judge.policy.rules.iter().filter(|rule| rule.subjects.contains(&CANARIES[0]));
+    assert!(
+        of_canaries.clone().count() >= 4
+            && of_canaries.clone().all(|rule| judge.policy.in_force(rule) == Verdict::Deny)
+    );
+    let refused = parse(source(&format!("mode = \"audit\"\n{HEAD}"))).expect_err("an unknown mode").to_string();
+    assert_eq!(refused, "web-1.toml:1:8: unknown mode \"audit\" (one of: enforce, observe)");
 }
