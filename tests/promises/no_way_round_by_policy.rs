@@ -370,10 +370,12 @@ fn no_policy_gives_the_agent_away() {
     assert_eq!(ended.stdout, "EPERM\n", "the `holdpoint run` that it was started with");
     let pid = agent.pid().to_string();
     let program = holdpoint();
+    // The directory's name has the number of the contract between the agent and its programs.
+    let pin = ungoverned(User::ROOT, ["sh", "-c", "printf %s /sys/fs/bpf/holdpoint/maps-*/TASKS"]).end().stdout;
     let steps = [
         ("os.kill(int(sys.argv[1]), signal.SIGKILL)", "EPERM"),
         ("open('/var/lib/holdpoint/record.jsonl', 'a')", "EPERM"),
-        ("os.unlink('/sys/fs/bpf/holdpoint/maps-3/TASKS')", "EPERM"),
+        ("os.unlink(sys.argv[3])", "EPERM"),
         // The kernel's own refusal: the program runs.
         ("open(sys.argv[2], 'r+b')", "ETXTBSY"),
         ("os.rename(sys.argv[2], '/usr/bin/elsewhere')", "EPERM"),
@@ -383,7 +385,7 @@ fn no_policy_gives_the_agent_away() {
         ("__import__('resource').prlimit(int(sys.argv[1]), 7, (1, 1))", "EPERM"),
     ];
     for (step, error) in steps {
-        let actor = agent.spawn(User::ROOT, python(&attempt(step), &[&pid, &program]));
+        let actor = agent.spawn(User::ROOT, python(&attempt(step), &[&pid, &program, &pin]));
         assert_eq!(actor.end().stdout, format!("{error}\n"), "{step}");
     }
     assert!(agent.runs());
