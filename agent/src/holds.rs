@@ -22,7 +22,10 @@ mod ending;
 mod flow;
 mod panel;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Duration,
+};
 
 use holdpoint_common::decision::Decision;
 use jiff::{SignedDuration, Timestamp};
@@ -133,6 +136,13 @@ impl Holds {
             },
             None => self.ended.get(&id).map(|ended| &ended.standing),
         }
+    }
+
+    /// How long the same request is refused without a question: where a reviewer said no. Nothing where nobody did.
+    pub fn pause(&self, id: HoldId) -> Option<Duration> {
+        let Live { hold, state: State::Decided { standing, .. }, .. } = self.live.get(&id)? else { return None };
+        let said_no = standing.state == End::Denied && standing.by.is_some();
+        (said_no && !hold.pause.is_zero()).then_some(hold.pause)
     }
 
     /// Denials that took effect although they could not be recorded.

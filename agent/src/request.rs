@@ -1,7 +1,7 @@
 //! The plain data that flows through the agent: what was asked, what came back, what was decided.
 //! No I/O, no clock.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
 use holdpoint_common::{
     decision::{DIGEST_BYTES, Decision},
@@ -373,6 +373,9 @@ pub struct Hold {
     /// What silence does, likewise.
     #[serde(skip)]
     pub on_timeout: Decision,
+    /// How long the same request of the tree is refused without a question after a reviewer's no.
+    #[serde(skip)]
+    pub pause: Duration,
     /// User name of `request.uid`, where there is one: may not answer.
     pub user: Option<String>,
     /// User name of `request.launcher`, where there is one: may not answer.
@@ -576,6 +579,7 @@ pub mod sample {
             members: ["alice", "bob", "laura"].map(Into::into).into(),
             on_deny: Decision::Kill,
             on_timeout: Decision::Fail,
+            pause: Duration::from_mins(10),
             user: Some("agent".into()),
             launcher_name: Some("laura".into()),
             request,

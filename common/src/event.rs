@@ -30,6 +30,8 @@ pub enum Kind {
     Found = 11,
     /// A request passes that reads labelled data.
     Labelled = 12,
+    /// A request that a reviewer denied not long ago: `EPERM`, and nobody is asked.
+    DeniedAgain = 13,
 }
 
 impl TryFrom<u32> for Kind {
@@ -49,6 +51,7 @@ impl TryFrom<u32> for Kind {
             10 => Ok(Self::ControlRefused),
             11 => Ok(Self::Found),
             12 => Ok(Self::Labelled),
+            13 => Ok(Self::DeniedAgain),
             other => Err(other),
         }
     }

@@ -85,6 +85,8 @@ pub trait Context {
     /// Number of arguments of the exec, the name that it gives the program included, and where they are; 0 if they are not
     /// known.
     fn arguments(&self, place: &mut Place) -> u32;
+    /// Notes that `rule` would decide if it did not only observe; true.
+    fn note(&self, rule: u32) -> bool;
     /// Byte `index` of the arguments, each of which ends in a NUL; none if it cannot be read. Asked for from the first on.
     fn argument(&self, place: &mut Place, index: u32) -> Option<u8>;
 }
@@ -390,6 +392,7 @@ fn hold<T: Tables + Context>(tables: &T, key: &RuleKey) -> bool {
         && (asked.modes == 0 || asked.modes & tables.mode() != 0)
         && (asked.protocols == 0 || asked.protocols & protocol::bit(tables.protocol()) != 0)
         && (asked.schedule == 0 || is_now(tables, key.revision, asked.schedule))
+        && !(asked.observes != 0 && tables.note(key.rule))
 }
 
 #[inline(always)]

@@ -53,6 +53,17 @@ pub mod hook {
     pub const NAME: u32 = 512;
 }
 
+/// Key of a request that a reviewer refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Refused {
+    /// The governed tree.
+    pub tree: u64,
+    /// Of all that was asked for but content and descriptor: the rule as it stands, operation, names, arguments, address.
+    /// Two requests of one tree that had the same by chance would be refused together; nothing passes by it.
+    pub fingerprint: u64,
+}
+
 /// One pending or granted hold. Only the held thread writes it; user space reads it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -61,6 +72,8 @@ pub struct Pending {
     pub id: u64,
     /// After this moment nothing but a denial counts, nanoseconds of `CLOCK_BOOTTIME`.
     pub deadline: u64,
+    /// What makes another request the same, as far as asking again goes: [`Refused::fingerprint`].
+    pub fingerprint: u64,
     /// 1 once every other field is in place: read nothing before.
     pub ready: u32,
     /// How often the call has been stopped here: 1 after the first time.

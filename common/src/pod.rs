@@ -8,13 +8,13 @@ use crate::{
     event::{Bell, Report},
     layout::{Layout, Symbols},
     matcher::DEPTH,
-    pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Strings},
+    pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Refused, Strings},
     request::{Binding, Facts, PATH_BYTES, Path, Request, Stamps},
     tables::{
         AddressKey, Conditions, Consequence, EdgeKey, LITERAL_BYTES, Letters, Link, Marks, MemberKey, NameKey, Named,
         ObjectKey, PORT_INTERVALS, Ports, RootKey, RuleKey, Schedule, State, SystemKey, Word, WordKey,
     },
-    task::{Carrier, Enrolment, Program, Switches, Task},
+    task::{Carrier, Enrolment, Program, Socket, Switches, Task},
 };
 
 /// Asserts that a record's size is the sum of its fields: no implicit padding, whose bytes the verifier
@@ -49,7 +49,8 @@ record! {
     Path = PATH;
     Facts = FACTS;
     Strings = STRINGS;
-    Pending = 2 * 8 + 8 * 4 + FACTS + 2 * STRINGS;
+    Pending = 3 * 8 + 8 * 4 + FACTS + 2 * STRINGS;
+    Refused = 2 * 8;
     DecisionRecord = 2 * 4 + DIGEST_BYTES;
     Bell = 2 * 4 + 8;
     Report = 2 * 4 + 8 + FACTS;
@@ -58,6 +59,7 @@ record! {
     Task = 4 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 3 * 8 + 6 * 4 + SCRATCH + WORDS + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
     Carrier = 2 * 8;
+    Socket = 2 * 8;
     Switches = 4 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;
     Symbols = 3 * 8;
@@ -84,12 +86,13 @@ record! {
 
 /// The maps that are pinned, by the names of the statics in `ebpf/src/maps.rs`: all that programs share, also those that
 /// only they read, since programs that are attached later must work on the same ones.
-pub const MAPS: [&str; 25] = [
+pub const MAPS: [&str; 26] = [
     "TASKS",
     "CARRIERS",
     "ENROLMENTS",
     "PENDING",
     "DECISIONS",
+    "REFUSED",
     "SWITCHES",
     "COUNTERS",
     "EVENTS",

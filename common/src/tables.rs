@@ -127,8 +127,8 @@ pub struct Conditions {
     pub protocols: u32,
     /// Number of a schedule, from 1: now is in it.
     pub schedule: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// 1 if the rule only observes: where all of this holds it is noted, and the next rule counts.
+    pub observes: u32,
 }
 
 /// Bits of [`Conditions::protocols`].

@@ -44,8 +44,9 @@ pub struct Task {
     pub entering: u32,
     /// Process id of the `holdpoint run` that stays with the tree: no policy lets the tree touch it. 0 if there is none.
     pub keeper: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// Scratch of the thread: the first rule that only observes and would have decided what it asks for, or
+    /// [`crate::tables::NO_RULE`].
+    pub noted: u32,
     /// Scratch of the thread: what it asks for.
     pub request: Request,
     /// Scratch of the thread: what is looked up.
@@ -65,6 +66,16 @@ pub struct Carrier {
     pub labels: u64,
     /// Threads that belong to it. With the last of them it goes.
     pub threads: u64,
+}
+
+/// A socket that a governed tree has made, or has accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Socket {
+    /// The tree.
+    pub tree: u64,
+    /// What those who connected it, or sent on it, carried when that was last judged, and passed: a mask.
+    pub labels: u64,
 }
 
 /// What the agent offers a process that asked to be governed; taken at its next `execve(2)`.

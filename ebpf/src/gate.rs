@@ -50,7 +50,10 @@ pub const EPERM: i32 = -1;
 #[inline(always)]
 pub fn request(task: *mut Task) -> &'static mut Request {
     // SAFETY: the entry is the current thread's own, and stays while it is in a program.
-    let (request, scratch) = unsafe { (&mut (*task).request, &mut (*task).scratch) };
+    let (request, scratch) = unsafe {
+        (*task).noted = NO_RULE;
+        (&mut (*task).request, &mut (*task).scratch)
+    };
     (scratch.labels, scratch.labels_below) = (0, 0);
     *request = Request {
         binding: Binding {
@@ -159,6 +162,7 @@ pub fn gate(task: *mut Task, operation: Operation, at: u32) -> i32 {
         park::creates_nothing(task, request, at);
     }
     let rule = first_rule(operation, request, &walk, asker, false);
+    let rule = or_noted(task, asker, request, rule);
     decide(&Judged { request, operation, at, task, walk: &walk, target: Target::None, asker, rule })
 }
 
@@ -174,7 +178,7 @@ pub fn gate_name(task: *mut Task, moves: bool, target: Target) -> i32 {
     let request = read_back(task);
     let walk = walk(Operation::File, request, task);
     let rule = first_rule(Operation::File, request, &walk, asker, moves);
-    let rule = stricter(&Maps(task), asker, rule, of_target);
+    let rule = or_noted(task, asker, request, stricter(&Maps(task), asker, rule, of_target));
     decide(&Judged { request, operation: Operation::File, at: hook::NAME, task, walk: &walk, target, asker, rule })
 }
 
@@ -189,6 +193,21 @@ fn rule_of_target(task: *mut Task, asker: Asker, entry: u64, access: u32) -> u32
         (walk.scratch().labels, walk.scratch().labels_below) = (0, 0);
     }
     rule
+}
+
+/// What passes is told under the rule that only observes, where that would have decided it otherwise.
+#[inline(always)]
+fn or_noted(task: *mut Task, asker: Asker, request: &Request, rule: u32) -> u32 {
+    // SAFETY: the entry is the current thread's own.
+    let noted = unsafe { (*task).noted };
+    if noted >= rule {
+        return rule;
+    }
+    let passes = match Maps(task).consequence(&RuleKey { revision: asker.revision, rule }) {
+        Some(consequence) => consequence.verdict <= Verdict::Audit as u32,
+        None => rule == NO_RULE && request.system == NO_SYSTEM,
+    };
+    if passes { noted } else { rule }
 }
 
 #[inline(always)]
@@ -207,6 +226,7 @@ pub fn at_once(task: *mut Task, operation: Operation) -> i32 {
     let asker = asker(task);
     let walk = walk(operation, request, task);
     let rule = first_rule(operation, request, &walk, asker, false);
+    let rule = or_noted(task, asker, request, rule);
     let at = hook::AT_ONCE;
     let judged = Judged { request, operation, at, task, walk: &walk, target: Target::None, asker, rule };
     let outcome = match verdict(&judged) {

@@ -18,6 +18,7 @@ mod labels;
 mod maps;
 mod park;
 mod program;
+mod refused;
 mod report;
 mod running;
 mod strings;

@@ -8,13 +8,13 @@ use aya_ebpf::{
 use holdpoint_common::{
     decision::DecisionRecord,
     event::REASONS,
-    pending::Pending,
+    pending::{Pending, Refused},
     tables::{
         AddressKey, Conditions, Consequence, EdgeKey, LETTERS as LETTERS_OF_ONE, LINKS as LINKS_OF_ONE, Letters, Link,
         MemberKey, NameKey, Named, ObjectKey, Ports, RootKey, RuleKey, SCHEDULES as SCHEDULES_OF_ONE, Schedule, State,
         SystemKey, Word, WordKey,
     },
-    task::{Carrier, Enrolment, Program, Switches, Task},
+    task::{Carrier, Enrolment, Program, Socket, Switches, Task},
 };
 
 /// Governed threads. Written here at fork, enrolment and search, emptied when a thread is freed. Full: the fork is
@@ -31,10 +31,10 @@ pub static CARRIERS: HashMap<u64, Carrier> = HashMap::with_max_entries(32768, 0)
 #[map]
 pub static CANDIDATES: HashMap<u64, Task> = HashMap::with_max_entries(256, 0);
 
-/// Sockets that governed trees made, by the address of the `sock`: the tree. Written here when one is made or accepted,
+/// Sockets that governed trees made, by the address of the `sock`. Written here when one is made or accepted,
 /// emptied when it is freed. Full: the socket is refused.
 #[map]
-pub static SOCKETS: HashMap<u64, u64> = HashMap::with_max_entries(65536, 1); // BPF_F_NO_PREALLOC
+pub static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(65536, 1); // BPF_F_NO_PREALLOC
 
 /// How many threads are held in an exec of a program, or run it after an approval. Written and read here. Full: what was
 /// not looked at for longest goes, which is one that nobody runs any more: each has cost a hold.
@@ -52,6 +52,11 @@ pub static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(512, 0);
 /// Decisions, by hold id. Written by the agent, read here. A hold without one is pending.
 #[map]
 pub static DECISIONS: HashMap<u64, DecisionRecord> = HashMap::with_max_entries(1024, 0);
+
+/// What a reviewer refused, and until when it is refused without a question: nanoseconds of `CLOCK_BOOTTIME`. Written by
+/// the agent, read here. Full: what was not asked for longest goes, and is asked about again.
+#[map]
+pub static REFUSED: LruHashMap<Refused, u64> = LruHashMap::with_max_entries(4096, 0);
 
 /// One zeroed record each, the source of new ones: they are too large for the stack.
 #[map]

@@ -30,7 +30,7 @@ use crate::{
     gate::{EPERM, Judged, Outcome, Target},
     kernel::{current, offset, read, repeat},
     maps::{DECISIONS, NO_PENDING, PENDING, SWITCHES},
-    program, report,
+    program, refused, report,
     strings::{self, Which},
     syscall,
     task::{self, random},
@@ -373,6 +373,13 @@ fn begin(judged: &Judged<'_>, patience: u64) -> Outcome {
         {
             let _ = PENDING.remove(id);
             return Outcome::not_held(Reason::Unreadable);
+        }
+        if refused::stands(pending) {
+            let _ = PENDING.remove(id);
+            if judged.at == hook::EXEC {
+                program::drop_candidate(judged.task);
+            }
+            return Outcome::Told(Kind::DeniedAgain, 0);
         }
         (*pending).id = id;
         (*pending).hook = judged.at;

@@ -567,6 +567,13 @@ impl Context for Maps {
     }
 
     #[inline(always)]
+    fn note(&self, rule: u32) -> bool {
+        // SAFETY: the entry is the current thread's own.
+        unsafe { (*self.0).noted = rule.min((*self.0).noted) };
+        true
+    }
+
+    #[inline(always)]
     fn argument(&self, place: &mut Place, index: u32) -> Option<u8> {
         strings::argument(self.request().bprm, place, index)
     }

@@ -1,10 +1,12 @@
 //! A denied operation has never happened; who asked lives or dies as the rule says, and nobody else.
 
 use holdpoint_tests::{
-    User, control, everything,
+    Agent, User,
+    agent::holdpoint,
+    control, everything,
     listener::Listener,
     process::{lives, parent},
-    shared, site,
+    shared, site, ungoverned,
 };
 use serde_json::json;
 
@@ -167,4 +169,85 @@ fn the_verdict_audit_lets_pass_and_is_on_record() {
     assert_eq!(audited("path", &file)["access"], json!(["read"]));
     assert_eq!(audited("address", "::1")["port"], listener.address().port());
     assert_eq!(audited("path", &program)["rule"], "audit programs");
+}
+
+#[test]
+fn the_same_again_is_refused_without_a_question_for_that_tree_only() {
+    let file = site::file("hold", "Ada\n");
+    let [open, write] = ["r", "w"].map(|way| format!("open {file} {way}"));
+    let mut agent = Agent::start(&everything());
+    let mut actor =
+        agent.act([&open, &open, "fork", &open, "end", "wait", "line", &open, "line", &write, "print alive"]);
+    let hold = agent.hold_of(&actor);
+    agent.deny(&hold);
+    actor.wait_line("wait exited 0");
+    let again = agent.wait_recorded("the same again", |line| line["event"] == "denied" && line["again"] == true);
+    assert_eq!(
+        (&again["path"], &again["rule"], &again["tree"]),
+        (&json!(file), &json!("hold files"), &json!(hold.tree()))
+    );
+
+    let other = agent.act([&open]);
+    agent.approve(agent.hold_of(&other));
+    assert_eq!(other.end().stdout, "open ok\n", "another tree is asked about");
+
+    agent.restart();
+    actor.go_on();
+    actor.go_on();
+    agent.approve(agent.hold_of(&actor));
+    let ended = actor.end();
+    let refused = "open EPERM\nopen EPERM\nopen EPERM\nwait exited 0\nopen EPERM\nopen ok\nalive\n";
+    assert_eq!(ended.stdout, refused, "writing is another request");
+}
+
+#[test]
+fn what_is_executed_again_is_the_same_with_the_same_arguments() {
+    let program = site::program("bin-hold", "/usr/bin/echo");
+    let agent = shared(&everything());
+    let script = format!("{program} a; {program} a; {program} a; {program} a b");
+    let actor = ungoverned(User::AGENT, [&holdpoint(), "run", "--", "sh", "-c", &script]);
+    agent.deny(agent.hold_of(&actor));
+    let hold = agent.hold_of(&actor);
+    assert_eq!(hold["argv"], json!([program, "a", "b"]));
+    agent.approve(&hold);
+    let ended = actor.end();
+    assert_eq!(ended.stdout, "a b\n");
+    let told = ended.stderr.matches("denied before, and nobody is asked again for now").count();
+    assert_eq!(told, 1, "who launched it is told, and not in a loop: {}", ended.stderr);
+}
+
+#[test]
+fn what_connects_again_is_the_same_by_another_socket() {
+    let listener = Listener::v4("hold");
+    let agent = shared(&everything());
+    let connect = format!("connect {}", listener.target());
+    let actor = agent.act([&connect, &connect, "print alive"]);
+    agent.deny(agent.hold_of(&actor));
+    assert_eq!(actor.end().stdout, "connect EPERM\nconnect EPERM\nalive\n");
+    assert!(listener.waiting().is_none());
+}
+
+#[test]
+fn when_the_pause_is_over_somebody_is_asked_again() {
+    let [file, at_once] = ["paused", "asked"].map(|name| site::file(name, "Ada\n"));
+    let rule = |file: &str, pause: &str| {
+        let then = "then = \"hold\"\nreviewers = \"people\"\non_deny = \"fail\"";
+        format!("[[rule]]\nname = \"{pause}\"\nopen = {{ path = [\"{file}\"] }}\n{then}\npause = \"{pause}\"\n")
+    };
+    let head = "[[subject]]\nname = \"tests\"\n[reviewers]\npeople = [\"root\", \"reviewer\"]\n";
+    let agent = Agent::start(&[head, &rule(&file, "3s"), &rule(&at_once, "0s")].concat());
+    let until_it_works = |file: &str| agent.spawn(User::AGENT, ["sh", "-c", "until cat $0; do :; done", file]);
+
+    let actor = until_it_works(&file);
+    agent.deny(agent.hold_of(&actor));
+    agent.wait_recorded("the same again", |line| line["event"] == "denied" && line["again"] == true);
+    agent.approve(agent.hold_of(&actor));
+    assert_eq!(actor.end().stdout, "Ada\n");
+
+    let actor = until_it_works(&at_once);
+    agent.deny(agent.hold_of(&actor));
+    agent.approve(agent.hold_of(&actor));
+    assert_eq!(actor.end().stdout, "Ada\n");
+    let again = |line: &serde_json::Value| line["again"] == true && line["path"] == at_once;
+    assert!(!agent.record().iter().any(again), "without a pause each is asked about");
 }

@@ -1,6 +1,8 @@
 //! Promise 15: labels follow the data. Once labelled data has been read, the rules that ask for it apply to the whole tree,
 //! or to the process that has read and what it forks; and the reviewer is shown what was read.
 
+use std::io::{ErrorKind, Read as _};
+
 use holdpoint_tests::{
     Actor, Agent, Hold, User,
     agent::holdpoint,
@@ -73,6 +75,39 @@ fn what_one_process_has_read_holds_the_connection_of_another() {
         assert_eq!(actor.end().stdout, format!("open ok\n{said}\n"));
     }
     assert!(listener.waiting().is_none());
+}
+
+#[test]
+fn nor_does_what_is_sent_on_a_connection_from_before() {
+    let (agent, (listener, _)) = (agent(), there());
+    let [free, file] = ["free", "labelled"].map(|rule| site::file(rule, "Ada\n"));
+    let script = "import socket, sys\n\
+                  there = socket.create_connection(sys.argv[1].split())\n\
+                  open(sys.argv[2]).read()\n\
+                  try:\n    for _ in range(2): there.send(b'Ada')\n    print('sent')\n\
+                  except OSError as error: print(error.errno)";
+    let started = |read: &str| agent.spawn(User::AGENT, ["python3", "-c", script, &listener.target(), read]);
+
+    assert_eq!(started(&free).end().stdout, "sent\n", "the control: nothing was read");
+    drop(listener.accept());
+    for (approved, said) in [(true, "sent\n"), (false, "1\n")] {
+        let actor = started(&file);
+        let hold = held_for(&agent, &actor, "customer-data", &file);
+        let mut there = listener.accept();
+        there.set_nonblocking(true).expect("a socket");
+        let nothing = there.read(&mut [0]).expect_err("nothing before the answer");
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+        if approved {
+            agent.approve(&hold)
+        } else {
+            agent.deny(&hold)
+        }
+        assert_eq!(actor.end().stdout, said);
+        there.set_nonblocking(false).expect("a socket");
+        let mut got = String::new();
+        there.read_to_string(&mut got).expect("what was sent");
+        assert_eq!(got, if approved { "AdaAda" } else { "" }, "asked once, for all that follows");
+    }
 }
 
 #[test]

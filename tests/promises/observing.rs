@@ -65,3 +65,25 @@ fn what_would_be_held_or_denied_passes_and_is_on_record() {
     assert_eq!(actor.end().stdout, "open ok\n");
     assert_eq!(opened(&agent, User::AGENT, &[&denied]), "open EPERM\n");
 }
+
+#[test]
+fn one_rule_that_observes_decides_nothing_and_is_on_record() {
+    let (denied, held) = (site::file("observe-denied", "Ada\n"), site::file("observe-held", "Ada\n"));
+    let observed = policy("", &denied, &held).replacen("then = \"deny\"", "then = \"deny\"\nmode = \"observe\"", 1);
+    let agent = Agent::start(&observed);
+    assert_eq!(opened(&agent, User::AGENT, &[&denied]), "open ok\n");
+    let line = agent.wait_recorded("the rule", |line| line["event"] == "audited" && line["rule"] == "denied");
+    assert_eq!((&line["would"], &line["path"]), (&"deny".into(), &denied.clone().into()), "{line:#}");
+    assert_eq!(agent.status()["enforcing"], true, "all others are in force");
+    let actor = agent.act([format!("open {held} r")]);
+    agent.deny(agent.hold_of(&actor));
+    assert_eq!(actor.end().stdout, "open EPERM\n");
+
+    let both = policy("", &held, &held).replacen("then = \"deny\"", "then = \"deny\"\nmode = \"observe\"", 1);
+    assert!(agent.reload(&both).success());
+    let actor = agent.act([format!("open {held} r")]);
+    let hold = agent.hold_of(&actor);
+    assert_eq!(hold.text("rule"), "held", "the rule after it decides");
+    agent.approve(&hold);
+    assert_eq!(actor.end().stdout, "open ok\n");
+}

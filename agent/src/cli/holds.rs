@@ -268,6 +268,7 @@ mod tests {
             members: vec!["alice".into(), "bob".into()],
             on_deny: Decision::Fail,
             on_timeout: Decision::Kill,
+            pause: std::time::Duration::ZERO,
             user: Some("agent".into()),
             launcher_name: None,
             request: Request {

@@ -50,6 +50,7 @@ impl Daemon {
     }
 
     fn decide(&mut self, hold: HoldId, decision: Decision) {
+        self.refuse_again(hold);
         let digest = self.holds.get(hold).map(|hold| hold.digest.bytes()).unwrap_or_default();
         if let Err(error) = self.kernel.decide(hold, decision, digest) {
             // It stays held; the next reconciliation finds no decision in the kernel and tries again.
@@ -62,6 +63,14 @@ impl Daemon {
             watched.process.kill();
         }
         self.wake(hold);
+    }
+
+    /// Before the decision itself: who is refused may ask again at once.
+    fn refuse_again(&mut self, hold: HoldId) {
+        let Some(pause) = self.holds.pause(hold) else { return };
+        if let Err(error) = self.kernel.refuse_again(hold, pause) {
+            tracing::error!("{error:#}");
+        }
     }
 
     fn wake(&mut self, hold: HoldId) {

@@ -279,7 +279,7 @@ impl Daemon {
             Kind::Enrolled => self.enrolled(id, pid, false),
             Kind::Found => self.enrolled(id, pid, true),
             Kind::ControlRefused => tracing::warn!(pid, "a governed process tried to reach the control socket"),
-            Kind::Audited | Kind::Denied | Kind::Killed | Kind::NotHeld | Kind::Labelled => {}
+            Kind::Audited | Kind::Denied | Kind::DeniedAgain | Kind::Killed | Kind::NotHeld | Kind::Labelled => {}
         }
     }
 
@@ -337,7 +337,11 @@ impl Daemon {
                 let rule = policy.rule(facts.rule).filter(|rule| policy.in_force(rule) != rule.verdict());
                 record::Event::Audited { would: rule.map(|rule| verdict_word(rule.verdict())), request }
             }
-            (Kind::Denied, _) => record::Event::Denied(request),
+            (Kind::Denied, _) => record::Event::Denied { again: false, request },
+            (Kind::DeniedAgain, _) => {
+                self.notify(&request.tree, &Notice::Refused { sentence: request.what.sentence() });
+                record::Event::Denied { again: true, request }
+            }
             (Kind::Killed, _) => record::Event::Killed(request),
             (Kind::NotHeld, Some(reason)) => record::Event::NotHeld { reason: reason.word(), request },
             _ => return,
@@ -458,6 +462,7 @@ impl Daemon {
             members: policy.members(&terms.reviewers).to_vec(),
             on_deny: terms.on_deny,
             on_timeout: terms.on_timeout,
+            pause: terms.pause,
             user: user::known(request.uid),
             launcher_name: user::known(request.launcher),
             read: self.readings.of(&request.tree, &rule.only.labels, &context),

@@ -21,10 +21,11 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, RingBuf};
 use holdpoint_common::{
     decision::{DIGEST_BYTES, Decision, DecisionRecord},
     event::Reason,
-    pending::Pending,
+    pending::{Pending, Refused},
     task::{Carrier, Enrolment, Switches, Task},
 };
 
+use nix::time::{ClockId, clock_gettime};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 pub use self::{
@@ -43,6 +44,7 @@ pub struct Kernel {
     enrolments: HashMap<MapData, u32, Enrolment>,
     pending: HashMap<MapData, u64, Pending>,
     decisions: HashMap<MapData, u64, DecisionRecord>,
+    refused: HashMap<MapData, Refused, u64>,
     switches: Array<MapData, Switches>,
     counters: Array<MapData, u64>,
     tables: tables::Maps,
@@ -79,6 +81,7 @@ impl Kernel {
             enrolments: typed("ENROLMENTS", take("ENROLMENTS")?)?,
             pending: typed("PENDING", take("PENDING")?)?,
             decisions: typed("DECISIONS", take("DECISIONS")?)?,
+            refused: typed("REFUSED", take("REFUSED")?)?,
             switches: typed("SWITCHES", take("SWITCHES")?)?,
             counters: typed("COUNTERS", take("COUNTERS")?)?,
             tables: tables::Maps {
@@ -128,6 +131,17 @@ impl Kernel {
     pub fn decide(&mut self, id: HoldId, decision: Decision, digest: [u8; DIGEST_BYTES]) -> Result<()> {
         let record = DecisionRecord { decision: decision as u32, reserved: 0, digest };
         self.decisions.insert(id.0, record, 0).with_context(|| format!("cannot write the decision on {id}"))
+    }
+
+    /// What is held is refused for as long as `pause` if it is asked for again, and nobody is asked.
+    pub fn refuse_again(&mut self, id: HoldId, pause: Duration) -> Result<()> {
+        let Some(pending) = self.hold(id)? else { return Ok(()) };
+        let key = Refused { tree: pending.facts.tree, fingerprint: pending.fingerprint };
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
+        let until = (now + pause).as_nanos().try_into().unwrap_or(u64::MAX);
+        self.refused
+            .insert(key, until, 0)
+            .with_context(|| format!("cannot refuse what {id} was if it is asked for again"))
     }
 
     /// Removes what is left of a hold whose thread is gone or has moved on.

@@ -1,12 +1,14 @@
 //! A policy asked outside the kernel, by the very matcher that the kernel runs.
 
+use std::cell::Cell;
+
 use holdpoint_common::{
     matcher::{self, Asker, Names, Place, Scratch, Words},
     request::Class,
     system::System,
     tables::{
-        ADDRESS_HEAD_BITS, AddressKey, Conditions, Consequence, EdgeKey, Letters, Link, MemberKey, NameKey, Named,
-        ObjectKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey, Word, WordKey,
+        ADDRESS_HEAD_BITS, AddressKey, Conditions, Consequence, EdgeKey, Letters, Link, MemberKey, NO_RULE, NameKey,
+        Named, ObjectKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey, Word, WordKey,
     },
 };
 
@@ -19,6 +21,8 @@ pub struct Evaluation<'a> {
     pub tables: &'a Tables,
     /// The circumstances.
     pub circumstances: Circumstances,
+    /// The first rule that only observes and would have decided, or [`NO_RULE`].
+    pub noted: Cell<u32>,
 }
 
 /// See [`matcher::Context`].
@@ -41,7 +45,12 @@ pub struct Circumstances {
     pub arguments: Vec<u8>,
 }
 
-impl Evaluation<'_> {
+impl<'a> Evaluation<'a> {
+    /// One request of these tables.
+    pub fn new(tables: &'a Tables, circumstances: Circumstances) -> Self {
+        Self { tables, circumstances, noted: Cell::new(NO_RULE) }
+    }
+
     /// The first rule that accepts `access` to the path `names` on `device`.
     pub fn path_rule(&self, asker: Asker, device: u32, names: &impl Names, access: u32) -> u32 {
         matcher::path_rules(self, asker, device, names, access, &mut Scratch::default()).0
@@ -174,6 +183,11 @@ impl matcher::Context for Evaluation<'_> {
 
     fn protocol(&self) -> u32 {
         self.circumstances.protocol
+    }
+
+    fn note(&self, rule: u32) -> bool {
+        self.noted.set(rule.min(self.noted.get()));
+        true
     }
 
     fn arguments(&self, _: &mut Place) -> u32 {

@@ -11,7 +11,7 @@ use std::{
 use holdpoint_common::{
     matcher::{Asker, DEPTH, Names},
     request::Class,
-    tables::{LITERAL_BYTES, NO_RULE, Verdict, kind},
+    tables::{LITERAL_BYTES, Verdict, kind},
 };
 
 use super::{
@@ -85,17 +85,28 @@ impl Judge {
     pub fn ask(&self, asked: &Asked) -> Result<Answer, Flaw> {
         let asker = Asker { revision: REVISION, subject: self.subject(&asked.subject)? };
         let circumstances = self.circumstances(asked)?;
-        let evaluation = Evaluation { tables: &self.tables, circumstances };
+        let evaluation = Evaluation::new(&self.tables, circumstances);
         let rule = match &asked.what {
             What::File { path, access, .. } => self.rule_on_path(&evaluation, asker, path, *access),
             What::Connect { to, port, .. } => evaluation.address_rule(asker, &Block::only(*to).octets(), *port),
             What::System(system) => evaluation.system_rule(asker, *system),
         };
-        let rule = (rule != NO_RULE).then_some(rule);
         let unnamed = if matches!(asked.what, What::System(_)) { Verdict::Deny } else { Verdict::Allow };
-        let decides = rule.and_then(|rule| self.policy.rule(rule));
-        let would = decides.map_or(unnamed, Rule::verdict);
-        Ok(Answer { rule, verdict: decides.map_or(unnamed, |rule| self.policy.in_force(rule)), would })
+        let passes = |rule| {
+            matches!(
+                self.policy.rule(rule).map_or(unnamed, |rule| self.policy.in_force(rule)),
+                Verdict::Allow | Verdict::Audit
+            )
+        };
+        let noted = evaluation.noted.get();
+        // As `gate` has it in the kernel.
+        let rule = if noted < rule && passes(rule) { noted } else { rule };
+        let decides = self.policy.rule(rule);
+        Ok(Answer {
+            rule: decides.map(|_| rule),
+            verdict: decides.map_or(unnamed, |rule| self.policy.in_force(rule)),
+            would: decides.map_or(unnamed, Rule::verdict),
+        })
     }
 
     /// The index of a subject.

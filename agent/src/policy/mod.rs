@@ -182,6 +182,8 @@ pub struct Terms {
     pub on_deny: Decision,
     /// What silence does, likewise.
     pub on_timeout: Decision,
+    /// How long the same request of the tree is refused without a question after a reviewer's no.
+    pub pause: Duration,
 }
 
 /// `holdpoint run` was not told which subject to start, and the policy does not have exactly one.
@@ -201,8 +203,8 @@ impl Policy {
     /// What follows from a rule of this policy. What keeps Holdpoint's own files, and what canaries meet, is in force even
     /// where the policy observes.
     pub fn in_force(&self, rule: &Rule) -> Verdict {
-        let is_seen_only =
-            self.observes && !rule.lets_pass() && !rule.subjects.iter().any(|one| CANARIES.contains(one));
+        let of_canaries = || rule.subjects.iter().any(|one| CANARIES.contains(one));
+        let is_seen_only = rule.only.observes || self.observes && !rule.lets_pass() && !of_canaries();
         if is_seen_only { Verdict::Audit } else { rule.verdict() }
     }
 
@@ -270,6 +272,11 @@ impl Rule {
     /// Whether a request that it matches happens without anybody being asked.
     pub fn lets_pass(&self) -> bool {
         matches!(self.then, Then::Allow | Then::Audit)
+    }
+
+    /// Whether it keeps a request that it matches from happening, or from happening at once.
+    pub fn stands_in_the_way(&self) -> bool {
+        !self.lets_pass() && !self.only.observes
     }
 
     /// Its path patterns with the access that they are for; none for a connect rule.

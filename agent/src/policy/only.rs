@@ -23,6 +23,8 @@ pub struct Only {
     pub during: Option<Schedule>,
     /// Each of these matches one of the arguments.
     pub arguments: Vec<Argument>,
+    /// And even then the next rule counts: what this one would do is only noted.
+    pub observes: bool,
 }
 
 impl Only {

@@ -70,8 +70,8 @@ fn read(source: &Source) -> Result<Parts, Vec<Problem>> {
     if problems.is_empty() { Ok((observes, subjects, groups, names.labels, rules)) } else { Err(problems) }
 }
 
-/// Whether the policy is to be seen at work before it is in force.
-fn observes(top: &Section<'_>, problems: &mut Vec<Problem>) -> bool {
+/// Whether the policy, or the rule, is to be seen at work before it is in force.
+pub fn observes(top: &Section<'_>, problems: &mut Vec<Problem>) -> bool {
     let Some(mode) = top.text("mode", problems) else { return false };
     match mode.get_ref().as_str() {
         "enforce" => false,

@@ -111,18 +111,20 @@ fn rule() -> Value {
             "during": texts("Times of the week: Mon-Fri 09:00-17:00, Sat,Sun, not 22:00-06:00"),
             "if_read": texts("Labels: only where data of one of them was read before"),
             "then": { "description": "What follows", "enum": ["allow", "audit", "hold", "deny", "kill"] },
+            "mode": { "description": "observe: what it would do is recorded, and the next rule counts", "enum": ["enforce", "observe"], "default": "enforce" },
             "reviewers": text("The group that is asked"),
             "why": text("The reason, shown to whoever meets the rule"),
             "timeout": { "description": "How long is waited for an answer", "type": "string", "pattern": "^[0-9]+[smh]$", "default": "5m" },
             "on_deny": { "description": "What a no does", "enum": ["kill", "fail"], "default": "kill" },
             "on_timeout": { "description": "What silence does; as on_deny if it is not there", "enum": ["kill", "fail"] },
+            "pause": { "description": "How long the same is refused without a question after a no", "type": "string", "pattern": "^[0-9]+[smh]$", "default": "10m" },
         }),
     );
     rule["oneOf"] = ["open", "exec", "connect", "system"].map(|key| json!({ "required": [key] })).as_slice().into();
     rule["if"] = json!({ "properties": { "then": { "const": "hold" } } });
     rule["then"] = json!({ "required": ["reviewers"] });
     rule["else"] = json!({
-        "properties": { "reviewers": false, "timeout": false, "on_deny": false, "on_timeout": false },
+        "properties": { "reviewers": false, "timeout": false, "on_deny": false, "on_timeout": false, "pause": false },
     });
     rule
 }

@@ -116,7 +116,14 @@ pub enum Event {
         request: Box<Request>,
     },
     /// The policy denied a request.
-    Denied(Box<Request>),
+    Denied {
+        /// Whether it was because a reviewer had denied the same not long before.
+        #[serde(skip_serializing_if = "is_false")]
+        again: bool,
+        /// What was asked.
+        #[serde(flatten)]
+        request: Box<Request>,
+    },
     /// The policy answered a request by killing the process.
     Killed(Box<Request>),
     /// A request that should have been held was refused.

@@ -42,6 +42,7 @@ pub(super) struct Watch {
     known: BTreeSet<HoldId>,
     pause: Duration,
     said_away: bool,
+    refused: Option<String>,
 }
 
 enum Link {
@@ -69,6 +70,7 @@ impl Watch {
             known: BTreeSet::new(),
             pause: PAUSES.0,
             said_away: false,
+            refused: None,
         }
     }
 
@@ -174,6 +176,8 @@ impl Watch {
         let news = match notice {
             Notice::Held { id, .. } => self.known.insert(*id),
             Notice::Ended { id, .. } => self.known.remove(id),
+            // Who tries in a loop is not told in one.
+            Notice::Refused { sentence } => self.refused.replace(sentence.clone()).as_ref() != Some(sentence),
         };
         if news {
             tell(&sentence(notice, &TimeZone::system()));
@@ -197,7 +201,7 @@ impl Watch {
 fn held_id(notice: &Notice) -> Option<HoldId> {
     match notice {
         Notice::Held { id, .. } => Some(*id),
-        Notice::Ended { .. } => None,
+        Notice::Ended { .. } | Notice::Refused { .. } => None,
     }
 }
 

@@ -215,6 +215,11 @@ pub enum Notice {
         /// How long it took, milliseconds.
         after: u64,
     },
+    /// Something was refused without a question: a reviewer had denied the same.
+    Refused {
+        /// [`crate::request::Operation::sentence`].
+        sentence: String,
+    },
 }
 
 impl Notice {

@@ -6,7 +6,7 @@ use holdpoint_common::{
     pending::hook,
     request::{Action, Class, Operation},
     system::System,
-    task::Task,
+    task::{Socket, Task},
 };
 
 use super::{
@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     gate::{EPERM, at_once, gate, on_host, request},
-    kernel::{current, offset, read},
+    kernel::{add_bits, current, offset, read},
+    labels,
     maps::{SOCKETS, SWITCHES},
     report, task,
 };
@@ -75,7 +76,7 @@ pub fn connect(ctx: LsmContext) -> i32 {
     let scope = if family == AF_INET6 && length >= SOCKADDR_IN6 { read(given, 24) } else { 0 };
     // SAFETY: the entry is the current thread's own.
     unsafe { (*task).request.binding.flags = scope };
-    gate(task, Operation::Connect, hook::CONNECT)
+    judge(task, sock, hook::CONNECT)
 }
 
 /// `security_socket_sendmsg(sock, msg, size)`: to an address without connecting, or on a connection from elsewhere.
@@ -100,14 +101,30 @@ pub fn send(ctx: LsmContext) -> i32 {
     // IPv4 takes an unspecified family for its own (`udp_sendmsg`), IPv6 for no name at all (`udpv6_sendmsg`).
     let named = named && (said != AF_UNSPEC || family == AF_INET);
     let said = if said == AF_UNSPEC { AF_INET } else { said };
-    let to = if named { destination(given, said) } else { elsewhere(task, sock) };
+    let to = if named { destination(given, said) } else { unasked(task, sock) };
     let Some(to) = to else { return 0 };
     fill(task, socket, protocol, if named { said } else { family }, to);
     let length: u32 = read(message, offset!(message_name_length));
     let scope = if named && said == AF_INET6 && length >= SOCKADDR_IN6 { read(given, 24) } else { 0 };
     // SAFETY: the entry is the current thread's own.
     unsafe { (*task).request.binding.flags = scope };
-    gate(task, Operation::Connect, hook::SEND)
+    judge(task, sock, hook::SEND)
+}
+
+/// What passes is not asked about again on that connection, until the sender carries more.
+#[inline(always)]
+fn judge(task: *mut Task, sock: u64, at: u32) -> i32 {
+    // Before: what is read meanwhile has not been judged.
+    let carried = labels::carried(task);
+    let answer = gate(task, Operation::Connect, at);
+    if answer == 0
+        && is_own(task, sock)
+        && let Some(socket) = SOCKETS.get_ptr_mut(sock)
+    {
+        // SAFETY: the pointer is to a map's value.
+        add_bits(unsafe { &raw mut (*socket).labels }, carried);
+    }
+    answer
 }
 
 /// A descriptor of the socket at `socket` that this process has not made.
@@ -126,6 +143,17 @@ pub fn receive(task: *mut Task, socket: u64) -> i32 {
     let Some(to) = elsewhere(task, sock) else { return 0 };
     fill(task, socket, read(sock, offset!(sock_protocol)), family, to);
     at_once(task, Operation::Connect)
+}
+
+/// Where a connection leads that was not asked about: it is not the tree's own, or the sender has read labelled data since.
+#[inline(always)]
+fn unasked(task: *mut Task, sock: u64) -> Option<Destination> {
+    // SAFETY: an entry of the map, and the current thread's own.
+    let judged = unsafe { SOCKETS.get(sock).filter(|socket| socket.tree == (*task).tree).map(|socket| socket.labels) };
+    match judged {
+        Some(judged) if labels::carried(task) & !judged == 0 => None,
+        _ => Some(peer(sock)).filter(|to| to.port != 0),
+    }
 }
 
 /// A connected socket that this tree has not made was not asked about when it connected.
@@ -283,8 +311,8 @@ pub fn freed(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn own(task: *mut Task, sock: u64) -> bool {
     // SAFETY: the entry is the current thread's own.
-    let tree = unsafe { &(*task).tree };
-    let done = SOCKETS.insert(sock, tree, 0).is_ok();
+    let socket = Socket { tree: unsafe { (*task).tree }, labels: 0 };
+    let done = SOCKETS.insert(sock, socket, 0).is_ok();
     if !done {
         report::count(Reason::SocketsFull);
     }
@@ -295,7 +323,7 @@ fn own(task: *mut Task, sock: u64) -> bool {
 #[inline(always)]
 fn is_own(task: *mut Task, sock: u64) -> bool {
     // SAFETY: an entry of the map, and the current thread's own.
-    unsafe { SOCKETS.get(sock).is_some_and(|tree| *tree == (*task).tree) }
+    unsafe { SOCKETS.get(sock).is_some_and(|socket| socket.tree == (*task).tree) }
 }
 
 /// `security_unix_stream_connect(sock, other, newsk)`.

@@ -389,7 +389,7 @@ impl Line {
     /// Whether the directories above must stay where they are.
     fn keeps_above(&self, rules: &[Rule]) -> bool {
         match self.effect {
-            Effect::Accepts => !rules[self.rule as usize].lets_pass(),
+            Effect::Accepts => rules[self.rule as usize].stands_in_the_way(),
             Effect::Keeps => true,
             Effect::Labels(_) | Effect::Starts | Effect::Denies | Effect::DeniesExec => false,
         }

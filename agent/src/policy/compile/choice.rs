@@ -168,8 +168,8 @@ impl<'a> Choices<'a> {
     /// held.
     fn strict_chain(&mut self, depending: &[Candidate], last: u32) -> u32 {
         let (linked, more) = depending.split_at(depending.len().min(CHAIN_LINKS));
-        let lets_pass = |one: &&Candidate| self.policy.rule(one.rule).is_some_and(Rule::lets_pass);
-        let last = more.iter().find(|one| !lets_pass(one)).map_or(last, |one| one.rule);
+        let stands = |one: &&Candidate| self.policy.rule(one.rule).is_none_or(Rule::stands_in_the_way);
+        let last = more.iter().find(stands).map_or(last, |one| one.rule);
         self.chain(linked, last)
     }
 

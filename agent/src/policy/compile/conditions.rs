@@ -43,7 +43,7 @@ struct Numbering<'a> {
 
 impl Numbering<'_> {
     fn of(&mut self, rule: &Rule) -> Conditions {
-        let Only { labels: _, users, owners, modes, protocols, during, arguments: _ } = &rule.only;
+        let Only { labels: _, users, owners, modes, protocols, during, arguments: _, observes } = &rule.only;
         Conditions {
             labels: 0,
             users: self.set(users, &rule.span),
@@ -51,7 +51,7 @@ impl Numbering<'_> {
             modes: *modes,
             protocols: *protocols,
             schedule: during.map_or(0, |schedule| self.schedule(schedule, &rule.span)),
-            reserved: 0,
+            observes: (*observes).into(),
         }
     }
 

@@ -122,7 +122,7 @@ fn placed_of_rule(
     let placed = placed(rule.lets_pass(), pattern, &rule.span, places, problems);
     let mut kept = Vec::new();
     if let Some((path, rest)) = pattern.beginning()
-        && !rule.lets_pass()
+        && rule.stands_in_the_way()
         && !pattern.is_everything()
     {
         // What is mounted goes, and every rule on it, when what it is mounted over is removed or replaced (from another

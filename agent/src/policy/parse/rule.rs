@@ -20,7 +20,7 @@ use crate::policy::{
     section::{self, Section, read_each},
 };
 
-pub const RULE_KEYS: [&str; 15] = [
+pub const RULE_KEYS: [&str; 17] = [
     "name",
     "subject",
     "open",
@@ -31,11 +31,13 @@ pub const RULE_KEYS: [&str; 15] = [
     "during",
     "if_read",
     "then",
+    "mode",
     "reviewers",
     "why",
     "timeout",
     "on_deny",
     "on_timeout",
+    "pause",
 ];
 const OPERATIONS: [&str; 4] = ["open", "exec", "connect", "system"];
 const ONE_OPERATION: &str = "exactly one of: open = { path = [..] }, exec = { path = [..] }, connect = { to = [..] }, \
@@ -48,13 +50,15 @@ pub const EXEC_KEYS: [&str; 5] = ["path", "label", "args", "owner", "mode"];
 pub const CONNECT_KEYS: [&str; 4] = ["to", "not", "port", "protocol"];
 
 /// Keys that only a hold can have.
-const HOLD_KEYS: [&str; 4] = ["reviewers", "timeout", "on_deny", "on_timeout"];
+const HOLD_KEYS: [&str; 5] = ["reviewers", "timeout", "on_deny", "on_timeout", "pause"];
 
 /// Ways of opening that `access` can name.
 const ACCESS: [Class; CLASSES - 1] = [Class::Read, Class::Write, Class::Create, Class::Truncate];
 
 const PATIENCE: Duration = Duration::from_mins(5);
 const PATIENCE_LIMITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+const PAUSE: Duration = Duration::from_mins(10);
+const PAUSE_LIMITS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
 
 /// The rule in `value`; none if something is wrong with it that leaves nothing to go on with.
 pub fn read(value: &Spanned<DeValue<'_>>, names: &Names, problems: &mut Vec<Problem>) -> Option<Rule> {
@@ -66,6 +70,7 @@ pub fn read(value: &Spanned<DeValue<'_>>, names: &Names, problems: &mut Vec<Prob
     let when = when(&section, names, &mut only, problems);
     let complete = circumstances(&section, names, &mut only, problems);
     let then = then(&section, names, problems);
+    only.observes = mode(&section, then.as_ref(), problems);
     let name = name?;
     let span = name.span();
     refuse_hold(when.as_ref(), then.as_ref(), &span, problems);
@@ -294,17 +299,29 @@ fn then(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Op
     Some(then)
 }
 
+/// Whether it only observes.
+fn mode(section: &Section<'_>, then: Option<&Then>, problems: &mut Vec<Problem>) -> bool {
+    let observes = super::observes(section, problems);
+    if let (true, Some(Then::Allow | Then::Audit), Some((span, _))) = (observes, then, section.entry("mode")) {
+        let remedy = "remove mode, or write what the rule is to do one day: then = \"hold\", \"deny\" or \"kill\"";
+        problems.push(Problem::new(span, "the rule lets pass already: there is nothing to observe", remedy));
+    }
+    observes
+}
+
 fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Option<Terms> {
     let reviewers = reviewers(section, names, problems);
-    let timeout = optional(section, "timeout", problems, patience);
+    let timeout = optional(section, "timeout", problems, |text| duration(text, &PATIENCE_LIMITS));
     let on_deny = optional(section, "on_deny", problems, refusal);
     let on_timeout = optional(section, "on_timeout", problems, refusal);
+    let pause = optional(section, "pause", problems, |text| duration(text, &PAUSE_LIMITS));
     let on_deny = on_deny?.unwrap_or(Decision::Kill);
     Some(Terms {
         reviewers: reviewers?,
         timeout: timeout?.unwrap_or(PATIENCE),
         on_deny,
         on_timeout: on_timeout?.unwrap_or(on_deny),
+        pause: pause?.unwrap_or(PAUSE),
     })
 }
 
@@ -332,11 +349,12 @@ fn optional<T>(
     read(text.get_ref()).map(Some).map_err(|flaw| problems.push(flaw.at(span))).ok()
 }
 
-fn patience(text: &str) -> Result<Duration, Flaw> {
-    let remedy = "write a number and s, m or h, from \"1s\" to \"24h\"";
+fn duration(text: &str, limits: &RangeInclusive<Duration>) -> Result<Duration, Flaw> {
+    let least = limits.start().as_secs();
+    let remedy = format!("write a number and s, m or h, from \"{least}s\" to \"24h\"");
     match seconds(text).map(Duration::from_secs) {
         None => Err(Flaw::new(format!("{text:?} is not a duration"), remedy)),
-        Some(duration) if PATIENCE_LIMITS.contains(&duration) => Ok(duration),
+        Some(duration) if limits.contains(&duration) => Ok(duration),
         Some(_) => Err(Flaw::new(format!("{text:?} is out of bounds"), remedy)),
     }
 }

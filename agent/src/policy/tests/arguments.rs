@@ -14,7 +14,7 @@ fn given(tables: &Tables, arguments: &[&str]) -> Option<u32> {
 fn under(tables: &Tables, arguments: Vec<u8>) -> Option<u32> {
     let asker = Asker { revision: REVISION, subject: 0 };
     let circumstances = Circumstances { arguments, user: 5, ..Circumstances::default() };
-    some(Evaluation { tables, circumstances }.path_rule(asker, 1, &Walk::new("/bin/git"), EXEC))
+    some(Evaluation::new(tables, circumstances).path_rule(asker, 1, &Walk::new("/bin/git"), EXEC))
 }
 
 /// A rule on executing `/bin/git` with `args`.

@@ -8,7 +8,7 @@ use crate::policy::only::{self, Times};
 /// Index of the rule that subject 0 meets when it reads `/f` under these circumstances.
 fn under(tables: &Tables, circumstances: Circumstances) -> Option<u32> {
     let asker = Asker { revision: REVISION, subject: 0 };
-    let host = Evaluation { tables, circumstances };
+    let host = Evaluation::new(tables, circumstances);
     some(host.path_rule(asker, 1, &Walk::new("/f"), READ))
 }
 
@@ -71,8 +71,7 @@ fn a_connection_is_told_by_its_protocol() {
     let tables = tables(&rules.concat());
     let asker = Asker { revision: REVISION, subject: 0 };
     let met = |protocol, port| {
-        let host =
-            Evaluation { tables: &tables, circumstances: Circumstances { protocol, ..Circumstances::default() } };
+        let host = Evaluation::new(&tables, Circumstances { protocol, ..Circumstances::default() });
         some(matcher::address_rule(&host, asker, &[0; 16], port))
     };
     assert_eq!(
@@ -147,7 +146,7 @@ fn a_path_that_is_not_known_meets_the_first_rules_and_then_any() {
         (0..20).map(|n| rule(&n.to_string(), &format!("open = {{ path = [\"/{n}\"] }}\nuser = [\"{n}\"]"))).collect();
     let tables = tables(&rules);
     let met = |user| {
-        let host = Evaluation { tables: &tables, circumstances: Circumstances { user, ..Circumstances::default() } };
+        let host = Evaluation::new(&tables, Circumstances { user, ..Circumstances::default() });
         some(host.unknown_path_rule(Asker { revision: REVISION, subject: 0 }, READ))
     };
     assert_eq!([0, 15, 16, 19, 99].map(met), [Some(0), Some(15), Some(16), Some(16), Some(16)]);

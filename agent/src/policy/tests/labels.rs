@@ -76,7 +76,7 @@ fn a_rule_applies_once_one_of_its_labels_is_carried() {
     let asker = Asker { revision: REVISION, subject: 0 };
     let met = |labels, port| {
         let circumstances = Circumstances { labels, ..Circumstances::default() };
-        some(matcher::address_rule(&Evaluation { tables: &tables, circumstances }, asker, &[0; 16], port))
+        some(matcher::address_rule(&Evaluation::new(&tables, circumstances), asker, &[0; 16], port))
     };
     assert_eq!([0, 1, 2, 4, 6].map(|labels| met(labels, 80)), [Some(2), Some(0), Some(1), Some(0), Some(0)]);
     assert_eq!([0, 1, 2].map(|labels| met(labels, 81)), [None, Some(0), None]);

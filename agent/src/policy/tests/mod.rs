@@ -101,7 +101,7 @@ impl Names for Walk<'_> {
 
 /// The tables, where no rule depends on circumstances.
 fn plain(tables: &Tables) -> Evaluation<'_> {
-    Evaluation { tables, circumstances: Circumstances::default() }
+    Evaluation::new(tables, Circumstances::default())
 }
 
 /// Index of the rule that subject 0 meets at `path`.

@@ -253,3 +253,41 @@ fn a_policy_that_observes_lets_pass_and_says_what_it_would_do() {
     let refused = parse(source(&format!("mode = \"audit\"\n{HEAD}"))).expect_err("an unknown mode").to_string();
     assert_eq!(refused, "web-1.toml:1:8: unknown mode \"audit\" (one of: enforce, observe)");
 }
+
+#[test]
+fn a_rule_that_observes_is_noted_where_what_comes_after_it_lets_pass() {
+    let observed = |name: &str, when: &str| format!("{}mode = \"observe\"\n", rule(name, when));
+    let text = [
+        HEAD,
+        &observed("1", "open = { path = [\"/srv/**\"], access = [\"read\"] }"),
+        &observed("2", "exec = { path = [\"/usr/bin/aws\"], args = [\"s3\"] }"),
+        &observed("3", "connect = { to = [\"10.0.0.0/8\"] }\nuser = [\"1000\"]"),
+        &rule("4", "open = { path = [\"/srv/secret\"] }"),
+        &observed("5", "open = { path = [\"/srv/secret\"] }"),
+    ];
+    let judge = Judge::new(policy(&text.concat()), &Own::customary(), Site::Anywhere).expect("a good policy");
+    let exec = |args: &[&str]| What::File {
+        path: "/usr/bin/aws".into(),
+        access: EXEC,
+        args: args.iter().map(ToString::to_string).collect(),
+        owner: None,
+        mode: 0,
+    };
+    let connect = What::Connect { to: [10, 0, 0, 1].into(), port: 1, protocol: 6 };
+    let asks = |what| asks("1000", "Mon 12:00", what);
+    assert_eq!(said(&judge, &asks(open("/srv/a", READ))), by("audit", "1"));
+    assert_eq!(judge.ask(&asks(open("/srv/a", READ))).expect("an answer").would, Verdict::Deny);
+    assert_eq!(said(&judge, &asks(open("/srv/a", WRITE))), ("allow", None));
+    assert_eq!(said(&judge, &asks(open("/srv/secret", READ))), by("deny", "4"), "what is refused is told as that");
+    assert_eq!(said(&judge, &asks(exec(&["s3", "ls"]))), by("audit", "2"));
+    assert_eq!(said(&judge, &asks(exec(&["ec2"]))), ("allow", None));
+    assert_eq!(said(&judge, &asks(connect)), by("audit", "3"));
+}
+
+#[test]
+fn a_rule_that_lets_pass_has_nothing_to_observe() {
+    let text =
+        format!("{HEAD}[[rule]]\nname = \"1\"\nopen = {{ path = [\"/a\"] }}\nthen = \"allow\"\nmode = \"observe\"\n");
+    let refused = parse(source(&text)).expect_err("nothing to observe").to_string();
+    assert!(refused.contains("the rule lets pass already: there is nothing to observe"), "{refused}");
+}
