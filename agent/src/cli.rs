@@ -12,6 +12,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    policy::Host,
     request::Word,
     sockets::{CONTROL, RUN_DIR, client::Failure},
 };
@@ -93,6 +94,9 @@ pub enum PolicyVerb {
         /// Policy files
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
+        /// Judge for the host of this name; unless said, for this one and all that the policy tells from it
+        #[arg(long, value_name = "NAME", value_parser = policy::host)]
+        host_name: Option<Host>,
         /// Say also what this host lacks: users, files, and what its kernel cannot enforce
         #[arg(long)]
         host: bool,
@@ -107,6 +111,9 @@ pub enum PolicyVerb {
         policy: PathBuf,
         #[command(flatten)]
         who: policy::Who,
+        /// Judge for the host of this name; unless said, for this one
+        #[arg(long, value_name = "NAME", value_parser = policy::host)]
+        host_name: Option<Host>,
         /// Follow this host's links and mounts
         #[arg(long)]
         host: bool,
@@ -122,6 +129,9 @@ pub enum PolicyVerb {
         /// Policy files, or test files
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
+        /// Ask of the host of this name; this one unless said here or by a case
+        #[arg(long, value_name = "NAME", value_parser = policy::host)]
+        host_name: Option<Host>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -140,6 +150,9 @@ pub enum PolicyVerb {
         /// The agent's record: what was asked is asked again
         #[arg(long, value_name = "FILE")]
         record: Option<PathBuf>,
+        /// Judge for the host of this name; unless said, for this one
+        #[arg(long, value_name = "NAME", value_parser = policy::host)]
+        host_name: Option<Host>,
         /// Follow this host's links and mounts
         #[arg(long)]
         host: bool,
@@ -152,6 +165,9 @@ pub enum PolicyVerb {
         /// The policy
         #[arg(value_name = "FILE", default_value = policy::POLICY)]
         file: PathBuf,
+        /// Show it for the host of this name; unless said, for this one
+        #[arg(long, value_name = "NAME", value_parser = policy::host)]
+        host_name: Option<Host>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -283,15 +299,20 @@ pub struct Inherited {
 /// `holdpoint policy ...`
 pub fn policy(run_dir: &Path, verb: &PolicyVerb) -> ExitCode {
     match verb {
-        PolicyVerb::Check { files, host, json } => crate::policy::check(files, *host, *json),
-        PolicyVerb::Explain { policy, who, host, json, operation } => {
-            policy::explain(policy, who, operation, *host, *json)
+        PolicyVerb::Check { files, host_name, host, json } => {
+            crate::policy::check(files, host_name.as_ref(), *host, *json)
         }
-        PolicyVerb::Test { files, json } => policy::test(files, *json),
-        PolicyVerb::Diff { old, new, cases, record, host, json } => {
-            policy::diff(old, new, cases.as_deref(), record.as_deref(), *host, *json)
+        PolicyVerb::Explain { policy, who, host_name, host, json, operation } => {
+            policy::explain(policy, who, operation, &policy::Asking::new(host_name, *host), *json)
         }
-        PolicyVerb::Show { file, json } => policy::show(file, *json),
+        PolicyVerb::Test { files, host_name, json } => {
+            policy::test(files, &policy::Asking::new(host_name, false), *json)
+        }
+        PolicyVerb::Diff { old, new, cases, record, host_name, host, json } => {
+            let asking = policy::Asking::new(host_name, *host);
+            policy::diff(old, new, cases.as_deref(), record.as_deref(), &asking, *json)
+        }
+        PolicyVerb::Show { file, host_name, json } => policy::show(file, &policy::Asking::new(host_name, true), *json),
         PolicyVerb::Schema => policy::schema(),
         PolicyVerb::Reload { json } => reload(run_dir, *json),
     }

@@ -127,12 +127,12 @@ pub fn load(path: &Path, credentials: Option<&Path>) -> Result<(Config, Vec<Path
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
         Err(error) => return Err(ConfigError::Read { path: path.to_owned(), error }),
     };
-    let source = Source { file: path.display().to_string(), text };
-    Ok(parse(source, credentials)?)
+    Ok(parse(Source::one(path.display().to_string(), text), credentials)?)
 }
 
 fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<PathBuf>), Refusal> {
-    let file: File = match toml::from_str(&source.text) {
+    let text = source.files.first().map_or("", |file| &file.text);
+    let file: File = match toml::from_str(text) {
         Ok(file) => file,
         Err(error) => {
             let message = error.message().replace('\n', ", ");

@@ -178,6 +178,54 @@ fn check_warns_of_secrets_and_of_what_the_host_lacks() {
 }
 
 #[test]
+fn every_tool_takes_the_parts_of_the_host_that_is_named() {
+    let desk = Desk::new("parts");
+    fs::create_dir_all(desk.0.join("p.d")).unwrap();
+    let part =
+        "host = [\"zz-web-*\"]\n[[rule]]\nname = \"no wget\"\nexec = { path = [\"/usr/bin/wget\"] }\nthen = \"kill\"\n";
+    desk.put("p.d/web.toml", part);
+    let case = |host: &str, expect: &str| {
+        format!(
+            "{host}[[case]]\nname = \"wget\"\nsubject = \"agent\"\nexec = {{ path = \"/usr/bin/wget\" }}\nexpect = \"{expect}\"\n"
+        )
+    };
+    let cases =
+        [case("host = \"zz-web-1\"\n", "kill"), case("", "allow").replace("\nsubject", "\nhost = \"db\"\nsubject")];
+    desk.put("p.test.toml", &cases.concat());
+
+    let (code, said) = desk.said(&["check", "p.toml"]);
+    assert!(code == 0 && said.starts_with("p.toml: ok, 2 files, 1 subject, 3 rules, revision "), "{said}");
+    assert_eq!(desk.said(&["check", "p.d/web.toml"]), (code, said));
+    let asked =
+        |host| ["explain", "--policy", "p.toml", "--host-name", host, "--subject", "agent", "exec", "/usr/bin/wget"];
+    let (_, web) = desk.said(&asked("zz-web-1.example.org"));
+    assert!(web.starts_with("exec /usr/bin/wget: kill by \"no wget\" (p.d/web.toml:3)\n"), "{web}");
+    let (_, db) = desk.said(&asked("zz-db"));
+    assert!(db.starts_with("exec /usr/bin/wget: allow by no rule\n"), "{db}");
+    let (code, said) = desk.said(&["test", "p.toml"]);
+    assert!(code == 0 && said.ends_with("2 cases, 0 failed\n"), "{said}");
+
+    let (_, shown) = desk.said(&["show", "p.toml", "--host-name", "zz-db"]);
+    assert!(shown.contains("host zz-db\n\nfiles\n  p.toml\n  p.d/web.toml (for other hosts)\n"), "{shown}");
+    desk.put("q.toml", POLICY);
+    let on = |host| desk.said(&["diff", "p.toml", "q.toml", "--host-name", host]).1;
+    assert!(on("zz-web-1").starts_with("removed  \"no wget\"\n"), "{}", on("zz-web-1"));
+    let other = on("zz-db");
+    assert!(other.starts_with("the rules are the same\n"), "{other}");
+    assert!(other.contains("before  kill by \"no wget\"") && other.contains("2 judged under both"), "{other}");
+}
+
+#[test]
+fn check_warns_of_a_list_that_nothing_uses() {
+    let desk = Desk::new("idle");
+    desk.put("p.toml", &format!("{POLICY}\n[lists]\nold = [\"/a\"]\n"));
+    let output = desk.run(&["check", "p.toml"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.starts_with("warning: p.toml:26:1: nothing uses the list \"old\"\n"), "{said}");
+}
+
+#[test]
 fn the_schema_is_json() {
     let (code, text) = Desk::new("schema").said(&["schema"]);
     let schema: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -6,6 +6,7 @@
 mod a_bad_policy_changes_nothing;
 mod a_denial_is_final;
 mod a_policy_is_put_in_force_whole;
+mod a_policy_of_several_files;
 mod a_rule_means_what_it_says;
 mod a_rule_on_arguments;
 mod each_hook_is_needed;

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 pub use self::{diff::diff, explain::explain, show::show, test::test};
 use super::commands::{pretty, print};
 use crate::{
-    policy::{self, Asked, Flaw, Judge, LoadError, Mounts, Own, Policy, Refusal, Site, What},
+    policy::{self, Asked, Flaw, Host, Judge, LoadError, Mounts, Own, Refusal, Site, What},
     sockets::RUN_DIR,
 };
 
@@ -216,27 +216,44 @@ pub fn schema() -> ExitCode {
     said(Ok(Report { text: pretty(&policy::schema()), json: Value::Null, code: 0 }), false)
 }
 
-/// The policy, to be asked for this host or for any.
-fn judge(policy: Policy, host: bool) -> Result<Judge, Trouble> {
-    let mut own = Own::customary();
-    own.paths.push(RUN_DIR.into());
-    if !host {
-        return Ok(Judge::new(policy, &own, Site::Anywhere)?);
-    }
-    let unreadable = |error: &dyn std::fmt::Display| {
-        Flaw::new(
-            format!("cannot read what this host has mounted, or this process: {error}"),
-            "is /proc mounted? leave out --host",
-        )
-    };
-    own.paths.extend(std::fs::read_link("/proc/self/exe").ok());
-    own.mapped = crate::daemon::mapped().map_err(|error| unreadable(&error))?;
-    let mounts = Mounts::now().map_err(|error| unreadable(&error))?;
-    Ok(Judge::new(policy, &own, Site::Here(mounts))?)
+/// The host of this name.
+pub fn host(name: &str) -> Result<Host, std::convert::Infallible> {
+    Ok(Host::named(name))
 }
 
-fn load(file: &Path, host: bool) -> Result<Judge, Trouble> {
-    judge(policy::load(file)?, host)
+/// For which host a policy is asked.
+pub struct Asking {
+    /// The host by whose name its parts are chosen.
+    pub host: Host,
+    /// Whether this host's links, mounts and users count.
+    pub here: bool,
+}
+
+impl Asking {
+    /// For the host that is named, or else for this one.
+    pub fn new(named: &Option<Host>, here: bool) -> Self {
+        Self { host: named.clone().unwrap_or_else(Host::this), here }
+    }
+
+    /// The policy in `file`, to be asked.
+    fn judge(&self, file: &Path) -> Result<Judge, Trouble> {
+        let policy = policy::load(file, &self.host)?;
+        let mut own = Own::customary();
+        own.paths.push(RUN_DIR.into());
+        if !self.here {
+            return Ok(Judge::new(policy, &own, Site::Anywhere)?);
+        }
+        let unreadable = |error: &dyn std::fmt::Display| {
+            Flaw::new(
+                format!("cannot read what this host has mounted, or this process: {error}"),
+                "is /proc mounted? leave out --host",
+            )
+        };
+        own.paths.extend(std::fs::read_link("/proc/self/exe").ok());
+        own.mapped = crate::daemon::mapped().map_err(|error| unreadable(&error))?;
+        let mounts = Mounts::now().map_err(|error| unreadable(&error))?;
+        Ok(Judge::new(policy, &own, Site::Here(mounts))?)
+    }
 }
 
 /// `hold by "secrets need a person" (policy.toml:4)`

@@ -10,6 +10,7 @@ pub(super) fn lines(status: &Status) -> String {
     }
     text += &format!("  agent      {}, running since {}\n", status.version, status.since);
     text += &format!("  policy     {}, revision {}\n", shown(&status.policy_file), shown(&status.policy_revision));
+    text += &format!("  host       {}\n", shown(&status.host));
     text += &format!("  hooks      {}\n", hooks(status));
     text += &format!("  governed   {} threads\n", status.governed_threads);
     text += &format!("  pending    {} holds\n", status.pending_holds);
@@ -62,6 +63,7 @@ mod tests {
             problems: vec![],
             hooks: vec![hook("file_open", true), hook("socket_connect", enforcing)],
             policy_file: "/etc/holdpoint/policy.toml".into(),
+            host: "web-1".into(),
             policy_revision: "ab".into(),
             governed_threads: 3,
             pending_holds: 1,

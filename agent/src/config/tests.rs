@@ -30,7 +30,7 @@ impl Place {
     /// The same, with the files of its secrets.
     fn parse_whole(&self, text: &str) -> Result<(Config, Vec<PathBuf>), String> {
         let text = text.replace('@', &self.0.display().to_string());
-        let source = Source { file: "config.toml".into(), text };
+        let source = Source::one("config.toml", text);
         parse(source, Some(&self.0)).map_err(|refusal| refusal.to_string().replace(&self.0.display().to_string(), "@"))
     }
 

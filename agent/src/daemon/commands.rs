@@ -108,7 +108,8 @@ impl Daemon {
             enforcing: !policy.observes && attached && missing.is_empty() && hooks.iter().all(|hook| hook.proven),
             problems,
             hooks,
-            policy_file: policy.source.file.clone(),
+            policy_file: policy.source.name().to_owned(),
+            host: policy.host.name().to_owned(),
             policy_revision: policy.revision().to_owned(),
             governed_threads: self.kernel.governed().len() as u64,
             pending_holds: self.holds.pending().count() as u64,
@@ -125,7 +126,7 @@ impl Daemon {
     /// Reads the policy anew and puts it in force; `by` asked for it, or a signal did. Nothing changes if that fails.
     pub(super) fn reload(&mut self, by: Option<u32>) -> Result<Reloaded, Declined> {
         let before = self.revisions.policy().revision().to_owned();
-        let replaced = policy::load(&self.policy_file)
+        let replaced = policy::load(&self.policy_file, &policy::Host::this())
             .map_err(|error| anyhow::anyhow!(error.rendered(false)))
             .and_then(|policy| self.revisions.replace(policy, &mut self.kernel));
         if let Err(error) = replaced {

@@ -15,13 +15,21 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use holdpoint_common::task::Switches;
+use serde::{Deserialize, Serialize};
 
 use super::labels::Bits;
 use crate::{
     canary,
     kernel::Kernel,
-    policy::{self, Mounts, Objects, Own, Policy, Source, Tables},
+    policy::{self, Host, Mounts, Objects, Own, Policy, Source, Tables},
 };
+
+/// All that it takes to read a revision again.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    host: Host,
+    source: Source,
+}
 
 /// The policy in force and those before it.
 pub struct Revisions {
@@ -80,9 +88,8 @@ impl Revisions {
             return Some(Arc::clone(&self.policy));
         }
         if !self.earlier.contains_key(&number) {
-            let text = fs::read_to_string(self.file(number)).ok()?;
-            let source = Source { file: format!("revision {number}"), text };
-            self.earlier.insert(number, Arc::new(policy::parse(source).ok()?.with_built_in(&self.own)));
+            let Kept { host, source } = serde_json::from_slice(&fs::read(self.file(number)).ok()?).ok()?;
+            self.earlier.insert(number, Arc::new(policy::parse(source, &host).ok()?.with_built_in(&self.own)));
         }
         self.earlier.get(&number).map(Arc::clone)
     }
@@ -189,12 +196,14 @@ impl Revisions {
         let file = self.file(number);
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        let written = options.open(&file).and_then(|mut open| open.write_all(self.policy.source.text.as_bytes()));
+        let Policy { host, source, .. } = &*self.policy;
+        let kept = serde_json::to_vec(&Kept { host: host.clone(), source: source.clone() })?;
+        let written = options.open(&file).and_then(|mut open| open.write_all(&kept));
         written.with_context(|| format!("cannot write {}", file.display()))
     }
 
     fn file(&self, number: u32) -> PathBuf {
-        self.directory.join(format!("{number}.toml"))
+        self.directory.join(format!("{number}.json"))
     }
 }
 

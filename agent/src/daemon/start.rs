@@ -30,7 +30,7 @@ use crate::{
     config::{self, Config},
     holds::Holds,
     kernel::{Events, Kernel, Pins},
-    policy::{self, Own, Policy},
+    policy::{self, Host, Own, Policy},
     record::{self, Entry, Record},
     sockets::{self, Command},
 };
@@ -150,7 +150,9 @@ fn raise_descriptor_limit() -> Result<()> {
 fn own(run_dir: &Path, args: &AgentArgs, config: &Config, secrets: &[PathBuf]) -> Result<Own> {
     let program = fs::read_link("/proc/self/exe").context("cannot find this program's own file")?;
     let credentials = credentials();
-    let given = [run_dir, &args.config, &args.policy].into_iter().chain(credentials.as_deref());
+    let parts = policy::parts_directory(&args.policy);
+    let optional = parts.as_deref().into_iter().chain(credentials.as_deref());
+    let given = [run_dir, &args.config, &args.policy].into_iter().chain(optional);
     let customary = Own::customary().paths;
     let named = given.chain(secrets.iter().chain(&customary).map(PathBuf::as_path));
     let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("{} is no path", path.display()));
@@ -191,7 +193,7 @@ fn boot_moment(run_dir: &Path) -> Result<Timestamp> {
 /// Configuration, the files of its secrets, and policy: whole and judged, before anything is touched.
 fn read(args: &AgentArgs) -> Result<(Config, Vec<PathBuf>, Policy)> {
     let (config, secrets) = config::load(&args.config, credentials().as_deref())?;
-    let policy = policy::load(&args.policy)?;
+    let policy = policy::load(&args.policy, &Host::this())?;
     Ok((config, secrets, policy))
 }
 
@@ -238,9 +240,16 @@ mod tests {
     fn the_secrets_and_the_code_that_runs_are_holdpoints_own() {
         let args = AgentArgs { config: "/c/config.toml".into(), policy: "/p/policy.toml".into() };
         let own = own(Path::new("/r"), &args, &Config::default(), &["/elsewhere/ops.secret".into()]).unwrap();
-        for path in
-            ["/r", "/c/config.toml", "/p/policy.toml", "/elsewhere/ops.secret", "/etc/credstore", PINS, STATE_DIR]
-        {
+        for path in [
+            "/r",
+            "/c/config.toml",
+            "/p/policy.toml",
+            "/p/policy.d",
+            "/elsewhere/ops.secret",
+            "/etc/credstore",
+            PINS,
+            STATE_DIR,
+        ] {
             assert!(own.paths.contains(&PathBuf::from(path)), "{path}");
         }
         assert!(own.mapped.contains(&env::current_exe().unwrap()));

@@ -12,7 +12,7 @@ use toml::{
 };
 
 use super::{
-    LoadError, Refusal, Source,
+    Host, LoadError, Refusal, Source,
     asked::{self, Asked, NOON, What},
     load,
     only::{self, User},
@@ -21,16 +21,16 @@ use super::{
     section::{Section, wrong_type},
 };
 
-const TOP_KEYS: [&str; 2] = ["policy", "case"];
-const CASE_KEYS: [&str; 11] =
-    ["name", "subject", "open", "exec", "connect", "system", "user", "at", "if_read", "expect", "rule"];
+const TOP_KEYS: [&str; 3] = ["policy", "host", "case"];
+const CASE_KEYS: [&str; 12] =
+    ["name", "host", "subject", "open", "exec", "connect", "system", "user", "at", "if_read", "expect", "rule"];
 const OPERATIONS: [&str; 4] = ["open", "exec", "connect", "system"];
 const ONE_OPERATION: &str = "exactly one of: open = { path = \"...\" }, exec = { path = \"...\" }, \
                              connect = { to = \"...\", port = 443 }, system = \"...\"";
 const EXPECT: &str = "one of: allow, audit, hold, deny, kill";
 
 /// How the file of tests beside a policy ends.
-const ENDING: &str = ".test.toml";
+pub const ENDING: &str = ".test.toml";
 
 /// What a test file says.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct Cases {
 pub struct Case {
     /// Its name.
     pub name: String,
+    /// The host that is asked about, if that is said.
+    pub host: Option<Host>,
     /// The request.
     pub asked: Asked,
     /// What should follow.
@@ -68,7 +70,7 @@ pub fn test_file(file: &Path) -> PathBuf {
 
 /// The cases in `file`.
 pub fn read(file: &Path) -> Result<Cases, LoadError> {
-    Ok(parse(load::source(file)?)?)
+    Ok(parse(load::one(file)?)?)
 }
 
 /// The cases that `source` spells.
@@ -81,8 +83,9 @@ pub fn parse(source: Source) -> Result<Cases, Refusal> {
 }
 
 fn cases(source: &Source, problems: &mut Vec<Problem>) -> Option<(PathBuf, Vec<Case>)> {
-    let (tree, errors) = DeTable::parse_recoverable(&source.text);
-    problems.extend(errors.iter().map(syntax));
+    let file = source.files.first()?;
+    let (tree, errors) = DeTable::parse_recoverable(&file.text);
+    problems.extend(errors.iter().map(|error| syntax(error, 0)));
     if !problems.is_empty() {
         return None;
     }
@@ -91,8 +94,10 @@ fn cases(source: &Source, problems: &mut Vec<Problem>) -> Option<(PathBuf, Vec<C
         problems.push(Problem::new(0..0, "the file has no case", "add [[case]] with a name"));
     }
     let policy = top.text("policy", problems).map(Spanned::into_inner);
-    let cases = tables(&top, "case", problems).iter().filter_map(|value| case(value, problems)).collect();
-    Some((beside(&source.file, policy), cases))
+    let host = host(&top, problems);
+    let cases =
+        tables(&top, "case", problems).iter().filter_map(|value| case(value, host.as_ref(), problems)).collect();
+    Some((beside(&file.name, policy), cases))
 }
 
 /// The policy that the test file names, or that has its name.
@@ -103,10 +108,17 @@ fn beside(file: &str, policy: Option<String>) -> PathBuf {
     }
 }
 
-fn case(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<Case> {
+/// The host that a table names.
+fn host(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Host> {
+    section.text("host", problems).map(|name| Host::named(name.get_ref()))
+}
+
+/// `everywhere` is the host that all cases are about unless they say another.
+fn case(value: &Spanned<DeValue<'_>>, everywhere: Option<&Host>, problems: &mut Vec<Problem>) -> Option<Case> {
     let section = Section::of("[[case]]", value, &CASE_KEYS, problems)?;
     let name = section.required("name", "add name = \"...\"", problems);
     let subject = section.required("subject", "add subject = \"...\", a subject of the policy", problems);
+    let host = host(&section, problems).or_else(|| everywhere.cloned());
     let user = read_text(&section, "user", problems, User::parse);
     let at = read_text(&section, "at", problems, only::moment);
     let read = match section.entry("if_read") {
@@ -121,7 +133,7 @@ fn case(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<Cas
     let expect = read_text(&section, "expect", problems, verdict);
     let name = name?;
     let asked = Asked { subject: subject?.into_inner(), user, at: at.unwrap_or(NOON), read, what: what? };
-    Some(Case { span: name.span(), name: name.into_inner(), asked, expect: expect?, rule })
+    Some(Case { span: name.span(), name: name.into_inner(), host, asked, expect: expect?, rule })
 }
 
 fn what(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<What> {

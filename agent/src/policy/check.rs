@@ -10,7 +10,10 @@ use std::{
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{Linked, LoadError, Place, Places, Policy, Refusal, compile, here, load, problem::Severity, secrets};
+use super::{
+    Host, Linked, LoadError, Place, Places, Policy, Problem, Refusal, Source, compile, here, load, parse, parts,
+    problem::Severity, secrets,
+};
 
 /// Exit code if a policy is refused.
 const REFUSED: u8 = 1;
@@ -20,35 +23,76 @@ const UNREADABLE: u8 = 2;
 /// Judges `files` and says so: good ones on the standard output, problems on the standard error, as JSON
 /// everything on the standard output, one object a line. 0: all good; 1: one is refused; 2: one cannot be read.
 ///
-/// With `host`, what this host lacks is said too; what looks like a secret, always. Those are warnings.
-pub fn check(files: &[PathBuf], host: bool, json: bool) -> ExitCode {
+/// Each is judged for the host that is named, or else for this one and all others that its parts tell from it. With `here`,
+/// what this host lacks is said too; what looks like a secret, always. Those are warnings.
+pub fn check(files: &[PathBuf], named: Option<&Host>, here: bool, json: bool) -> ExitCode {
     let outcomes = files.iter().map(|file| {
-        let outcome = if host { here::judge(file) } else { judge(file) };
-        let warnings = outcome.as_ref().ok().map(|policy| warnings(policy, host));
+        let file = load::main_file(file);
+        let outcome = if here { here::judge(&file, named) } else { judge(&file, named, &OneFileSystem) };
         // A closed output changes nothing about the judgement.
-        let _ = if json { say_json(file, &outcome) } else { say(file, &outcome) };
-        let _ = warnings.map_or(Ok(()), |warnings| warn(&warnings, json));
+        let _ = if json { say_json(&outcome) } else { say(&outcome) };
+        let _ = outcome.as_ref().map_or(Ok(()), |good| warn(&warnings(good, here), json));
         code(&outcome)
     });
     ExitCode::from(outcomes.max().unwrap_or(UNREADABLE))
 }
 
-/// The policy in `file`, if it could be loaded on some host.
-pub fn judge(file: &Path) -> Result<Policy, LoadError> {
-    let policy = load(file)?;
-    match compile(&policy, 1, &OneFileSystem, None) {
+/// A policy that is good on each host for which it was judged.
+pub struct Good {
+    /// For the first of these hosts.
+    pub policy: Policy,
+    /// What it has and uses on none of them.
+    pub idle: Vec<Problem>,
+}
+
+/// The policy in `file`, if it could be loaded on some host with these places, and for others on one with one file system.
+pub fn judge(file: &Path, named: Option<&Host>, places: &dyn Places) -> Result<Good, LoadError> {
+    let source = load::whole(file)?;
+    let hosts = named.map_or_else(|| parts::hosts(&source, &Host::this()), |host| vec![host.clone()]);
+    let mut good: Option<Good> = None;
+    let mut problems: Vec<(Problem, Option<&Host>)> = Vec::new();
+    for (index, host) in hosts.iter().enumerate() {
+        let is_first = index == 0;
+        match (on(&source, host, if is_first { places } else { &OneFileSystem }), &mut good) {
+            (Ok(policy), None) => good = Some(Good { idle: policy.idle.clone(), policy }),
+            (Ok(policy), Some(good)) => good.idle.retain(|problem| policy.idle.contains(problem)),
+            (Err(refusal), _) => {
+                let new = |problem: &Problem| problems.iter().all(|(known, _)| known != problem);
+                let more: Vec<_> = refusal.problems.into_iter().filter(new).collect();
+                problems.extend(more.into_iter().map(|problem| (problem, (!is_first).then_some(host))));
+            }
+        }
+    }
+    match good {
+        Some(good) if problems.is_empty() => Ok(good),
+        _ => Err(Refusal::new(source, problems.into_iter().map(of_host).collect()).into()),
+    }
+}
+
+/// A problem, with the host that has it if not all have.
+fn of_host((problem, host): (Problem, Option<&Host>)) -> Problem {
+    match host {
+        Some(host) => Problem { message: format!("{}, on a host named {:?}", problem.message, host.name()), ..problem },
+        None => problem,
+    }
+}
+
+fn on(source: &Source, host: &Host, places: &dyn Places) -> Result<Policy, Refusal> {
+    let policy = parse(source.clone(), host)?;
+    match compile(&policy, 1, places, None) {
         Ok(_) => Ok(policy),
-        Err(problems) => Err(policy.refused(problems).into()),
+        Err(problems) => Err(policy.refused(problems)),
     }
 }
 
 /// What is not wrong with the policy, but should be known.
-fn warnings(policy: &Policy, host: bool) -> Refusal {
-    let mut found = secrets::found(&policy.source);
-    if host {
-        found.extend(here::lacks(policy));
+fn warnings(good: &Good, here: bool) -> Refusal {
+    let mut found = secrets::found(&good.policy.source);
+    found.extend(good.idle.iter().cloned());
+    if here {
+        found.extend(here::lacks(&good.policy));
     }
-    policy.refused(found)
+    good.policy.refused(found)
 }
 
 fn warn(warnings: &Refusal, json: bool) -> io::Result<()> {
@@ -63,7 +107,7 @@ fn colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-fn code(outcome: &Result<Policy, LoadError>) -> u8 {
+fn code(outcome: &Result<Good, LoadError>) -> u8 {
     match outcome {
         Ok(_) => 0,
         Err(LoadError::Refused(_)) => REFUSED,
@@ -71,12 +115,16 @@ fn code(outcome: &Result<Policy, LoadError>) -> u8 {
     }
 }
 
-fn say(file: &Path, outcome: &Result<Policy, LoadError>) -> io::Result<()> {
+fn say(outcome: &Result<Good, LoadError>) -> io::Result<()> {
     match outcome {
-        Ok(policy) => {
+        Ok(Good { policy, .. }) => {
             let (subjects, rules) = (count(policy.subjects.len(), "subject"), count(policy.rules.len(), "rule"));
-            let file = file.display().to_string();
-            writeln!(io::stdout(), "{}: ok, {subjects}, {rules}, revision {}", file.escape_debug(), policy.revision())
+            let files = match policy.source.files.len() {
+                1 => String::new(),
+                files => format!("{files} files, "),
+            };
+            let file = policy.source.name().escape_debug();
+            writeln!(io::stdout(), "{file}: ok, {files}{subjects}, {rules}, revision {}", policy.revision())
         }
         Err(error) => {
             writeln!(io::stderr(), "{}\n", error.rendered(colour()))
@@ -90,17 +138,21 @@ fn count(number: usize, what: &str) -> String {
 
 /// A good policy for machines.
 #[derive(Serialize)]
-struct Good<'a> {
-    file: String,
+struct Said<'a> {
+    file: &'a str,
+    files: Vec<&'a str>,
+    host: &'a Host,
     subjects: usize,
     rules: usize,
     revision: &'a str,
 }
 
-fn say_json(file: &Path, outcome: &Result<Policy, LoadError>) -> io::Result<()> {
+fn say_json(outcome: &Result<Good, LoadError>) -> io::Result<()> {
     match outcome {
-        Ok(policy) => line(&Good {
-            file: file.display().to_string(),
+        Ok(Good { policy, .. }) => line(&Said {
+            file: policy.source.name(),
+            files: policy.source.files.iter().map(|file| file.name.as_str()).collect(),
+            host: &policy.host,
             subjects: policy.subjects.len(),
             rules: policy.rules.len(),
             revision: policy.revision(),

@@ -3,22 +3,23 @@
 
 use std::{fs, path::Path};
 
-use super::{LoadError, Mounts, Policy, Problem, compile, compile::links_of_rules, load};
+use super::{
+    Host, LoadError, Mounts, Policy, Problem,
+    check::{self, Good},
+    compile,
+    compile::links_of_rules,
+};
 
 /// Most files that are named.
 const SHOWN: usize = 8;
 /// The first kernel that has what Holdpoint needs.
 const FIRST_KERNEL: (u32, u32) = (6, 1);
 
-/// The policy in `file`, if it could be put in force on this host.
-pub fn judge(file: &Path) -> Result<Policy, LoadError> {
-    let policy = load(file)?;
+/// The policy in `file`, if it could be put in force on this host, as the one that is named or as itself.
+pub fn judge(file: &Path, named: Option<&Host>) -> Result<Good, LoadError> {
     let mounts =
         Mounts::now().map_err(|source| LoadError::Unreadable { file: "/proc/self/mountinfo".to_owned(), source })?;
-    match compile(&policy, 1, &mounts, None) {
-        Ok(_) => Ok(policy),
-        Err(problems) => Err(policy.refused(problems).into()),
-    }
+    check::judge(file, named, &mounts)
 }
 
 /// What is not there, or not as the policy's author may believe.

@@ -138,8 +138,8 @@ impl Judge {
         if self.is_built_in(rule) {
             return "built in".to_owned();
         }
-        let source = &self.policy.source;
-        format!("{}:{}", source.file.escape_debug(), source.position(rule.span.start).0)
+        let place = self.policy.source.position(rule.span.start);
+        format!("{}:{}", place.file.escape_debug(), place.line)
     }
 
     /// The path by which the kernel knows what `path` names.

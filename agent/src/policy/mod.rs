@@ -1,8 +1,8 @@
 //! The policy: what its file can say, as plain data. No I/O.
 //!
 //! ```text
-//! file --load--> Source --parse--> Policy --compile(revision, places)--> Tables --> kernel maps
-//!                   `------------- Refusal: every problem found, with line, column and remedy
+//! files --load--> Source --parse(host)--> Policy --compile(revision, places)--> Tables --> kernel maps
+//!                    `------------------- Refusal: every problem found, with line, column and remedy
 //! ```
 //!
 //! Subjects and rules are numbered in the order of the file; those numbers are what the kernel tables and
@@ -17,12 +17,15 @@ mod check;
 mod compile;
 mod evaluate;
 mod here;
+mod host;
 mod judge;
 mod label;
+mod lists;
 mod load;
 mod near;
 mod only;
 mod parse;
+mod parts;
 mod pattern;
 mod places;
 mod problem;
@@ -31,6 +34,7 @@ pub mod replay;
 mod schema;
 mod secrets;
 mod section;
+mod source;
 #[cfg(test)]
 mod tests;
 mod wildcard;
@@ -52,16 +56,18 @@ pub use self::{
     cases::{Cases, test_file, verdict_word},
     check::check,
     compile::{Canaries, Objects, Tables, Usage, compile, is_state_of, links_of_canaries, links_of_rules, usage},
+    host::Host,
     judge::{Answer, Judge, Site},
     label::Label,
-    load::{LoadError, load},
+    load::{LoadError, load, parts_directory},
     near::{Near, near},
     only::{Only, User},
     parse::parse,
     pattern::Pattern,
     places::{Linked, Mounts, Place, Places},
-    problem::{Flaw, Problem, Refusal, Source, Span},
+    problem::{Flaw, Problem, Refusal, Span},
     schema::schema,
+    source::Source,
 };
 
 /// A policy that was read whole and found good.
@@ -69,6 +75,10 @@ pub use self::{
 pub struct Policy {
     /// Where it came from; problems found later ([`compile()`]) are shown in it.
     pub source: Source,
+    /// The host that it is for.
+    pub host: Host,
+    /// For each file of the source, whether it is for that host.
+    pub here: Vec<bool>,
     /// Whether its rules hold, deny and kill nothing: what would be held, denied or killed passes, and is recorded.
     pub observes: bool,
     /// Process trees that it governs.
@@ -79,7 +89,9 @@ pub struct Policy {
     pub labels: Vec<Label>,
     /// The rules, in order of precedence.
     pub rules: Vec<Rule>,
-    /// SHA-256 of the file, 64 hexadecimal digits.
+    /// What it has and does not use: no reason to refuse it.
+    pub idle: Vec<Problem>,
+    /// SHA-256 of its files, 64 hexadecimal digits.
     pub digest: String,
 }
 

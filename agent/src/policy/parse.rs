@@ -1,4 +1,5 @@
-//! From the text of a policy to [`Policy`]. Pure; reports every problem it finds.
+//! From the text of a policy to [`Policy`]. Pure; reports every problem it finds: first what keeps its files from being one,
+//! then what is wrong with that.
 
 pub mod label;
 pub mod rule;
@@ -6,22 +7,23 @@ pub mod rule;
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use sha2::{Digest, Sha256};
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use toml::{Spanned, de::DeValue};
 
 use super::{
     Label, Policy, Rule, Subject,
+    host::Host,
+    lists,
     only::User,
+    parts,
     pattern::{Pattern, absolute},
-    problem::{Flaw, Problem, Refusal, Source, Span},
+    problem::{Flaw, Problem, Refusal, Span},
     reach,
     section::{self, Section},
+    source::{File, Source},
 };
 use crate::request::hexadecimal;
 
-pub const TOP_KEYS: [&str; 5] = ["mode", "subject", "reviewers", "labels", "rule"];
+pub const TOP_KEYS: [&str; 7] = ["mode", "host", "lists", "subject", "reviewers", "labels", "rule"];
 pub const SUBJECT_KEYS: [&str; 5] = ["name", "exe", "cgroup", "unit", "user"];
 
 /// Longest name of a subject or of a group.
@@ -38,26 +40,50 @@ pub struct Names {
     labels: Vec<Label>,
 }
 
-/// The policy that `source` spells.
-pub fn parse(source: Source) -> Result<Policy, Refusal> {
-    match read(&source) {
-        Ok((observes, subjects, groups, labels, rules)) => {
-            let digest = hexadecimal(&Sha256::digest(&source.text));
-            Ok(Policy { source, observes, subjects, groups, labels, rules, digest })
+/// The policy that `source` spells for `host`.
+pub fn parse(source: Source, host: &Host) -> Result<Policy, Refusal> {
+    match read(&source, host) {
+        Ok(read) => {
+            let Read { here, observes, subjects, groups, labels, rules, idle } = read;
+            let (host, digest) = (host.clone(), digest(&source));
+            Ok(Policy { source, host, here, observes, subjects, groups, labels, rules, idle, digest })
         }
         Err(problems) => Err(Refusal::new(source, problems)),
     }
 }
 
-type Parts = (bool, Vec<Subject>, BTreeMap<String, Vec<String>>, Vec<Label>, Vec<Rule>);
-
-fn read(source: &Source) -> Result<Parts, Vec<Problem>> {
-    let (tree, errors) = DeTable::parse_recoverable(&source.text);
-    if !errors.is_empty() {
-        return Err(errors.iter().map(syntax).collect());
+/// SHA-256 of a policy that is one file; of several, that of the lines which `sha256sum` prints of them.
+fn digest(source: &Source) -> String {
+    let sum = |text: &str| hexadecimal(&Sha256::digest(text));
+    let directory = source.name().rsplit_once('/').map_or(0, |(directory, _)| directory.len() + 1);
+    let line = |file: &File| format!("{}  {}\n", sum(&file.text), &file.name[directory..]);
+    match source.files.as_slice() {
+        [one] => sum(&one.text),
+        files => sum(&files.iter().map(line).collect::<String>()),
     }
+}
+
+/// What a source says for a host.
+struct Read {
+    here: Vec<bool>,
+    observes: bool,
+    subjects: Vec<Subject>,
+    groups: BTreeMap<String, Vec<String>>,
+    labels: Vec<Label>,
+    rules: Vec<Rule>,
+    idle: Vec<Problem>,
+}
+
+fn read(source: &Source, host: &Host) -> Result<Read, Vec<Problem>> {
+    let parts = parts::read(source)?;
+    let here = parts.iter().map(|part| part.is_for(host)).collect();
     let mut problems = Vec::new();
-    let top = Section::new("a policy", 0..0, tree.get_ref(), &TOP_KEYS, &mut problems);
+    let mut whole = parts::joined(parts, host, &mut problems);
+    let uses = lists::put(&mut whole, source.end(), &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let top = Section::new("a policy", 0..0, &whole, &TOP_KEYS, &mut problems);
     let mut names = Names::default();
     let observes = observes(&top, &mut problems);
     let subjects = subjects(&top, &mut names, &mut problems);
@@ -67,7 +93,10 @@ fn read(source: &Source) -> Result<Parts, Vec<Problem>> {
     if problems.is_empty() {
         problems.extend(reach::problems(&subjects, &rules, source));
     }
-    if problems.is_empty() { Ok((observes, subjects, groups, names.labels, rules)) } else { Err(problems) }
+    match problems.is_empty() {
+        true => Ok(Read { here, observes, subjects, groups, labels: names.labels, rules, idle: uses.idle }),
+        false => Err(uses.located(problems)),
+    }
 }
 
 /// Whether the policy, or the rule, is to be seen at work before it is in force.
@@ -83,10 +112,11 @@ pub fn observes(top: &Section<'_>, problems: &mut Vec<Problem>) -> bool {
     }
 }
 
-/// What is wrong with the TOML.
-pub fn syntax(error: &toml::de::Error) -> Problem {
+/// What is wrong with the TOML of a file that begins at `begin`.
+pub fn syntax(error: &toml::de::Error, begin: usize) -> Problem {
     let remedy = "write it as TOML, see https://toml.io";
-    Problem::new(error.span().unwrap_or(0..0), error.message().to_owned(), remedy)
+    let span = error.span().unwrap_or(0..0);
+    Problem::new(span.start + begin..span.end + begin, error.message().to_owned(), remedy)
 }
 
 fn subjects(top: &Section<'_>, names: &mut Names, problems: &mut Vec<Problem>) -> Vec<Subject> {
@@ -196,7 +226,8 @@ pub fn tables<'a>(top: &Section<'a>, key: &str, problems: &mut Vec<Problem>) -> 
     }
 }
 
-fn word(text: &str) -> Result<(), Flaw> {
+/// Whether the text can be a name that others refer to.
+pub fn word(text: &str) -> Result<(), Flaw> {
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     match text.chars().all(good) && (1..=WORD_LIMIT).contains(&text.len()) {
         true => Ok(()),
@@ -207,8 +238,19 @@ fn word(text: &str) -> Result<(), Flaw> {
     }
 }
 
-fn taken(what: &str, name: &str, span: Span, earlier: Span) -> Problem {
+/// The problem that a name is there already.
+pub fn taken(what: &str, name: &str, span: Span, earlier: Span) -> Problem {
     Problem::new(span, format!("a {what} named {name:?} is there already"), "give it another name").against(earlier)
+}
+
+/// The flaw that nothing of that kind has the name.
+pub fn undefined<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Flaw {
+    let known: Vec<_> = known.map(String::as_str).collect();
+    let remedy = match known.is_empty() {
+        true => "none is defined".to_owned(),
+        false => format!("define it, or one of: {}", known.join(", ")),
+    };
+    Flaw::new(format!("no {what} is named {name:?}"), remedy)
 }
 
 pub fn plain<T>(values: Option<Vec<Spanned<T>>>) -> Vec<T> {

@@ -2,20 +2,13 @@
 
 use std::{fmt, ops::Range};
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
-/// Bytes of the source.
-pub type Span = Range<usize>;
+use super::source::Source;
 
-/// The text of a policy and the name it goes by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// The file, as the person named it.
-    pub file: String,
-    /// Its content.
-    pub text: String,
-}
+/// Bytes of the source: of its files, one after the other.
+pub type Span = Range<usize>;
 
 /// What is wrong with one value, whose place the caller knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +30,8 @@ pub struct Problem {
     pub remedy: String,
     /// The place that it contradicts, if there is one.
     pub earlier: Option<Span>,
+    /// Where what is wrong is used, if it stands in a list.
+    pub used: Option<Span>,
 }
 
 /// A policy that is refused, with every problem found in it. Shows one line per problem.
@@ -75,16 +70,6 @@ pub struct Diagnostic {
     pub remedy: String,
 }
 
-impl Source {
-    /// Line and character of a byte, both from 1.
-    pub fn position(&self, byte: usize) -> (usize, usize) {
-        let before = &self.text[..self.text.floor_char_boundary(byte)];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        (line, before[line_start..].chars().count() + 1)
-    }
-}
-
 impl Flaw {
     /// A flaw.
     pub fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
@@ -93,7 +78,7 @@ impl Flaw {
 
     /// The flaw, found at `span`.
     pub fn at(self, span: Span) -> Problem {
-        Problem { span, message: self.message, remedy: self.remedy, earlier: None }
+        Problem { span, message: self.message, remedy: self.remedy, earlier: None, used: None }
     }
 }
 
@@ -127,13 +112,13 @@ impl Refusal {
     }
 
     fn diagnostic(&self, problem: &Problem, severity: Severity) -> Diagnostic {
-        let (line, column) = self.source.position(problem.span.start);
+        let place = self.source.position(problem.span.start);
         Diagnostic {
             severity,
-            file: self.source.file.clone(),
-            line: Some(line),
-            column: Some(column),
-            message: problem.message.clone(),
+            file: place.file.to_owned(),
+            line: Some(place.line),
+            column: Some(place.column),
+            message: self.message(problem),
             remedy: problem.remedy.clone(),
         }
     }
@@ -156,24 +141,42 @@ impl Refusal {
     }
 
     fn excerpt(&self, problem: &Problem, level: Level<'static>, renderer: &Renderer) -> String {
-        let place = Snippet::source(&self.source.text)
-            .annotation(AnnotationKind::Primary.span(self.within(problem.span.clone())));
-        let place = match &problem.earlier {
-            Some(span) => place.annotation(AnnotationKind::Context.span(self.within(span.clone())).label("this one")),
-            None => place,
-        };
-        let title = level.primary_title(self.headline(problem));
-        renderer.render(&[title.element(place).element(Level::HELP.message(problem.remedy.as_str()))])
+        let mut marks = vec![(&problem.span, AnnotationKind::Primary, None)];
+        marks.extend(problem.earlier.iter().map(|span| (span, AnnotationKind::Context, Some("this one"))));
+        marks.extend(problem.used.iter().map(|span| (span, AnnotationKind::Context, Some("used here"))));
+        let (home, _) = self.source.within(&problem.span);
+        let mut excerpt = Group::with_title(level.primary_title(self.headline(problem)));
+        // One piece for each file, that of the problem first.
+        while let Some((first, ..)) = marks.first() {
+            let (file, _) = self.source.within(first);
+            let (here, elsewhere) =
+                marks.into_iter().partition(|(span, ..)| self.source.within(span).0.name == file.name);
+            marks = elsewhere;
+            let piece = Snippet::source(&file.text).path((file.name != home.name).then_some(&file.name));
+            excerpt = excerpt.element(here.into_iter().fold(piece, |piece, (span, kind, label)| {
+                piece.annotation(kind.span(self.source.within(span).1).label(label))
+            }));
+        }
+        renderer.render(&[excerpt.element(Level::HELP.message(problem.remedy.as_str()))])
     }
 
-    fn within(&self, span: Span) -> Span {
-        let length = self.source.text.len();
-        span.start.min(length)..span.end.min(length)
+    /// What is wrong, and the other places that it takes to see why, where they are in other files or lists.
+    fn message(&self, problem: &Problem) -> String {
+        let mut message = problem.message.clone();
+        let place = |span: &Span| self.source.position(span.start);
+        if let Some(earlier) = problem.earlier.as_ref().map(place)
+            && earlier.file != place(&problem.span).file
+        {
+            message += &format!(", in {earlier}");
+        }
+        if let Some(used) = problem.used.as_ref().map(place) {
+            message += &format!(", used in {used}");
+        }
+        message
     }
 
     fn headline(&self, problem: &Problem) -> String {
-        let (line, column) = self.source.position(problem.span.start);
-        format!("{}:{line}:{column}: {}", self.source.file.escape_debug(), problem.message)
+        format!("{}: {}", self.source.position(problem.span.start), self.message(problem))
     }
 }
 

@@ -10,11 +10,7 @@ use std::{
 use holdpoint_common::{request::Class, system::System};
 
 use super::{
-    Block, Pattern, Rule, Subject, When,
-    address::ByBlock,
-    classes,
-    pattern::Part,
-    problem::{Problem, Source},
+    Block, Pattern, Rule, Subject, When, address::ByBlock, classes, pattern::Part, problem::Problem, source::Source,
 };
 
 /// The rules that can never match, and the subjects' starters that can never start them.
@@ -56,14 +52,19 @@ fn idle_rule(earlier: &Earlier<'_>, index: usize, source: &Source) -> Option<Pro
         }
     }
     let first = &rules[*takers.first()?];
-    let named: Vec<_> = takers.iter().map(|taker| &rules[*taker]).map(|rule| located(rule, source)).collect();
+    let named: Vec<_> = takers.iter().map(|taker| located(&rules[*taker], rule, source)).collect();
     let message = format!("rule {:?} can never match: {} takes all of it", rule.name, named.join(" and "));
     let remedy = "the first rule that matches wins: put the narrower rule first, or remove it";
     Some(Problem::new(rule.span.clone(), message, remedy).against(first.span.clone()))
 }
 
-fn located(rule: &Rule, source: &Source) -> String {
-    format!("rule {:?} in line {}", rule.name, source.position(rule.span.start).0)
+/// Its name, with its line if `other` stands in the same file.
+fn located(rule: &Rule, other: &Rule, source: &Source) -> String {
+    let place = source.position(rule.span.start);
+    match place.file == source.position(other.span.start).file {
+        true => format!("rule {:?} in line {}", rule.name, place.line),
+        false => format!("rule {:?}", rule.name),
+    }
 }
 
 /// The smallest parts of what a rule matches.

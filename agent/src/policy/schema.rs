@@ -1,4 +1,4 @@
-//! The shape of a policy file as a JSON Schema (draft 2020-12), so that editors complete and check while one types. What
+//! The shape of a policy file, be it the main one or a part, as a JSON Schema (draft 2020-12), so that editors complete and check while one types. What
 //! it cannot say (patterns, names of groups, what can never match) is said by `holdpoint policy check`.
 
 use holdpoint_common::system::System;
@@ -14,9 +14,18 @@ pub fn schema() -> Value {
         "description": "Who is governed, and what is held. The first rule that matches wins; what none matches is allowed.",
         "type": "object",
         "additionalProperties": false,
-        "required": ["subject"],
         "properties": {
             "mode": { "description": "Whether rules hold, deny and kill, or only say in the record what they would do", "enum": ["enforce", "observe"], "default": "enforce" },
+            "host": texts("In a part: the hosts that it is for: web-*, not web-3; all if it is not there"),
+            "lists": {
+                "description": "Lists by name: \"$name\" in any other list stands for the elements",
+                "type": "object",
+                "propertyNames": { "pattern": "^[A-Za-z0-9._-]{1,64}$" },
+                "additionalProperties": {
+                    "type": "array", "minItems": 1,
+                    "items": { "anyOf": [{ "$ref": "#/$defs/text" }, { "type": "integer" }] },
+                },
+            },
             "subject": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/subject" } },
             "reviewers": {
                 "description": "Groups of reviewers, as channels name their members",
@@ -34,6 +43,7 @@ pub fn schema() -> Value {
         },
         "$defs": {
             "text": { "type": "string", "minLength": 1, "maxLength": 1000 },
+            "use": { "description": "The elements of a list of [lists]", "type": "string", "pattern": "^\\$[A-Za-z0-9._-]{1,64}$" },
             "texts": { "type": "array", "minItems": 1, "uniqueItems": true, "items": { "$ref": "#/$defs/text" } },
             "patterns": {
                 "description": "Paths: /exact, /dir/**, **/name, with *, ? and {a,b} within names",
@@ -60,7 +70,10 @@ fn table(description: &str, required: &[&str], properties: &Value) -> Value {
 }
 
 fn words(description: &str, known: &[&str]) -> Value {
-    json!({ "description": description, "type": "array", "minItems": 1, "uniqueItems": true, "items": { "enum": known } })
+    json!({
+        "description": description, "type": "array", "minItems": 1, "uniqueItems": true,
+        "items": { "anyOf": [{ "enum": known }, { "$ref": "#/$defs/use" }] },
+    })
 }
 
 fn text(description: &str) -> Value {
@@ -176,6 +189,7 @@ fn connect() -> Value {
                 "items": { "anyOf": [
                     { "type": "integer", "minimum": 0, "maximum": 65535 },
                     { "type": "string", "pattern": "^[0-9]{1,5}(-[0-9]{1,5})?$" },
+                    { "$ref": "#/$defs/use" },
                 ] },
             },
             "protocol": words("Protocols of the socket; every one if it is not there", &only::all_protocols()),

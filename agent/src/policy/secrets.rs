@@ -1,6 +1,6 @@
 //! Secrets that somebody has left in a policy, which many may read. A warning: what looks like one may be none.
 
-use super::problem::{Problem, Source};
+use super::{problem::Problem, source::Source};
 
 /// How tokens begin that are known by their beginning, what they are, and how many characters follow at least.
 const TOKENS: [(&str, &str, usize); 11] = [
@@ -26,14 +26,15 @@ const REMEDY: &str = "remove it, and change it where it is used: a policy is rea
 
 /// What looks like a secret.
 pub fn found(source: &Source) -> Vec<Problem> {
-    let mut begin = 0;
     let mut problems = Vec::new();
-    for line in source.text.split_inclusive('\n') {
-        if let Some((at, length, what)) = in_line(line) {
-            let span = begin + at..begin + at + length;
-            problems.push(Problem::new(span, format!("this looks like {what}"), REMEDY));
+    for (mut begin, file) in source.begun() {
+        for line in file.text.split_inclusive('\n') {
+            if let Some((at, length, what)) = in_line(line) {
+                let span = begin + at..begin + at + length;
+                problems.push(Problem::new(span, format!("this looks like {what}"), REMEDY));
+            }
+            begin += line.len();
         }
-        begin += line.len();
     }
     problems
 }

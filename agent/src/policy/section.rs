@@ -135,7 +135,7 @@ pub fn read_each<T: Clone + Eq + Hash>(
 }
 
 /// The elements of a list that must not be empty.
-pub fn elements<'a>(key: &str, value: &'a Spanned<DeValue<'a>>) -> Result<Elements<'a>, Problem> {
+pub fn elements<'a, 'b>(key: &str, value: &'b Spanned<DeValue<'a>>) -> Result<&'b [Spanned<DeValue<'a>>], Problem> {
     let DeValue::Array(list) = value.get_ref() else {
         return Err(wrong_type(key, "a list", value.get_ref(), value.span()));
     };

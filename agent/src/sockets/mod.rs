@@ -185,6 +185,8 @@ pub struct Status {
     pub hooks: Vec<Hook>,
     /// The policy's file.
     pub policy_file: String,
+    /// The host that it is for.
+    pub host: String,
     /// The policy's revision, as in [`crate::request::Request::policy`].
     pub policy_revision: String,
     /// Governed threads.

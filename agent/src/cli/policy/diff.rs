@@ -1,7 +1,7 @@
 //! `holdpoint policy diff`: what another policy changes, in its rules and for what is known to be asked.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -10,9 +10,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Report, Trouble, decided, judge, said};
+use super::{Asking, Report, Trouble, decided, said};
 use crate::policy::{
-    self, Asked, Flaw, Judge, Policy, Rule,
+    self, Asked, Flaw, Host, Judge, Policy, Rule,
+    cases::Case,
     replay::{Line, Replay},
     verdict_word,
 };
@@ -21,22 +22,39 @@ use crate::policy::{
 const SHOWN: usize = 20;
 
 /// Says what is otherwise under the policy in `new`.
-pub fn diff(old: &Path, new: &Path, cases: Option<&Path>, record: Option<&Path>, host: bool, json: bool) -> ExitCode {
-    said(report(old, new, cases, record, host), json)
+pub fn diff(
+    old: &Path,
+    new: &Path,
+    cases: Option<&Path>,
+    record: Option<&Path>,
+    asking: &Asking,
+    json: bool,
+) -> ExitCode {
+    said(report(old, new, cases, record, asking), json)
 }
 
-fn report(old: &Path, new: &Path, cases: Option<&Path>, record: Option<&Path>, host: bool) -> Result<Report, Trouble> {
-    let (before, after) = (policy::load(old)?, policy::load(new)?);
-    let rules = Rules::of(&before, &after);
-    let mut asked = Known::default();
+fn report(
+    old: &Path,
+    new: &Path,
+    cases: Option<&Path>,
+    record: Option<&Path>,
+    asking: &Asking,
+) -> Result<Report, Trouble> {
+    let rules = Rules::of(&policy::load(old, &asking.host)?, &policy::load(new, &asking.host)?);
+    let mut asked = Known::new(asking.host.clone());
     let beside = [old, new].map(policy::test_file).into_iter().filter(|file| file.exists());
     for file in beside.chain(cases.map(PathBuf::from)) {
-        policy::cases::read(&file)?.cases.into_iter().for_each(|case| asked.add_case(case.asked));
+        policy::cases::read(&file)?.cases.into_iter().for_each(|case| asked.add_case(case));
     }
     if let Some(record) = record {
         asked.read(record)?;
     }
-    let changes = asked.judged(&judge(before, host)?, &judge(after, host)?);
+    let mut judges = BTreeMap::new();
+    for host in asked.hosts() {
+        let asking = Asking { host: host.clone(), ..*asking };
+        judges.insert(host, (asking.judge(old)?, asking.judge(new)?));
+    }
+    let changes = asked.judged(&judges);
     let same = rules.is_nothing() && changes.changed.is_empty();
     Ok(Report {
         text: rules.text() + &changes.text(),
@@ -106,32 +124,51 @@ fn spelled(policy: &Policy, rule: &Rule) -> String {
 }
 
 /// What is known to be asked: by test files, and by the record.
-#[derive(Default)]
 struct Known {
-    asked: Vec<(Asked, usize)>,
+    /// The host that is meant where none is said.
+    host: Host,
+    asked: Vec<(Question, usize)>,
     places: HashMap<String, usize>,
     /// Lines of the record that cannot be asked again.
     left_out: usize,
 }
 
+/// A request on a host.
+#[derive(Debug)]
+struct Question {
+    host: Host,
+    asked: Asked,
+}
+
 impl Known {
+    fn new(host: Host) -> Self {
+        Self { host, asked: Vec::new(), places: HashMap::new(), left_out: 0 }
+    }
+
     /// Adds what a test file asks: once, whoever else asks it.
-    fn add_case(&mut self, asked: Asked) {
-        let (_, count) = self.entry(asked);
+    fn add_case(&mut self, case: Case) {
+        let host = case.host.unwrap_or_else(|| self.host.clone());
+        let (_, count) = self.entry(Question { host, asked: case.asked });
         *count = (*count).max(1);
     }
 
     fn add(&mut self, asked: Asked) {
-        self.entry(asked).1 += 1;
+        let host = self.host.clone();
+        self.entry(Question { host, asked }).1 += 1;
     }
 
-    fn entry(&mut self, asked: Asked) -> &mut (Asked, usize) {
+    fn entry(&mut self, question: Question) -> &mut (Question, usize) {
         let next = self.asked.len();
-        let place = *self.places.entry(format!("{asked:?}")).or_insert(next);
+        let place = *self.places.entry(format!("{question:?}")).or_insert(next);
         if place == next {
-            self.asked.push((asked, 0));
+            self.asked.push((question, 0));
         }
         &mut self.asked[place]
+    }
+
+    /// The hosts that are asked about.
+    fn hosts(&self) -> BTreeSet<Host> {
+        self.asked.iter().map(|(question, _)| question.host.clone()).collect()
     }
 
     fn read(&mut self, record: &Path) -> Result<(), Trouble> {
@@ -157,9 +194,11 @@ impl Known {
         Ok(())
     }
 
-    fn judged(self, before: &Judge, after: &Judge) -> Changes {
+    /// What changes from the first of each host's judges to the second.
+    fn judged(self, judges: &BTreeMap<Host, (Judge, Judge)>) -> Changes {
         let mut changes = Changes { judged: 0, left_out: self.left_out, changed: Vec::new() };
-        for (asked, count) in self.asked {
+        for (Question { host, asked }, count) in self.asked {
+            let (before, after) = &judges[&host];
             let (Ok(old), Ok(new)) = (before.ask(&known_to(before, &asked)), after.ask(&known_to(after, &asked)))
             else {
                 changes.left_out += count;

@@ -4,17 +4,17 @@ use std::{path::Path, process::ExitCode};
 
 use serde_json::{Value, json};
 
-use super::{Operation, Report, Trouble, Who, load, said};
+use super::{Asking, Operation, Report, Trouble, Who, said};
 use crate::policy::{Answer, Asked, Judge, Near, Rule, near, verdict_word};
 
 /// Says which rule of the policy in `file` decides.
-pub fn explain(file: &Path, who: &Who, operation: &Operation, host: bool, json: bool) -> ExitCode {
-    said(report(file, who, operation, host), json)
+pub fn explain(file: &Path, who: &Who, operation: &Operation, asking: &Asking, json: bool) -> ExitCode {
+    said(report(file, who, operation, asking), json)
 }
 
-fn report(file: &Path, who: &Who, operation: &Operation, host: bool) -> Result<Report, Trouble> {
+fn report(file: &Path, who: &Who, operation: &Operation, asking: &Asking) -> Result<Report, Trouble> {
     let asked = who.asks(operation.what()?)?;
-    let judge = load(file, host)?;
+    let judge = asking.judge(file)?;
     let answer = judge.ask(&asked)?;
     let near = near(&judge, &asked, answer);
     Ok(Report { text: text(&judge, &asked, answer, &near), json: value(&judge, &asked, answer, &near), code: 0 })

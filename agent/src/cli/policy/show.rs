@@ -4,12 +4,12 @@ use std::{path::Path, process::ExitCode};
 
 use serde_json::{Value, json};
 
-use super::{Report, load, said};
+use super::{Asking, Report, said};
 use crate::policy::{Judge, Pattern, Rule, Usage, User, usage, verdict_word};
 
 /// Shows the policy in `file`.
-pub fn show(file: &Path, json: bool) -> ExitCode {
-    said(load(file, true).map(|judge| report(&judge)), json)
+pub fn show(file: &Path, asking: &Asking, json: bool) -> ExitCode {
+    said(asking.judge(file).map(|judge| report(&judge)), json)
 }
 
 fn report(judge: &Judge) -> Report {
@@ -20,7 +20,12 @@ fn report(judge: &Judge) -> Report {
 fn text(judge: &Judge, usage: &[Usage]) -> String {
     let policy = &judge.policy;
     let mode = if policy.observes { "observe: nothing is held, denied or killed" } else { "enforce" };
-    let mut text = format!("revision {} (SHA-256 {})\nmode {mode}\n\nsubjects\n", policy.revision(), policy.digest);
+    let mut text = format!("revision {} (SHA-256 {})\nmode {mode}\n", policy.revision(), policy.digest);
+    text += &format!("host {}\n\nfiles\n", policy.host.name().escape_debug());
+    for (file, here) in policy.source.files.iter().zip(&policy.here) {
+        text += &format!("  {}{}\n", file.name.escape_debug(), if *here { "" } else { " (for other hosts)" });
+    }
+    text += "\nsubjects\n";
     for subject in &policy.subjects {
         let exe = subject.exe.iter().map(|path| path.display().to_string());
         let starters: Vec<_> = exe.chain(subject.cgroup.iter().map(Pattern::to_string)).collect();
@@ -52,7 +57,10 @@ fn value(judge: &Judge, usage: &[Usage]) -> Value {
     let tables = usage.iter().map(
         |Usage { what, rows, limit, bytes }| json!({ "what": what, "rows": rows, "limit": limit, "bytes": bytes }),
     );
+    let files = judge.policy.source.files.iter().zip(&judge.policy.here);
+    let files = files.map(|(file, here)| json!({ "file": file.name, "here": here }));
     json!({
+        "host": judge.policy.host, "files": files.collect::<Vec<_>>(),
         "revision": judge.policy.revision(), "digest": judge.policy.digest, "observes": judge.policy.observes,
         "subjects": subjects.collect::<Vec<_>>(), "rules": rules.collect::<Vec<_>>(), "tables": tables.collect::<Vec<_>>(),
     })

@@ -1,24 +1,25 @@
 //! `holdpoint policy test`: whether the policy says what its test file expects.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use serde_json::{Value, json};
 
-use super::{Report, Trouble, decided, load, said};
+use super::{Asking, Report, Trouble, decided, said};
 use crate::policy::{self, Answer, Cases, Judge, Refusal, cases::Case, verdict_word};
 
 /// Judges the cases of each file: of a test file, or of the one beside a policy.
-pub fn test(files: &[PathBuf], json: bool) -> ExitCode {
-    said(report(files), json)
+pub fn test(files: &[PathBuf], asking: &Asking, json: bool) -> ExitCode {
+    said(report(files, asking), json)
 }
 
-fn report(files: &[PathBuf]) -> Result<Report, Trouble> {
+fn report(files: &[PathBuf], asking: &Asking) -> Result<Report, Trouble> {
     let (mut text, mut values, mut count, mut failed) = (String::new(), Vec::new(), 0, 0);
     for file in files {
-        let outcomes = outcomes(&policy::test_file(file))?;
+        let outcomes = outcomes(&policy::test_file(file), asking)?;
         let width = outcomes.iter().map(|outcome| outcome.case.chars().count()).max().unwrap_or(0);
         count += outcomes.len();
         failed += outcomes.iter().filter(|outcome| !outcome.good).count();
@@ -38,11 +39,17 @@ struct Outcome {
     came: String,
 }
 
-fn outcomes(file: &Path) -> Result<Vec<Outcome>, Trouble> {
+fn outcomes(file: &Path, asking: &Asking) -> Result<Vec<Outcome>, Trouble> {
     let Cases { source, policy, cases } = policy::cases::read(file)?;
-    let judge = load(&policy, false)?;
+    let mut judges = BTreeMap::new();
+    for host in cases.iter().map(|case| case.host.as_ref().unwrap_or(&asking.host)) {
+        if !judges.contains_key(host) {
+            judges.insert(host, Asking { host: host.clone(), ..*asking }.judge(&policy)?);
+        }
+    }
+    let judge = |case: &Case| &judges[case.host.as_ref().unwrap_or(&asking.host)];
     let answers: Vec<_> =
-        cases.iter().map(|case| judge.ask(&case.asked).map_err(|flaw| flaw.at(case.span.clone()))).collect();
+        cases.iter().map(|case| judge(case).ask(&case.asked).map_err(|flaw| flaw.at(case.span.clone()))).collect();
     let problems: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err().cloned()).collect();
     if !problems.is_empty() {
         return Err(Refusal::new(source, problems).into());
@@ -50,7 +57,7 @@ fn outcomes(file: &Path) -> Result<Vec<Outcome>, Trouble> {
     Ok(cases
         .iter()
         .zip(answers.into_iter().flatten())
-        .map(|(case, answer)| outcome(&source.file, &judge, case, answer))
+        .map(|(case, answer)| outcome(source.name(), judge(case), case, answer))
         .collect())
 }
 

@@ -2,7 +2,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::{
-    policy::{self, Source},
+    policy::{self, Host, Source},
     request::{Context, Process},
 };
 
@@ -27,7 +27,7 @@ impl Drop for Place {
 fn policy(labels: &[String]) -> Policy {
     let labels: String = labels.iter().map(|name| format!("{name} = [\"/{name}\"]\n")).collect();
     let text = format!("[[subject]]\nname = \"a\"\n[labels]\n{labels}");
-    policy::parse(Source { file: "policy.toml".into(), text }).unwrap()
+    policy::parse(Source::one("policy.toml", text), &Host::named("")).unwrap()
 }
 
 fn named(names: &[&str]) -> Policy {

@@ -9,7 +9,7 @@ use holdpoint_common::{
 };
 use toml::{Spanned, de::DeValue};
 
-use super::{Names, plain};
+use super::{Names, plain, undefined};
 use crate::policy::{
     Only, Rule, Terms, Then, When,
     address::{self, Block},
@@ -88,15 +88,6 @@ fn subjects(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -
         found.map(|(index, _)| index).ok_or_else(|| undefined("subject", name, names.subjects.iter().flatten()))
     });
     plain(named)
-}
-
-fn undefined<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Flaw {
-    let known: Vec<_> = known.map(String::as_str).collect();
-    let remedy = match known.is_empty() {
-        true => "none is defined".to_owned(),
-        false => format!("define it, or one of: {}", known.join(", ")),
-    };
-    Flaw::new(format!("no {what} is named {name:?}"), remedy)
 }
 
 /// The name of a label, if it is one.

@@ -5,7 +5,11 @@ use std::{path::Path, time::Duration};
 use holdpoint_common::{decision::Decision, tables::Verdict};
 
 use super::*;
-use crate::policy::{NoDefaultSubject, check, check::judge};
+use crate::policy::{NoDefaultSubject, check};
+
+fn judge(file: &Path) -> Result<Policy, crate::policy::LoadError> {
+    check::judge(file, None, &OneFileSystem).map(|good| good.policy)
+}
 
 const WHOLE: &str = r#"
 [[subject]]
@@ -105,7 +109,7 @@ fn check_tells_good_refused_and_unreadable_apart() {
     std::fs::write(&bad, b"[[subject]]\nname = \"\xff\"\n").expect("a file");
     std::fs::write(&large, vec![b'#'; (4 << 20) + 1]).expect("a file");
     let exit = |files: &[&std::path::PathBuf]| {
-        check(&files.iter().map(|file| (*file).clone()).collect::<Vec<_>>(), false, true)
+        check(&files.iter().map(|file| (*file).clone()).collect::<Vec<_>>(), None, false, true)
     };
     assert_eq!(exit(&[&good]), 0.into());
     assert_eq!(exit(&[&bad, &good]), 1.into());

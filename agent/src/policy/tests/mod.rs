@@ -8,7 +8,9 @@ mod format;
 mod hosts;
 mod labels;
 mod large;
+mod lists;
 mod mount_points;
+mod parts;
 mod random;
 mod reach;
 mod refusals;
@@ -26,7 +28,7 @@ use holdpoint_common::{
 };
 
 use super::{
-    Policy, Source, Tables,
+    Host, Policy, Refusal, Source, Tables,
     address::Block,
     check::OneFileSystem,
     compile,
@@ -45,11 +47,16 @@ const REVISION: u32 = 7;
 const HEAD: &str = "[[subject]]\nname = \"agent\"\n[reviewers]\nsecurity = [\"alice\"]\n";
 
 fn source(text: &str) -> Source {
-    Source { file: "web-1.toml".to_owned(), text: text.to_owned() }
+    Source::one("web-1.toml", text)
+}
+
+/// The policy that it spells, for a host that no part is for.
+fn read(source: Source) -> Result<Policy, Refusal> {
+    parse(source, &Host::named(""))
 }
 
 fn policy(text: &str) -> Policy {
-    parse(source(text)).unwrap_or_else(|refusal| panic!("refused:\n{refusal}"))
+    read(source(text)).unwrap_or_else(|refusal| panic!("refused:\n{refusal}"))
 }
 
 /// A policy of [`HEAD`] and `rules`, compiled for a host with one file system.

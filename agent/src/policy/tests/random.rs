@@ -102,7 +102,7 @@ fn random_policy(dice: &mut Dice) -> Policy {
         let mut longer = text.clone();
         writeln!(longer, "[[rule]]\nname = \"{index}\"\nsubject = [{subjects}]\n{operation}\nthen = \"{verdict}\"")
             .expect("a string");
-        match parse(source(&longer)) {
+        match read(source(&longer)) {
             Ok(_) => text = longer,
             Err(refusal) => assert!(refusal.to_string().contains("can never match"), "{longer}\n{refusal}"),
         }
@@ -157,7 +157,7 @@ fn agree_on_paths(policy: &Policy, tables: &Tables, subject: u32, dice: &mut Dic
         let (path, access) = (dice.path(), 1 + dice.roll(16) as u32);
         let found = at_of(tables, subject, 1, &path, access);
         let expected = expected(policy, subject, |rule| accepts_path(rule, &path, access));
-        assert_eq!(found, expected, "subject {subject}, {path}, access {access:#b}\n{}", policy.source.text);
+        assert_eq!(found, expected, "subject {subject}, {path}, access {access:#b}\n{}", policy.source.files[0].text);
     }
 }
 
@@ -167,7 +167,7 @@ fn agree_on_addresses(policy: &Policy, tables: &Tables, subject: u32) {
         for port in PORT_SAMPLES {
             let found = some(matcher::address_rule(&plain(tables), asker, &Block::only(address).octets(), port));
             let expected = expected(policy, subject, |rule| accepts_connection(rule, address, port));
-            assert_eq!(found, expected, "subject {subject}, {address} port {port}\n{}", policy.source.text);
+            assert_eq!(found, expected, "subject {subject}, {address} port {port}\n{}", policy.source.files[0].text);
         }
     }
 }

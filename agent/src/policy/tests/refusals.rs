@@ -3,8 +3,8 @@
 use super::*;
 
 /// What is said of `text`, a line for each problem.
-fn said_of(text: &str) -> String {
-    match parse(source(text)) {
+pub fn said_of(text: &str) -> String {
+    match read(source(text)) {
         Err(refusal) => refusal.to_string(),
         Ok(policy) => match compile(&policy, REVISION, &OneFileSystem, None) {
             Err(problems) => policy.refused(problems).to_string(),
@@ -38,14 +38,14 @@ fn an_unknown_verdict_is_refused() {
 #[test]
 fn people_see_the_line_and_the_place() {
     let refusal =
-        parse(source(&format!("{HEAD}[[rule]]\nname = \"r\"\n{EXEC_CURL}\nthen = \"ask\"\n"))).expect_err("refused");
+        read(source(&format!("{HEAD}[[rule]]\nname = \"r\"\n{EXEC_CURL}\nthen = \"ask\"\n"))).expect_err("refused");
     let shown = "web-1.toml:8:8: unknown verdict \"ask\"\n  |\n8 | then = \"ask\"\n  |        ^^^^^\n  |\n  = help: one of: allow, audit, hold, deny, kill";
     assert_eq!(refusal.rendered(false), shown);
 }
 
 #[test]
 fn machines_get_the_same() {
-    let refusal = parse(source("[[subject]]\nname = \"a b\"\n")).expect_err("refused");
+    let refusal = read(source("[[subject]]\nname = \"a b\"\n")).expect_err("refused");
     let json = serde_json::to_value(refusal.diagnostics()).expect("plain data");
     let expected = serde_json::json!([{
         "severity": "error", "file": "web-1.toml", "line": 2, "column": 8, "message": "\"a b\" is not a name",
@@ -91,7 +91,7 @@ fn a_key_given_twice_is_refused() {
 fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     assert_said(
         "[limits]\nx = 1\n",
-        "web-1.toml:5:2: a policy has no key \"limits\" (one of: mode, subject, reviewers, labels, rule)",
+        "web-1.toml:5:2: a policy has no key \"limits\" (one of: mode, host, lists, subject, reviewers, labels, rule)",
     );
     assert_said(
         "[[subject]]\nname = \"b\"\ngroup = \"x\"\n",

@@ -250,7 +250,7 @@ fn a_policy_that_observes_lets_pass_and_says_what_it_would_do() {
         of_canaries.clone().count() >= 4
             && of_canaries.clone().all(|rule| judge.policy.in_force(rule) == Verdict::Deny)
     );
-    let refused = parse(source(&format!("mode = \"audit\"\n{HEAD}"))).expect_err("an unknown mode").to_string();
+    let refused = read(source(&format!("mode = \"audit\"\n{HEAD}"))).expect_err("an unknown mode").to_string();
     assert_eq!(refused, "web-1.toml:1:8: unknown mode \"audit\" (one of: enforce, observe)");
 }
 
