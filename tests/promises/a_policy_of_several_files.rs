@@ -149,7 +149,8 @@ fn what_a_part_holds_outlives_the_agent() {
     let hold = agent.hold_of(&actor);
     agent.terminate();
     agent.restart();
-    agent.still_held(&actor, &hold);
+    let found = agent.hold_of(&actor);
+    assert_eq!((found.id(), found.digest()), (hold.id(), hold.digest()));
     agent.approve(&hold);
     assert_eq!(actor.end().stdout, "open ok\nread Ada\n");
 }
