@@ -1,5 +1,5 @@
-//! Promise 13, for a policy of several files: its parts are in force with it, on the hosts that they name, and go with it; a bad
-//! one changes nothing, and no subject adds one.
+//! Promise 13, for a policy of several files: its parts are in force with it, on the hosts that they name, and go with
+//! it; a bad one changes nothing, and no subject adds one.
 
 use std::{
     fs,

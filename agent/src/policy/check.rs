@@ -23,8 +23,8 @@ const UNREADABLE: u8 = 2;
 /// Judges `files` and says so: good ones on the standard output, problems on the standard error, as JSON
 /// everything on the standard output, one object a line. 0: all good; 1: one is refused; 2: one cannot be read.
 ///
-/// Each is judged for the host that is named, or else for this one and all others that its parts tell from it. With `here`,
-/// what this host lacks is said too; what looks like a secret, always. Those are warnings.
+/// Each is judged for the host that is named, or else for this one and all others that its parts tell from it. With
+/// `here`, what this host lacks is said too; what looks like a secret, always. Those are warnings.
 pub fn check(files: &[PathBuf], named: Option<&Host>, here: bool, json: bool) -> ExitCode {
     let outcomes = files.iter().map(|file| {
         let file = load::main_file(file);
@@ -45,7 +45,8 @@ pub struct Good {
     pub idle: Vec<Problem>,
 }
 
-/// The policy in `file`, if it could be loaded on some host with these places, and for others on one with one file system.
+/// The policy in `file`, if it could be loaded on some host with these places, and for others on one with one file
+/// system.
 pub fn judge(file: &Path, named: Option<&Host>, places: &dyn Places) -> Result<Good, LoadError> {
     let source = load::whole(file)?;
     let hosts = named.map_or_else(|| parts::hosts(&source, &Host::this()), |host| vec![host.clone()]);

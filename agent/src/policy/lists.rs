@@ -17,8 +17,8 @@ const KEY: &str = "lists";
 /// What a use begins with.
 const SIGN: char = '$';
 
-/// What stands in for uses: each has the spans of its elements behind the end of the source, so that it is known of what is
-/// wrong with one of them where that is used.
+/// What stands in for uses: each has the spans of its elements behind the end of the source, so that it is known of what
+/// is wrong with one of them where that is used.
 pub struct Uses {
     end: usize,
     uses: Vec<Use>,

@@ -19,7 +19,8 @@ use super::{
     source::Source,
 };
 
-/// Largest policy, with its parts. Nothing that people write comes near; the limit keeps a wrong file from being read whole.
+/// Largest policy, with its parts. Nothing that people write comes near; the limit keeps a wrong file from being read
+/// whole.
 const SIZE_LIMIT: usize = 4 << 20;
 
 /// Why there is no policy.

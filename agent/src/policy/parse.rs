@@ -1,5 +1,5 @@
-//! From the text of a policy to [`Policy`]. Pure; reports every problem it finds: first what keeps its files from being one,
-//! then what is wrong with that.
+//! From the text of a policy to [`Policy`]. Pure; reports every problem it finds: first what keeps its files from being
+//! one, then what is wrong with that.
 
 pub mod label;
 pub mod rule;

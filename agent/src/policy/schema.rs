@@ -1,5 +1,6 @@
-//! The shape of a policy file, be it the main one or a part, as a JSON Schema (draft 2020-12), so that editors complete and check while one types. What
-//! it cannot say (patterns, names of groups, what can never match) is said by `holdpoint policy check`.
+//! The shape of a policy file, be it the main one or a part, as a JSON Schema (draft 2020-12), so that editors complete
+//! and check while one types. What it cannot say (patterns, names of groups, what can never match) is said by `holdpoint
+//! policy check`.
 
 use holdpoint_common::system::System;
 use serde_json::{Value, json};
