@@ -4,7 +4,7 @@
 use crate::{
     request::{Class, NAME_BYTES},
     tables::{
-        ANYWHERE, ARGUMENTS_BEGIN, AddressKey, CHAIN, CHAIN_LINKS, Conditions, Consequence, ELSEWHERE, EdgeKey,
+        ANYWHERE, ARGUMENTS_BEGIN, AddressKey, CHAIN, CHAIN_LINKS, Conditions, Consequence, ELSEWHERE, EdgeKey, KIND,
         LITERAL_BYTES, Letters, Link, MemberKey, NAMES_BEGIN, NO_RULE, NameKey, Named, OTHERWISE, ObjectKey,
         PORT_INTERVALS, Ports, RootKey, RuleKey, Schedule, State, SystemKey, UNKNOWN, Verdict, WORDS, Word, WordKey,
         protocol, write_class,
@@ -390,6 +390,7 @@ fn hold<T: Tables + Context>(tables: &T, key: &RuleKey) -> bool {
         && (asked.users == 0 || is_member(asked.users, tables.user()))
         && (asked.owners == 0 || tables.owner().is_some_and(|owner| is_member(asked.owners, owner)))
         && (asked.modes == 0 || asked.modes & tables.mode() != 0)
+        && (asked.kind == 0 || asked.kind == tables.mode() & KIND)
         && (asked.protocols == 0 || asked.protocols & protocol::bit(tables.protocol()) != 0)
         && (asked.schedule == 0 || is_now(tables, key.revision, asked.schedule))
         && !(asked.observes != 0 && tables.note(key.rule))

@@ -72,7 +72,7 @@ record! {
     Link = 2 * 4 + 8;
     WordKey = WORD_KEY;
     Word = 2 * 4 + 8;
-    Conditions = 8 + 6 * 4;
+    Conditions = 8 + 8 * 4;
     MemberKey = 3 * 4;
     Schedule = 8 * Schedule::WORDS;
     NameKey = 2 * 4 + LITERAL_BYTES;

@@ -127,9 +127,19 @@ pub struct Conditions {
     pub protocols: u32,
     /// Number of a schedule, from 1: now is in it.
     pub schedule: u32,
+    /// The file is of this type, as `i_mode` has it: [`SOCKET`].
+    pub kind: u32,
     /// 1 if the rule only observes: where all of this holds it is noted, and the next rule counts.
     pub observes: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
+
+/// The bits of `i_mode` that are the type of a file, `include/uapi/linux/stat.h`.
+pub const KIND: u32 = 0o170_000;
+
+/// `S_IFSOCK`.
+pub const SOCKET: u32 = 0o140_000;
 
 /// Bits of [`Conditions::protocols`].
 pub mod protocol {

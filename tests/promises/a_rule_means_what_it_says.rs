@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
     path::{Path, PathBuf},
 };
 
@@ -168,4 +168,53 @@ fn a_rule_on_a_class_of_addresses_is_not_one_on_others() {
     let refused = "connect EPERM\n".to_owned();
     assert_eq!(connected("connect = { to = [\"loopback\"] }"), [refused.clone(), elsewhere]);
     assert_eq!(connected("connect = { not = [\"loopback\"] }"), [here, refused]);
+}
+
+#[test]
+fn a_rule_on_a_socket_holds_who_connects_to_it_and_is_not_one_on_files() {
+    const CONNECT: &str = "
+import errno, socket, sys
+try:
+    socket.socket(socket.AF_UNIX).connect(sys.argv[1])
+    print('done')
+except OSError as error:
+    print(errno.errorcode[error.errno])";
+    let [near, open_to_all] = ["sockets/a.sock", "sockets/free"].map(|name| {
+        let path = file(name);
+        fs::remove_file(&path).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        (path, listener)
+    });
+    let plain = file("sockets/plain.sock");
+    let connect = |path: &str| ["python3", "-c", CONNECT, path].map(str::to_owned);
+    for (path, listener) in [&near, &open_to_all] {
+        assert_eq!(ungoverned(User::AGENT, connect(path)).end().stdout, "done\n", "the control");
+        drop(listener.accept().unwrap());
+    }
+    let (path, listener) = near;
+
+    let agent = shared(&format!(
+        "[[subject]]\nname = \"words\"\n[reviewers]\npeople = [\"root\"]\n
+        [[rule]]\nname = \"held\"\nconnect = {{ unix = [\"{ROOT}/{PLACE}/**/*.sock\"] }}\nthen = \"hold\"
+        reviewers = \"people\"\non_deny = \"fail\"\n
+        [[rule]]\nname = \"free\"\nconnect = {{ unix = [\"{}\"] }}\nthen = \"allow\"\n",
+        open_to_all.0
+    ));
+    let actor = agent.spawn_as(User::AGENT, "words", connect(&path));
+    let hold = agent.hold_of(&actor);
+    assert_eq!((hold.text("action"), hold.text("path"), hold.text("rule")), ("connect", &*path, "held"));
+    assert!(listener.accept().is_err());
+    agent.deny(&hold);
+    assert_eq!(actor.end().stdout, "EPERM\n");
+    assert!(listener.accept().is_err());
+
+    let actor = agent.spawn_as(User::AGENT, "words", connect(&path));
+    agent.approve(agent.hold_of(&actor));
+    assert_eq!(actor.end().stdout, "done\n");
+    drop(listener.accept().unwrap());
+
+    assert_eq!(agent.spawn_as(User::AGENT, "words", connect(&open_to_all.0)).end().stdout, "done\n");
+    assert_eq!(opened(&agent, User::AGENT, &[plain]), ["open ok"], "which is no socket");
 }

@@ -78,9 +78,9 @@ pub enum Operation {
         #[arg(long, value_name = "MODE")]
         mode: Option<String>,
     },
-    /// Connect to an address
+    /// Connect to an address, or to a socket with a path
     Connect {
-        /// ADDRESS or ADDRESS:PORT (IPv6 in brackets); port 443 unless said
+        /// ADDRESS or ADDRESS:PORT (IPv6 in brackets), port 443 unless said; or /PATH
         to: String,
         /// tcp, udp, sctp, mptcp, or a number
         #[arg(long, default_value = "tcp")]
@@ -119,6 +119,7 @@ impl Operation {
                     mode: mode.as_deref().map(policy::asked::mode).transpose()?.unwrap_or(0),
                 }
             }
+            Self::Connect { to, .. } if to.starts_with('/') => What::Socket { path: policy::asked::path(to)? },
             Self::Connect { to, protocol } => {
                 let (to, port) = policy::asked::destination(to)?;
                 What::Connect { to, port: port.unwrap_or(PORT), protocol: policy::asked::protocol(protocol)? }

@@ -1,6 +1,10 @@
 //! A request as the tools spell it: on the command line, in a test file, in the record.
 
-use std::{fmt, net::IpAddr, path::PathBuf};
+use std::{
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use holdpoint_common::{request::Class, system::System, tables::protocol};
 use jiff::Zoned;
@@ -54,8 +58,29 @@ pub enum What {
         /// `IPPROTO_*` of the socket.
         protocol: u32,
     },
+    /// A connection to a socket that another process has made.
+    Socket {
+        /// Its path: absolute.
+        path: PathBuf,
+    },
     /// An operation on the host.
     System(System),
+}
+
+impl What {
+    /// The file that it is about, and the access that it asks for.
+    pub fn file(&self) -> Option<(&Path, u32)> {
+        match self {
+            Self::File { path, access, .. } => Some((path, *access)),
+            Self::Socket { path } => Some((path, Class::Read.bit() | Class::Write.bit())),
+            Self::Connect { .. } | Self::System(_) => None,
+        }
+    }
+
+    /// Whether it is an exec.
+    pub fn is_exec(&self) -> bool {
+        self.file().is_some_and(|(_, access)| access & Class::Exec.bit() != 0)
+    }
 }
 
 impl fmt::Display for What {
@@ -72,6 +97,7 @@ impl fmt::Display for What {
                 let words = only::protocol_words(protocol::bit(*protocol)).concat();
                 write!(f, "connect {} ({words})", std::net::SocketAddr::new(*to, *port))
             }
+            Self::Socket { path } => write!(f, "connect {}", path.display().to_string().escape_debug()),
             Self::System(system) => write!(f, "system {}", system.word()),
         }
     }

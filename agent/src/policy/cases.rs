@@ -191,7 +191,10 @@ fn file(section: &Section<'_>, access: u32, args: Vec<String>, problems: &mut Ve
 }
 
 fn connect(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<What> {
-    let section = Section::of("connect", value, &["to", "port", "protocol"], problems)?;
+    let section = Section::of("connect", value, &["to", "port", "protocol", "unix"], problems)?;
+    if section.entry("unix").is_some() {
+        return socket(&section, problems);
+    }
     if section.entry("to").is_none() {
         problems.push(section.lacks("to", "add to = \"10.0.0.1\", one address"));
     }
@@ -202,6 +205,14 @@ fn connect(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<
         Some(_) => read_text(&section, "protocol", problems, asked::protocol),
     };
     Some(What::Connect { to: to?, port: port?, protocol: protocol? })
+}
+
+fn socket(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<What> {
+    for (key, (span, _)) in ["to", "port", "protocol"].iter().filter_map(|key| Some((key, section.entry(key)?))) {
+        problems.push(Problem::new(span, format!("connect has unix and {key}"), "write two cases"));
+    }
+    let path = read_text(section, "unix", problems, asked::path);
+    Some(What::Socket { path: path? })
 }
 
 fn port(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<u16> {

@@ -11,7 +11,8 @@ use std::{
 use holdpoint_common::{
     matcher::{Asker, DEPTH, Names},
     request::Class,
-    tables::{LITERAL_BYTES, Verdict, kind},
+    system::System,
+    tables::{LITERAL_BYTES, NO_RULE, SOCKET, Verdict, kind},
 };
 
 use super::{
@@ -89,9 +90,16 @@ impl Judge {
         let rule = match &asked.what {
             What::File { path, access, .. } => self.rule_on_path(&evaluation, asker, path, *access),
             What::Connect { to, port, .. } => evaluation.address_rule(asker, &Block::only(*to).octets(), *port),
+            What::Socket { path } => {
+                match self.rule_on_path(&evaluation, asker, path, Class::Read.bit() | Class::Write.bit()) {
+                    NO_RULE => evaluation.system_rule(asker, System::Deputy),
+                    rule => rule,
+                }
+            }
             What::System(system) => evaluation.system_rule(asker, *system),
         };
-        let unnamed = if matches!(asked.what, What::System(_)) { Verdict::Deny } else { Verdict::Allow };
+        let unnamed =
+            if matches!(asked.what, What::System(_) | What::Socket { .. }) { Verdict::Deny } else { Verdict::Allow };
         let passes = |rule| {
             matches!(
                 self.policy.rule(rule).map_or(unnamed, |rule| self.policy.in_force(rule)),
@@ -169,6 +177,7 @@ impl Judge {
                 Circumstances { owner, mode: *mode, arguments, ..plain }
             }
             What::Connect { protocol, .. } => Circumstances { protocol: *protocol, ..plain },
+            What::Socket { .. } => Circumstances { mode: SOCKET, ..plain },
             What::System(_) => plain,
         })
     }
@@ -187,13 +196,6 @@ impl Judge {
             (Site::Here(_), Ok(file)) => evaluation.with_object(asker, rule, place.device, file.ino(), access),
             _ => rule,
         }
-    }
-}
-
-impl What {
-    /// Whether it is an exec.
-    pub fn is_exec(&self) -> bool {
-        matches!(self, Self::File { access, .. } if access & Class::Exec.bit() != 0)
     }
 }
 

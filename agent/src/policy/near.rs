@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use holdpoint_common::tables::protocol;
+use holdpoint_common::{system::System, tables::protocol};
 
 use super::{
     Rule, When,
@@ -47,12 +47,15 @@ pub fn near<'a>(judge: &'a Judge, asked: &Asked, answer: Answer) -> Vec<Near<'a>
 
 fn is_about(judge: &Judge, rule: &Rule, what: &What) -> bool {
     match (&rule.when, what) {
-        (When::Open { paths, .. }, What::File { path, .. }) if !what.is_exec() => accept(judge, paths, path),
+        (When::Open { paths, .. }, _) if !what.is_exec() => {
+            what.file().is_some_and(|(path, _)| accept(judge, paths, path))
+        }
         (When::Exec { paths, .. }, What::File { path, .. }) if what.is_exec() => accept(judge, paths, path),
         (When::Connect { to, .. }, What::Connect { to: asked, .. }) => {
             to.iter().any(|block| block.contains(Block::only(*asked)))
         }
         (When::System { which }, What::System(system)) => which.contains(system),
+        (When::System { which }, What::Socket { .. }) => which.contains(&System::Deputy),
         _ => false,
     }
 }
@@ -65,18 +68,21 @@ fn accept(judge: &Judge, patterns: &[super::Pattern], path: &Path) -> bool {
 /// What of the object is otherwise.
 fn object(rule: &Rule, what: &What) -> Option<String> {
     match (&rule.when, what) {
-        (When::Open { access, .. }, What::File { access: asked, .. }) if rule.lets_pass() => {
-            let more = asked & !access;
-            (more != 0).then(|| {
-                format!("it lets pass {} only; asked for is {} too", access_words(*access), access_words(more))
-            })
-        }
-        (When::Open { access, .. }, What::File { access: asked, .. }) => (access & asked == 0)
-            .then(|| format!("it is about {}; asked for is {}", access_words(*access), access_words(*asked))),
+        (When::Open { access, .. }, _) => differing(*access, what.file()?.1, rule.lets_pass()),
         (When::Connect { ports, .. }, What::Connect { port, .. }) => {
             (!ports.iter().any(|range| range.contains(port))).then(|| format!("it is about other ports than {port}"))
         }
         _ => None,
+    }
+}
+
+fn differing(access: u32, asked: u32, lets_pass: bool) -> Option<String> {
+    let more = asked & !access;
+    match lets_pass {
+        true if more == 0 => None,
+        true => Some(format!("it lets pass {} only; asked for is {} too", access_words(access), access_words(more))),
+        false if access & asked != 0 => None,
+        false => Some(format!("it is about {}; asked for is {}", access_words(access), access_words(asked))),
     }
 }
 
@@ -99,6 +105,9 @@ fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
     }
     match &asked.what {
         What::File { args, owner, mode, .. } => {
+            if only.socket {
+                differs.push("it is about connecting to sockets".to_owned());
+            }
             let lacks = |argument: &&Argument| !args.iter().any(|word| argument.matches(word));
             let lacking: Vec<_> = only.arguments.iter().filter(lacks).map(|argument| argument.text.as_str()).collect();
             if !lacking.is_empty() {
@@ -127,7 +136,7 @@ fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
                 ));
             }
         }
-        What::System(_) => (),
+        What::Socket { .. } | What::System(_) => (),
     }
     differs
 }

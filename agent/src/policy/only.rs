@@ -17,6 +17,8 @@ pub struct Only {
     pub owners: Vec<User>,
     /// The file has one of these bits of `i_mode`.
     pub modes: u32,
+    /// The file is a socket.
+    pub socket: bool,
     /// The socket has one of these protocols: bits of [`protocol`].
     pub protocols: u32,
     /// It is one of these minutes of the week.

@@ -80,6 +80,7 @@ fn what(request: &Value) -> Option<What> {
             let access = request["access"].as_array()?.iter().map(|word| rule::access(word.as_str()?).ok());
             file(request, access.sum::<Option<u32>>()?)
         }
+        "file" if request["action"] == "connect" => Some(What::Socket { path: asked::path(word("path")?).ok()? }),
         "file" => file(request, access_of(word("action")?)?),
         "connect" => Some(What::Connect {
             to: word("address")?.parse::<IpAddr>().ok()?,
@@ -107,9 +108,9 @@ fn file(request: &Value, access: u32) -> Option<What> {
 fn access_of(action: &str) -> Option<u32> {
     let action = Action::ALL.into_iter().find(|known| known.word() == action)?;
     match action {
-        Action::Link | Action::Rename => None,
+        // A connection is no access to a file.
+        Action::Link | Action::Rename | Action::Connect => None,
         Action::Unlink | Action::Rmdir | Action::Mkdir | Action::Symlink => Some(Class::REPLACING),
-        Action::Connect => Some(Class::Read.bit() | Class::Write.bit()),
         Action::Chmod | Action::Chown | Action::Xattr | Action::Receive | Action::Map | Action::Times => {
             Some(Class::OPENING)
         }

@@ -178,7 +178,7 @@ fn of_files(mut table: Value) -> Value {
 }
 
 fn connect() -> Value {
-    table(
+    let mut connect = table(
         "Connecting, or sending to an address",
         &[],
         &json!({
@@ -194,6 +194,10 @@ fn connect() -> Value {
                 ] },
             },
             "protocol": words("Protocols of the socket; every one if it is not there", &only::all_protocols()),
+            "unix": { "description": "Sockets, by their paths", "allOf": [{ "$ref": "#/$defs/patterns" }] },
         }),
-    )
+    );
+    connect["if"] = json!({ "required": ["unix"] });
+    connect["then"] = json!({ "properties": { "to": false, "not": false, "port": false, "protocol": false } });
+    connect
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdpoint_common::tables::{Conditions, MemberKey, RuleKey, STARTERS, Schedule};
+use holdpoint_common::tables::{Conditions, MemberKey, RuleKey, SOCKET, STARTERS, Schedule};
 
 use super::{Tables, limits};
 use crate::policy::{
@@ -43,7 +43,7 @@ struct Numbering<'a> {
 
 impl Numbering<'_> {
     fn of(&mut self, rule: &Rule) -> Conditions {
-        let Only { labels: _, users, owners, modes, protocols, during, arguments: _, observes } = &rule.only;
+        let Only { labels: _, users, owners, modes, socket, protocols, during, arguments: _, observes } = &rule.only;
         Conditions {
             labels: 0,
             users: self.set(users, &rule.span),
@@ -51,7 +51,9 @@ impl Numbering<'_> {
             modes: *modes,
             protocols: *protocols,
             schedule: during.map_or(0, |schedule| self.schedule(schedule, &rule.span)),
+            kind: if *socket { SOCKET } else { 0 },
             observes: (*observes).into(),
+            reserved: 0,
         }
     }
 

@@ -47,7 +47,7 @@ const VERDICTS: &str = "one of: allow, audit, hold, deny, kill";
 /// Keys of the operations' tables.
 pub const OPEN_KEYS: [&str; 5] = ["path", "label", "access", "owner", "mode"];
 pub const EXEC_KEYS: [&str; 5] = ["path", "label", "args", "owner", "mode"];
-pub const CONNECT_KEYS: [&str; 4] = ["to", "not", "port", "protocol"];
+pub const CONNECT_KEYS: [&str; 5] = ["to", "not", "port", "protocol", "unix"];
 
 /// Keys that only a hold can have.
 const HOLD_KEYS: [&str; 5] = ["reviewers", "timeout", "on_deny", "on_timeout", "pause"];
@@ -233,6 +233,9 @@ fn paths(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> O
 
 fn connect(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
     let section = Section::of("connect", value, &CONNECT_KEYS, problems)?;
+    if section.entry("unix").is_some() {
+        return unix(&section, only, problems);
+    }
     let protocols = some(&section, "protocol", problems, only::protocol);
     let to = match section.entry("to") {
         None => Some(vec![Block::ANY]),
@@ -245,6 +248,34 @@ fn connect(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Pro
     };
     only.protocols = protocols?.into_iter().fold(0, |mask, bit| mask | bit);
     Some(When::Connect { to: to?, ports: ports? })
+}
+
+/// Sockets with a path: who connects to one reads and writes it.
+fn unix(section: &Section<'_>, only: &mut Only, problems: &mut Vec<Problem>) -> Option<When> {
+    let others: Vec<_> =
+        ["to", "not", "port", "protocol"].iter().filter_map(|key| Some((*key, section.entry(key)?))).collect();
+    for (key, (span, _)) in &others {
+        let remedy = "write two rules: one with unix, one for addresses";
+        problems.push(Problem::new(span.clone(), format!("connect has unix and {key}"), remedy));
+    }
+    let paths = section.texts("unix", problems, socket)?;
+    if !others.is_empty() {
+        return None;
+    }
+    only.socket = true;
+    let paths = paths.into_iter().flat_map(Spanned::into_inner).collect();
+    Some(When::Open { paths, access: Class::Read.bit() | Class::Write.bit() })
+}
+
+/// The sockets whose path is like `text`.
+fn socket(text: &str) -> Result<Vec<Pattern>, Flaw> {
+    match text.starts_with('@') {
+        true => Err(Flaw::new(
+            format!("{text:?} is an abstract name, which has no path"),
+            "write system = [\"deputy\"]: sockets outside the tree that no path rule accepts",
+        )),
+        false => Pattern::parse(text),
+    }
 }
 
 /// Without what `not` names.

@@ -66,6 +66,26 @@ fn a_rule_asks_whose_a_file_is_and_of_what_kind() {
 }
 
 #[test]
+fn a_rule_on_sockets_is_about_nothing_else() {
+    let tables = tables(&rule("0", "connect = { unix = [\"/f\"] }"));
+    let met = |mode| under(&tables, Circumstances { mode, ..Circumstances::default() });
+    assert_eq!([0o140_777, 0o100_777, 0o040_777, 0o120_777, 0].map(met), [Some(0), None, None, None, None]);
+}
+
+#[test]
+fn what_is_no_path_of_a_socket_is_refused() {
+    assert_said_of_rule(
+        "connect = { unix = [\"@agent\"] }\nthen = \"deny\"",
+        "web-1.toml:7:21: \"@agent\" is an abstract name, which has no path (write system = [\"deputy\"]: sockets outside \
+         the tree that no path rule accepts)",
+    );
+    assert_said_of_rule(
+        "connect = { unix = [\"/run/a\"], port = [1] }\nthen = \"deny\"",
+        "web-1.toml:7:32: connect has unix and port (write two rules: one with unix, one for addresses)",
+    );
+}
+
+#[test]
 fn a_connection_is_told_by_its_protocol() {
     let rules = [rule("0", "connect = { protocol = [\"udp\", \"other\"] }"), rule("1", "connect = { port = [53] }")];
     let tables = tables(&rules.concat());

@@ -36,6 +36,10 @@ why = "customer data"
 name = "web"
 connect = { to = ["10.0.0.0/8"], port = [443] }
 then = "audit"
+[[rule]]
+name = "docker"
+connect = { unix = ["/run/docker.sock"] }
+then = "kill"
 "#;
 
 fn judge() -> Judge {
@@ -84,6 +88,19 @@ fn the_judge_says_what_the_tables_say() {
 }
 
 #[test]
+fn a_socket_that_no_rule_accepts_is_a_deputy() {
+    let judge = judge();
+    let ask = |path: &str| said(&judge, &asks("alice", "Mon 14:30", What::Socket { path: path.into() }));
+    assert_eq!(ask("/run/docker.sock"), by("kill", "docker"));
+    assert_eq!(ask("/srv/x"), by("hold", "the rest is held"));
+    assert_eq!(ask("/run/other.sock"), ("deny", None));
+    let allowing = format!("{POLICY}\n[[rule]]\nname = \"any\"\nsystem = [\"deputy\"]\nthen = \"allow\"\n");
+    let judge = Judge::new(policy(&allowing), &Own::customary(), Site::Anywhere).expect("a good policy");
+    let asked = asks("alice", "Mon 14:30", What::Socket { path: "/run/other.sock".into() });
+    assert_eq!(said(&judge, &asked), by("allow", "any"));
+}
+
+#[test]
 fn rules_that_came_close_say_what_differs() {
     let judge = judge();
     let differs = |asked: &Asked| -> Vec<String> {
@@ -94,6 +111,10 @@ fn rules_that_came_close_say_what_differs() {
         differs(&asks("bob", "Sat 14:30", open("/srv/x", READ | WRITE))),
         ["alice reads: it lets pass read only; asked for is write too; it is for alice; who asks is bob; its time \
              does not include Sat 14:30"]
+    );
+    assert_eq!(
+        differs(&asks("bob", "Mon 14:30", open("/run/docker.sock", READ))),
+        ["docker: it is about connecting to sockets"]
     );
     let to = What::Connect { to: "10.1.2.3".parse().expect("an address"), port: 80, protocol: 6 };
     assert_eq!(differs(&asks("bob", "Mon 14:30", to)), ["web: it is about other ports than 80"]);
@@ -106,7 +127,16 @@ fn rules_are_found_where_they_stand() {
     let places: Vec<_> = judge.policy.rules.iter().map(|rule| judge.place(rule)).collect();
     assert_eq!(
         places,
-        ["built in", "web-1.toml:9", "web-1.toml:16", "web-1.toml:22", "built in", "built in", "built in"]
+        [
+            "built in",
+            "web-1.toml:9",
+            "web-1.toml:16",
+            "web-1.toml:22",
+            "web-1.toml:26",
+            "built in",
+            "built in",
+            "built in"
+        ]
     );
 }
 
@@ -138,6 +168,7 @@ fn a_case_is_an_operation_and_what_should_follow() {
         ),
         ("exec = { path = \"/a\", args = [\"-x\", \"-x\"] }\nexpect = \"deny\"", "exec /a -x -x deny"),
         ("connect = { to = \"::1\", port = 443 }\nexpect = \"allow\"", "connect [::1]:443 (tcp) allow"),
+        ("connect = { unix = \"/run/x.sock\" }\nexpect = \"hold\"", "connect /run/x.sock hold"),
         ("system = \"mount\"\nexpect = \"kill\"", "system mount kill"),
     ] {
         assert_eq!(case(lines), said);
@@ -175,6 +206,10 @@ fn what_the_record_has_is_asked_again() {
         "operation":"open","path":"/srv/x","access":["read","write"],"owner":"root","mode":384}}"#;
     let Line::Asks(asked) = line(held) else { panic!("not asked") };
     assert_eq!((asked.what.to_string().as_str(), asked.user), ("open /srv/x (read, write)", Some(User::Number(7))));
+    let connect = r#"{"event":"denied","subject":"agent","uid":7,"at":"2026-11-20T12:00:00Z","operation":"file",
+        "action":"connect","path":"/run/docker.sock"}"#;
+    let Line::Asks(asked) = line(connect) else { panic!("not asked") };
+    assert_eq!(asked.what.to_string(), "connect /run/docker.sock");
     let rename = r#"{"event":"denied","subject":"agent","uid":7,"at":"2026-11-20T12:00:00Z","operation":"file",
         "action":"rename","path":"/a","target":"/b"}"#;
     assert_eq!(line(rename), Line::CannotBeAsked);
