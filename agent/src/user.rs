@@ -12,6 +12,11 @@ pub fn number(name: &str) -> Option<u32> {
     User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
 }
 
+/// The number of the group of that name.
+pub fn group_number(name: &str) -> Option<u32> {
+    Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+}
+
 /// The name of group `gid`, or the number where there is none.
 pub fn group_name(gid: u32) -> String {
     let known = Group::from_gid(Gid::from_raw(gid)).ok().flatten();

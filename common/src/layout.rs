@@ -87,6 +87,10 @@ layout! {
     cred_real_user = "cred"."uid";
     cred_user = "cred"."euid";
     cred_group = "cred"."egid";
+    cred_real_group = "cred"."gid";
+    cred_groups = "cred"."group_info";
+    groups_count = "group_info"."ngroups";
+    groups_ids = "group_info"."gid";
     cred_permitted = "cred"."cap_permitted";
     bprm_argc = "linux_binprm"."argc";
     mm_pgd = "mm_struct"."pgd";

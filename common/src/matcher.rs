@@ -18,6 +18,9 @@ pub const DEPTH: usize = 64;
 /// unreadable.
 pub const ARGUMENT_SPACE: u32 = 128 * 1024;
 
+/// Most groups that a process can have: its own, and `NGROUPS_MAX`.
+const GROUPS: u32 = 1 + 65_536;
+
 /// One turn of a loop, with what the loop carries in `self`.
 pub trait Turn {
     /// Turn number `index`, from 0; false ends the loop.
@@ -72,6 +75,8 @@ pub trait Tables {
 pub trait Context {
     /// User id of who asks.
     fn user(&self) -> u32;
+    /// Group `index` of who asks: the real group id is the first, the supplementary ones follow; none after the last.
+    fn group(&self, index: u32) -> Option<u32>;
     /// Labels of the data that the asking process, or its tree, has read: a mask.
     fn labels(&self) -> u64;
     /// Now, as the minute of the week in the host's time.
@@ -385,15 +390,41 @@ impl<T: Tables + Context> Listening<'_, T> {
 #[inline(always)]
 fn hold<T: Tables + Context>(tables: &T, key: &RuleKey) -> bool {
     let Some(asked) = tables.conditions(key) else { return true };
-    let is_member = |set, user| tables.has_member(&MemberKey { revision: key.revision, set, user });
+    let is_member = |set, id| tables.has_member(&MemberKey { revision: key.revision, set, id });
     (asked.labels == 0 || asked.labels & tables.labels() != 0)
         && (asked.users == 0 || is_member(asked.users, tables.user()))
+        && (asked.groups == 0 || belongs(tables, key.revision, asked.groups))
         && (asked.owners == 0 || tables.owner().is_some_and(|owner| is_member(asked.owners, owner)))
         && (asked.modes == 0 || asked.modes & tables.mode() != 0)
         && (asked.kind == 0 || asked.kind == tables.mode() & KIND)
         && (asked.protocols == 0 || asked.protocols & protocol::bit(tables.protocol()) != 0)
         && (asked.schedule == 0 || is_now(tables, key.revision, asked.schedule))
         && !(asked.observes != 0 && tables.note(key.rule))
+}
+
+/// Whether who asks belongs to a group of the set.
+#[inline(always)]
+fn belongs<T: Tables + Context>(tables: &T, revision: u32, set: u32) -> bool {
+    let mut groups = Groups { tables, key: MemberKey { revision, set, id: 0 }, found: false };
+    tables.repeat(GROUPS, &mut groups);
+    groups.found
+}
+
+/// The way through the groups of who asks, until one is in the set.
+struct Groups<'a, T> {
+    tables: &'a T,
+    key: MemberKey,
+    found: bool,
+}
+
+impl<T: Tables + Context> Turn for Groups<'_, T> {
+    #[inline(always)]
+    fn turn(&mut self, index: u32) -> bool {
+        let Some(id) = self.tables.group(index) else { return false };
+        self.key.id = id;
+        self.found = self.tables.has_member(&self.key);
+        !self.found
+    }
 }
 
 #[inline(always)]

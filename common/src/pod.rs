@@ -56,7 +56,7 @@ record! {
     Report = 2 * 4 + 8 + FACTS;
     Program = PROGRAM;
     Request = BINDING + 3 * 8 + 6 * 4;
-    Task = 4 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 3 * 8 + 6 * 4 + SCRATCH + WORDS + 8 * DEPTH;
+    Task = 6 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 3 * 8 + 6 * 4 + SCRATCH + WORDS + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
     Carrier = 2 * 8;
     Socket = 2 * 8;

@@ -129,10 +129,10 @@ pub struct Conditions {
     pub schedule: u32,
     /// The file is of this type, as `i_mode` has it: [`SOCKET`].
     pub kind: u32,
+    /// Number of a set of group ids: who asks belongs to one in it.
+    pub groups: u32,
     /// 1 if the rule only observes: where all of this holds it is noted, and the next rule counts.
     pub observes: u32,
-    /// Always zero.
-    pub reserved: u32,
 }
 
 /// The bits of `i_mode` that are the type of a file, `include/uapi/linux/stat.h`.
@@ -168,7 +168,7 @@ pub mod protocol {
     }
 }
 
-/// Key of a member of a set of user ids.
+/// Key of a member of a set of user or group ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(C)]
 pub struct MemberKey {
@@ -176,8 +176,8 @@ pub struct MemberKey {
     pub revision: u32,
     /// The set's number, from 1.
     pub set: u32,
-    /// User id, as the initial user namespace counts.
-    pub user: u32,
+    /// The id, as the initial user namespace counts.
+    pub id: u32,
 }
 
 /// Minutes of a week.

@@ -34,6 +34,11 @@ pub struct Task {
     pub candidate: Program,
     /// Not 0 while the call in progress has passed a hook by its approval: for an exec the address of its `linux_binprm`.
     pub granted: u64,
+    /// While the entry is made up: the credentials by which a subject is told.
+    pub credentials: u64,
+    /// While the entry is made up: which subjects the program that calls `execve(2)` can start: a bit each, in the order
+    /// of the policy.
+    pub callers: u64,
     /// Index of the subject in the policy.
     pub subject: u32,
     /// User id that launched the tree.

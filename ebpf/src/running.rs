@@ -186,7 +186,8 @@ impl Turn for Ascent {
             self.top = self.at;
             return false;
         }
-        let subject = subject_of(self.scratch, self.at, program(self.at), self.revision);
+        // What has executed its program is not known any more.
+        let subject = subject_of(self.scratch, self.at, 0, program(self.at), self.revision);
         if subject != NO_RULE {
             self.top = self.at;
             self.subject = subject;
@@ -199,7 +200,7 @@ impl Turn for Ascent {
 /// The directory entry of the program that `thread` runs, 0 if there is none any more. A memory that is given up in
 /// between is given up by exec or exit: then it is not the thread's.
 #[inline(always)]
-fn program(thread: u64) -> u64 {
+pub fn program(thread: u64) -> u64 {
     let memory: u64 = read(thread, offset!(task_mm));
     let file: u64 = read(memory, offset!(mm_program));
     let dentry: u64 = read(file, offset!(file_path_dentry));

@@ -160,9 +160,12 @@ pub fn enrol(dentry: u64) -> i32 {
         return 0;
     }
     let launcher = bpf_get_current_uid_gid() as u32;
-    let done = with_scratch(|scratch| match subject_of(scratch, current(), dentry, switches.revision) {
-        NO_RULE => Ok(()),
-        subject => govern(scratch, Membership { tree: random(), process: 0, subject, launcher, keeper: 0 }),
+    let done = with_scratch(|scratch| {
+        let callers = callers(running::program(current()), u64::from(switches.revision));
+        match subject_of(scratch, current(), callers, dentry, switches.revision) {
+            NO_RULE => Ok(()),
+            subject => govern(scratch, Membership { tree: random(), process: 0, subject, launcher, keeper: 0 }),
+        }
     });
     done.err().unwrap_or(0)
 }
@@ -228,14 +231,17 @@ pub fn with_scratch<T>(work: impl FnOnce(*mut Task) -> Result<T, i32>) -> Result
     done
 }
 
-/// The subject that the policy makes of `thread` with the program at `dentry`, or [`NO_RULE`].
+/// The subject that the policy makes of `thread` with the program at `dentry`, which was executed by what [`callers`] says;
+/// or [`NO_RULE`].
 #[inline(always)]
-pub fn subject_of(scratch: *mut Task, thread: u64, dentry: u64, revision: u32) -> u32 {
+pub fn subject_of(scratch: *mut Task, thread: u64, callers: u64, dentry: u64, revision: u32) -> u32 {
     let asker = Asker { revision, subject: ENROLMENT };
     let access = Class::Exec.bit();
-    let credentials: u64 = read(thread, offset!(task_real_cred));
     // SAFETY: the scratch is the current thread's own.
-    unsafe { (*scratch).launcher = read(credentials, offset!(cred_real_user)) };
+    unsafe {
+        (*scratch).credentials = read(thread, offset!(task_real_cred));
+        (*scratch).callers = callers;
+    }
     let file = walk::from_dentry(scratch, dentry);
     let by_file = file.rule(asker, access, false);
     let group = walk::from_kernfs(scratch, control_group(thread), CGROUPS);
@@ -243,6 +249,18 @@ pub fn subject_of(scratch: *mut Task, thread: u64, dentry: u64, revision: u32) -
     let key = RuleKey { revision, rule: by_file.min(by_group) };
     // SAFETY: rows of a revision in force are not changed.
     unsafe { STARTERS.get(key) }.map_or(NO_RULE, |subject| *subject)
+}
+
+/// Which subjects the program at `dentry` can start. Global, so that its share of the small stack is not its caller's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn callers(dentry: u64, revision: u64) -> u64 {
+    let Some(scratch) = CANDIDATES.get_ptr_mut(current()) else { return 0 };
+    let asker = Asker { revision: revision as u32, subject: ENROLMENT };
+    let program = walk::from_dentry(scratch, dentry);
+    program.scratch().labels = 0;
+    program.rule(asker, Class::Exec.bit(), false);
+    program.scratch().labels
 }
 
 /// The kernfs node of the thread's group in the unified hierarchy.

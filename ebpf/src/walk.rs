@@ -2,10 +2,7 @@
 //! link, chroot or namespace the caller came through.
 
 use aya_ebpf::{
-    helpers::{
-        bpf_get_current_uid_gid,
-        generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str},
-    },
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str},
     maps::lpm_trie::Key,
 };
 use holdpoint_common::{
@@ -512,6 +509,20 @@ fn own_entry() -> Option<*mut Task> {
 }
 
 impl Maps {
+    /// Whether the entry is being made up: then it is asked about for a thread that need not be the current one.
+    #[inline(always)]
+    fn is_made_up(&self) -> bool {
+        // SAFETY: the entry is the current thread's own.
+        unsafe { (*self.0).tree == 0 }
+    }
+
+    /// The credentials of who asks.
+    #[inline(always)]
+    fn credentials(&self) -> u64 {
+        // SAFETY: the entry is the current thread's own.
+        if self.is_made_up() { unsafe { (*self.0).credentials } } else { read(current(), offset!(task_cred)) }
+    }
+
     #[inline(always)]
     fn request(&self) -> &Request {
         // SAFETY: the entry is the current thread's own.
@@ -522,15 +533,25 @@ impl Maps {
 impl Context for Maps {
     #[inline(always)]
     fn user(&self) -> u32 {
-        // SAFETY: the entry is the current thread's own.
-        let (tree, launcher) = unsafe { ((*self.0).tree, (*self.0).launcher) };
-        // An entry that is being made up is asked about for a thread that need not be the current one.
-        if tree == 0 { launcher } else { bpf_get_current_uid_gid() as u32 }
+        read(self.credentials(), offset!(cred_real_user))
     }
 
     #[inline(always)]
+    fn group(&self, index: u32) -> Option<u32> {
+        let credentials = self.credentials();
+        let Some(index) = index.checked_sub(1) else {
+            return Some(read(credentials, offset!(cred_real_group)));
+        };
+        let groups: u64 = read(credentials, offset!(cred_groups));
+        let count: u32 = read(groups, offset!(groups_count));
+        if index < count { Some(read(groups + 4 * u64::from(index), offset!(groups_ids))) } else { None }
+    }
+
+    /// What a subject's starter asks for is found by the program that executes it.
+    #[inline(always)]
     fn labels(&self) -> u64 {
-        labels::carried(self.0)
+        // SAFETY: the entry is the current thread's own.
+        if self.is_made_up() { unsafe { (*self.0).callers } } else { labels::carried(self.0) }
     }
 
     #[inline(always)]

@@ -103,6 +103,79 @@ fn a_rule_for_one_user_is_not_one_for_others() {
     assert_eq!(opened(&agent, User::ROOT, &secret), ["open ok"]);
 }
 
+/// The actor, in these groups beside its own; `first` is its own.
+fn in_groups(first: u32, others: &str, step: &str) -> Vec<std::ffi::OsString> {
+    let change = format!("setpriv --reuid {} --regid {first} {others}", site::AGENT);
+    [change.split(' ').map(Into::into).collect(), with_actor([step])].concat()
+}
+
+#[test]
+fn a_rule_for_a_group_is_one_for_all_who_belong_to_it() {
+    let secret = file("group");
+    let opened = |first, others| {
+        let within = in_groups(first, others, &format!("open {secret} r"));
+        ungoverned(User::ROOT, within).end().stdout
+    };
+    let cases = [(7001, "--clear-groups"), (100, "--groups 50,7001,60"), (100, "--groups 50,60")];
+    assert_eq!(cases.map(|(first, others)| opened(first, others)), ["open ok\n"; 3], "the control");
+    let rule = format!("open = {{ path = [\"{secret}\"] }}\ngroup = [\"7001\"]");
+    let agent = shared(&denying(&format!("exe = [\"{}\"]", site::actor()), &[&rule]));
+    assert_eq!(cases.map(|(first, others)| opened(first, others)), ["open EPERM\n", "open EPERM\n", "open ok\n"]);
+    drop(agent);
+    shared::evict();
+}
+
+#[test]
+fn a_subject_can_be_all_that_a_group_starts() {
+    let secret = file("of-group");
+    let agent = shared(&denying("group = [\"7001\"]", &[&format!("open = {{ path = [\"{secret}\"] }}")]));
+    let opened = |first, others| {
+        let within = in_groups(first, others, &format!("open {secret} r"));
+        ungoverned(User::ROOT, within).end().stdout
+    };
+    assert_eq!(opened(7001, "--clear-groups"), "open EPERM\n");
+    assert_eq!(opened(100, "--groups 50,7001,60"), "open EPERM\n");
+    assert_eq!(opened(100, "--groups 50,60"), "open ok\n");
+    drop(agent);
+    shared::evict();
+}
+
+#[test]
+fn a_subject_can_be_what_one_program_executes() {
+    let secret = file("parent");
+    let subject = format!("exe = [\"{}\"]\nparent = [\"/usr/bin/env\"]", site::actor());
+    let agent = shared(&denying(&subject, &[&format!("open = {{ path = [\"{secret}\"] }}")]));
+    let opened = |by: &[&str]| {
+        let by = by.iter().map(Into::into).collect();
+        ungoverned(User::AGENT, [by, with_actor([format!("open {secret} r")])].concat()).end().stdout
+    };
+    assert_eq!(opened(&["/usr/bin/env"]), "open EPERM\n");
+    assert_eq!(opened(&["/usr/bin/nice"]), "open ok\n");
+    assert_eq!(opened(&["/usr/bin/env", "/usr/bin/nice"]), "open ok\n", "env has not executed it");
+    assert_eq!(opened(&["/usr/bin/nice", "/usr/bin/env"]), "open EPERM\n");
+    drop(agent);
+    shared::evict();
+}
+
+#[test]
+fn a_subject_can_be_a_container() {
+    let secret = file("container");
+    let id = "3f2a9c41d0e7".repeat(6)[..64].to_owned();
+    let place = PathBuf::from("/sys/fs/cgroup/holdpoint-tests-words/machine.slice");
+    let agent = shared(&denying("container = [\"*\"]", &[&format!("open = {{ path = [\"{secret}\"] }}")]));
+    let opened = |group: &str| {
+        let group = place.join(group);
+        fs::create_dir_all(&group).unwrap();
+        let enter = format!("echo $$ >{}/cgroup.procs; exec \"$0\" \"$@\"", group.display());
+        let within = vec!["/bin/sh".into(), "-c".into(), enter.into()];
+        ungoverned(User::ROOT, [within, with_actor([format!("open {secret} r")])].concat()).end().stdout
+    };
+    assert_eq!(opened(&format!("libpod-{id}.scope")), "open EPERM\n");
+    assert_eq!(opened(&format!("libpod-conmon-{id}.scope")), "open ok\n");
+    drop(agent);
+    shared::evict();
+}
+
 #[test]
 fn a_rule_on_a_kind_of_file_is_not_one_on_others() {
     let files = [file("kind/root"), file("kind/agent"), file("kind/setgid")];

@@ -25,6 +25,8 @@ pub struct Asked {
     pub subject: String,
     /// Who asks; nobody whom a rule names if it is not said.
     pub user: Option<User>,
+    /// The groups of who asks; none that a rule names if it is not said.
+    pub groups: Vec<User>,
     /// The minute of the week.
     pub at: u32,
     /// Names of the labels whose data was read before.

@@ -22,8 +22,8 @@ use super::{
 };
 
 const TOP_KEYS: [&str; 3] = ["policy", "host", "case"];
-const CASE_KEYS: [&str; 12] =
-    ["name", "host", "subject", "open", "exec", "connect", "system", "user", "at", "if_read", "expect", "rule"];
+const CASE_KEYS: [&str; 13] =
+    ["name", "host", "subject", "open", "exec", "connect", "system", "user", "group", "at", "if_read", "expect", "rule"];
 const OPERATIONS: [&str; 4] = ["open", "exec", "connect", "system"];
 const ONE_OPERATION: &str = "exactly one of: open = { path = \"...\" }, exec = { path = \"...\" }, \
                              connect = { to = \"...\", port = 443 }, system = \"...\"";
@@ -120,6 +120,10 @@ fn case(value: &Spanned<DeValue<'_>>, everywhere: Option<&Host>, problems: &mut 
     let subject = section.required("subject", "add subject = \"...\", a subject of the policy", problems);
     let host = host(&section, problems).or_else(|| everywhere.cloned());
     let user = read_text(&section, "user", problems, User::parse);
+    let groups = match section.entry("group") {
+        None => Vec::new(),
+        Some(_) => plain(section.texts("group", problems, User::group)),
+    };
     let at = read_text(&section, "at", problems, only::moment);
     let read = match section.entry("if_read") {
         None => Vec::new(),
@@ -132,7 +136,7 @@ fn case(value: &Spanned<DeValue<'_>>, everywhere: Option<&Host>, problems: &mut 
     }
     let expect = read_text(&section, "expect", problems, verdict);
     let name = name?;
-    let asked = Asked { subject: subject?.into_inner(), user, at: at.unwrap_or(NOON), read, what: what? };
+    let asked = Asked { subject: subject?.into_inner(), user, groups, at: at.unwrap_or(NOON), read, what: what? };
     Some(Case { span: name.span(), name: name.into_inner(), host, asked, expect: expect?, rule })
 }
 

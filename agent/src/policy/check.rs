@@ -193,6 +193,11 @@ impl Places for OneFileSystem {
         Some(if name == "root" { 0 } else { imagined })
     }
 
+    /// Likewise.
+    fn group(&self, name: &str) -> Option<u32> {
+        self.user(name)
+    }
+
     fn linked(&self, _: &Path, _: bool) -> Linked {
         Linked::default()
     }

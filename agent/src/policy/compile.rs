@@ -52,7 +52,7 @@ pub mod limits {
     pub const LINKS: usize = holdpoint_common::tables::LINKS as usize;
     /// Arguments in rules, for each set of rules that are about the same program.
     pub const WORDS: usize = 16_384;
-    /// Users in rules.
+    /// Users and groups in rules.
     pub const MEMBERS: usize = 4096;
     /// Times of the week, and one more.
     pub const SCHEDULES: usize = holdpoint_common::tables::SCHEDULES as usize;
@@ -79,7 +79,7 @@ pub struct Tables {
     pub words: BTreeMap<WordKey, Word>,
     /// Conditions of the rules that have some.
     pub conditions: BTreeMap<RuleKey, Conditions>,
-    /// Sets of users.
+    /// Sets of users and of groups.
     pub members: BTreeSet<MemberKey>,
     /// Times of the week, from number 1.
     pub schedules: Vec<Schedule>,
@@ -239,7 +239,7 @@ pub fn usage(tables: &Tables, subjects: usize) -> Vec<Usage> {
         of("states of wildcards", tables.alphabet.states.len(), limits::LETTERS, one(&tables.alphabet.states)),
         of("rules that depend on circumstances", tables.links.len(), limits::LINKS, one(&tables.links)),
         of("arguments of rules", tables.words.len(), limits::WORDS, pair(&tables.words)),
-        of("users in rules", tables.members.len(), limits::MEMBERS, size_of::<MemberKey>()),
+        of("users and groups in rules", tables.members.len(), limits::MEMBERS, size_of::<MemberKey>()),
         of("times of the week", tables.schedules.len(), limits::SCHEDULES - 1, one(&tables.schedules)),
         of("address blocks", tables.addresses.len(), limits::ADDRESSES, pair(&tables.addresses)),
         of("files with several names", tables.objects.rows.len(), limits::OBJECTS, pair(&tables.objects.rows)),
@@ -253,7 +253,7 @@ fn overfull(tables: &Tables) -> Vec<Problem> {
         ("file names", tables.names.len(), limits::NAMES),
         ("rules that depend on circumstances", tables.links.len(), limits::LINKS),
         ("arguments of rules", tables.words.len(), limits::WORDS),
-        ("users in rules", tables.members.len(), limits::MEMBERS),
+        ("users and groups in rules", tables.members.len(), limits::MEMBERS),
         ("address blocks", tables.addresses.len(), limits::ADDRESSES),
     ];
     let over = counts.into_iter().filter(|(_, count, limit)| count > limit);

@@ -30,6 +30,8 @@ pub struct Evaluation<'a> {
 pub struct Circumstances {
     /// User id of who asks.
     pub user: u32,
+    /// Group ids of who asks.
+    pub groups: Vec<u32>,
     /// Labels of the data that the asking process, or its tree, has read: a mask.
     pub labels: u64,
     /// The minute of the week in the host's time.
@@ -163,6 +165,10 @@ impl matcher::Tables for Evaluation<'_> {
 impl matcher::Context for Evaluation<'_> {
     fn user(&self) -> u32 {
         self.circumstances.user
+    }
+
+    fn group(&self, index: u32) -> Option<u32> {
+        self.circumstances.groups.get(index as usize).copied()
     }
 
     fn labels(&self) -> u64 {

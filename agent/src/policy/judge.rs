@@ -136,6 +136,16 @@ impl Judge {
         }
     }
 
+    /// The number of a group.
+    pub fn group(&self, group: &User) -> Result<u32, Flaw> {
+        match group {
+            User::Number(number) => Ok(*number),
+            User::Name(name) => self.site.places().group(name).ok_or_else(|| {
+                Flaw::new(format!("this host has no group {name:?}"), "write a name that it has, or a number")
+            }),
+        }
+    }
+
     /// Whether the rule is one that every policy has.
     pub fn is_built_in(&self, rule: &Rule) -> bool {
         rule.span.is_empty()
@@ -160,6 +170,7 @@ impl Judge {
 
     fn circumstances(&self, asked: &Asked) -> Result<Circumstances, Flaw> {
         let user = asked.user.as_ref().map_or(Ok(NOBODY), |user| self.user(user))?;
+        let groups = asked.groups.iter().map(|group| self.group(group)).collect::<Result<_, _>>()?;
         let unknown = |name: &&String| !self.policy.labels.iter().any(|label| label.name == **name);
         if let Some(name) = asked.read.iter().find(unknown) {
             let known: Vec<_> = self.policy.labels.iter().map(|label| label.name.as_str()).collect();
@@ -167,7 +178,7 @@ impl Judge {
             return Err(Flaw::new(format!("the policy has no label {name:?}"), remedy));
         }
         let labels = self.policy.labels_named(&asked.read);
-        let plain = Circumstances { user, minute: asked.at, labels, ..Circumstances::default() };
+        let plain = Circumstances { user, groups, minute: asked.at, labels, ..Circumstances::default() };
         Ok(match &asked.what {
             What::File { path, args, owner, mode, .. } => {
                 let owner = owner.as_ref().map(|owner| self.user(owner)).transpose()?;

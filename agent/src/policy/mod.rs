@@ -106,11 +106,25 @@ pub struct Subject {
     pub cgroup: Vec<Pattern>,
     /// Only what these users start; whoever it is if there are none.
     pub users: Vec<User>,
+    /// Only what members of these groups start; likewise.
+    pub groups: Vec<User>,
+    /// Only what one of these programs executes; whichever does if there are none.
+    pub parent: Vec<PathBuf>,
     /// Its place in the source.
     pub span: Span,
 }
 
 impl Subject {
+    /// Who must start it, and what must execute it.
+    pub fn conditions(&self) -> (&[User], &[User], &[PathBuf]) {
+        (&self.users, &self.groups, &self.parent)
+    }
+
+    /// Whether it takes more to be one than the program or the control group.
+    pub fn has_conditions(&self) -> bool {
+        self.conditions() != (&[], &[], &[])
+    }
+
     /// The number by which the kernel knows the subject: made of its name, so that a governed tree keeps its
     /// subject whatever the order in the next policy.
     pub fn number(&self) -> u32 {
@@ -237,9 +251,7 @@ impl Policy {
 
     /// Whether it makes subjects of processes by their program or control group.
     pub fn finds_subjects(&self) -> bool {
-        self.subjects
-            .iter()
-            .any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty() || !subject.users.is_empty())
+        self.subjects.iter().any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty())
     }
 
     /// The subject that `holdpoint run` starts unless told otherwise: the only one.

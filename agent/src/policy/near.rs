@@ -97,6 +97,10 @@ fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
     if !is_one(&only.users, asked.user.as_ref()) {
         differs.push(format!("it is for {}; who asks is {}", named(&only.users), person(asked.user.as_ref())));
     }
+    if !belongs(judge, &only.groups, &asked.groups) {
+        let said = if asked.groups.is_empty() { "none that is said".to_owned() } else { named(&asked.groups) };
+        differs.push(format!("it is for members of {}; who asks is in: {said}", named(&only.groups)));
+    }
     if only.during.is_some_and(|times| !times.has(asked.at)) {
         differs.push(format!("its time does not include {}", only::shown_moment(asked.at)));
     }
@@ -139,6 +143,13 @@ fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
         What::Socket { .. } | What::System(_) => (),
     }
     differs
+}
+
+/// Whether one of the groups of who asks is among those that are wanted.
+fn belongs(judge: &Judge, wanted: &[User], groups: &[User]) -> bool {
+    let numbers = |groups: &[User]| -> Vec<u32> { groups.iter().filter_map(|group| judge.group(group).ok()).collect() };
+    let own = numbers(groups);
+    wanted.is_empty() || numbers(wanted).iter().any(|group| own.contains(group))
 }
 
 fn named(users: &[User]) -> String {

@@ -13,6 +13,8 @@ pub struct Only {
     pub labels: Vec<String>,
     /// Who asks is one of these.
     pub users: Vec<User>,
+    /// Who asks belongs to one of these groups.
+    pub groups: Vec<User>,
     /// Who owns the file is one of these.
     pub owners: Vec<User>,
     /// The file has one of these bits of `i_mode`.
@@ -41,7 +43,7 @@ impl Only {
     }
 }
 
-/// A user of the host.
+/// A user of the host, or a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum User {
     /// By name.
@@ -62,14 +64,21 @@ impl fmt::Display for User {
 impl User {
     /// The user that `text` names.
     pub fn parse(text: &str) -> Result<Self, Flaw> {
+        Self::spelled(text).ok_or_else(|| Flaw::new(format!("{text:?} is not a user"), "write a user's name or number"))
+    }
+
+    /// The group that `text` names.
+    pub fn group(text: &str) -> Result<Self, Flaw> {
+        Self::spelled(text)
+            .ok_or_else(|| Flaw::new(format!("{text:?} is not a group"), "write a group's name or number"))
+    }
+
+    fn spelled(text: &str) -> Option<Self> {
         if let Ok(number) = text.parse() {
-            return Ok(Self::Number(number));
+            return Some(Self::Number(number));
         }
         let good = |c: char| c.is_ascii_alphanumeric() || "-_.@$".contains(c);
-        match text.chars().all(good) {
-            true => Ok(Self::Name(text.to_owned())),
-            false => Err(Flaw::new(format!("{text:?} is not a user"), "write a user's name or number")),
-        }
+        text.chars().all(good).then(|| Self::Name(text.to_owned()))
     }
 }
 

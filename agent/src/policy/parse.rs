@@ -4,7 +4,10 @@
 pub mod label;
 pub mod rule;
 
-use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    path::PathBuf,
+};
 
 use sha2::{Digest, Sha256};
 use toml::{Spanned, de::DeValue};
@@ -24,7 +27,22 @@ use super::{
 use crate::request::hexadecimal;
 
 pub const TOP_KEYS: [&str; 7] = ["mode", "host", "lists", "subject", "reviewers", "labels", "rule"];
-pub const SUBJECT_KEYS: [&str; 5] = ["name", "exe", "cgroup", "unit", "user"];
+pub const SUBJECT_KEYS: [&str; 8] = ["name", "exe", "parent", "cgroup", "unit", "container", "user", "group"];
+
+/// Where container engines put containers: docker, podman, nerdctl, containerd's and CRI-O's with the systemd driver;
+/// docker's, podman's and the kubelet's with cgroupfs.
+const CONTAINERS: [&str; 8] = [
+    "**/docker-ID.scope",
+    "**/libpod-ID.scope",
+    "**/nerdctl-ID.scope",
+    "**/cri-containerd-ID.scope",
+    "**/crio-ID.scope",
+    "/docker/ID",
+    "/libpod_parent/libpod-ID",
+    "/kubepods/**/ID",
+];
+/// Hexadecimal digits of a container's id. By their number it is told from what is beside it: `libpod-conmon-ID.scope`.
+const ID_DIGITS: usize = 64;
 
 /// Longest name of a subject or of a group.
 const WORD_LIMIT: usize = 64;
@@ -142,17 +160,34 @@ fn subject(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Subject
     let exe = section.texts("exe", problems, |path| absolute(path, path));
     let cgroup = section.texts("cgroup", problems, control_group);
     let unit = section.texts("unit", problems, unit);
+    let container = section.texts("container", problems, container);
     let users = plain(section.texts("user", problems, User::parse));
+    let groups = plain(section.texts("group", problems, User::group));
+    let parent = parent(section, problems);
     let name = name?;
     let span = name.span();
     if let Err(flaw) = word(name.get_ref()) {
         problems.push(flaw.at(span.clone()));
     }
-    let (exe, mut cgroup) = (plain(exe), [plain(cgroup), plain(unit)].concat().concat());
-    if exe.is_empty() && cgroup.is_empty() && !users.is_empty() {
+    let (exe, mut cgroup) = (plain(exe), [plain(cgroup), plain(unit), plain(container)].concat().concat());
+    if exe.is_empty() && cgroup.is_empty() && !(users.is_empty() && groups.is_empty()) {
         cgroup = vec![Pattern::everything()];
     }
-    Some(Subject { name: name.into_inner(), exe, cgroup, users, span })
+    Some(Subject { name: name.into_inner(), exe, cgroup, users, groups, parent, span })
+}
+
+/// The programs that must execute it: of what is told by its control group, nobody executes anything.
+fn parent(section: &Section<'_>, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let parent = plain(section.texts("parent", problems, |path| absolute(path, path)));
+    if let Some((span, _)) = section.entry("parent") {
+        if section.entry("exe").is_none() {
+            problems.push(Problem::new(span, "parent says by what exe is executed", "add exe = [\"...\"]"));
+        } else if ["cgroup", "unit", "container"].iter().any(|key| section.entry(key).is_some()) {
+            let remedy = "write two subjects: one with exe and parent, one with cgroup, unit or container";
+            problems.push(Problem::new(span, "parent goes with exe alone", remedy));
+        }
+    }
+    parent
 }
 
 /// The control groups that `text` names, with all below them.
@@ -175,6 +210,21 @@ fn unit(text: &str) -> Result<Vec<Pattern>, Flaw> {
             "name a service, a scope or a slice in full: \"agent.service\"",
         )),
     }
+}
+
+/// The control groups of containers whose id begins so, wherever their engine has put them.
+fn container(text: &str) -> Result<Vec<Pattern>, Flaw> {
+    let beginning = text.strip_suffix('*').filter(|beginning| beginning.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    let id = match beginning {
+        Some("") => "?".repeat(ID_DIGITS),
+        Some(_) => text.to_owned(),
+        None => {
+            let remedy = "write \"*\" for every container, or the beginning of an id and *: \"3f2a9c41d0e7*\"";
+            return Err(Flaw::new(format!("{text:?} is not the beginning of a container's id"), remedy));
+        }
+    };
+    let groups = CONTAINERS.iter().map(|layout| control_group(&layout.replace("ID", &id)));
+    groups.collect::<Result<Vec<_>, _>>().map(|groups| groups.concat())
 }
 
 fn groups(top: &Section<'_>, names: &mut Names, problems: &mut Vec<Problem>) -> BTreeMap<String, Vec<String>> {

@@ -41,6 +41,8 @@ pub trait Places {
     fn mount_points(&self, path: &Path, below: bool) -> Vec<Place>;
     /// The number of a user.
     fn user(&self, name: &str) -> Option<u32>;
+    /// The number of a group.
+    fn group(&self, name: &str) -> Option<u32>;
     /// The files at `path`, and below it if `below`, that have further names.
     fn linked(&self, path: &Path, below: bool) -> Linked;
 }
@@ -192,6 +194,10 @@ impl Places for Mounts {
 
     fn user(&self, name: &str) -> Option<u32> {
         crate::user::number(name)
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        crate::user::group_number(name)
     }
 
     fn linked(&self, path: &Path, below: bool) -> Linked {

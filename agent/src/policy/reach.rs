@@ -33,7 +33,7 @@ fn idle_starters(subjects: &[Subject], index: usize) -> Vec<Problem> {
             .against(earlier.span.clone())
     };
     let mut problems = Vec::new();
-    let takes_all = |earlier: &&Subject| earlier.users.is_empty() || earlier.users == subject.users;
+    let takes_all = |earlier: &&Subject| !earlier.has_conditions() || earlier.conditions() == subject.conditions();
     for earlier in subjects[..index].iter().filter(takes_all) {
         let exe = subject.exe.iter().filter(|path| earlier.exe.contains(path)).map(|path| path.display().to_string());
         let cgroup = subject.cgroup.iter().filter(|group| earlier.cgroup.iter().any(|wide| wide.covers(group)));

@@ -66,6 +66,7 @@ fn asked(request: &Value) -> Option<Asked> {
     Some(Asked {
         subject: request["subject"].as_str()?.to_owned(),
         user: Some(User::Number(number("uid")?)),
+        groups: number("gid").map(User::Number).into_iter().collect(),
         at: asked::minute(&at.to_zoned(TimeZone::system())),
         read: Vec::new(),
         what: what(request)?,

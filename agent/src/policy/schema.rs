@@ -105,7 +105,10 @@ fn subject() -> Value {
             "exe": texts("Executing one of these files starts such a tree"),
             "cgroup": texts("Every process in one of these control groups is of such a tree"),
             "unit": texts("Every process of one of these units of systemd is of such a tree"),
+            "container": texts("Every process of one of these containers, by the beginning of its id: *, 3f2a9c41d0e7*"),
+            "parent": texts("Only where one of these programs executes exe"),
             "user": texts("Only what these users start; all that they start if nothing else is named"),
+            "group": texts("Only what members of these groups start; likewise"),
         }),
     )
 }
@@ -122,6 +125,7 @@ fn rule() -> Value {
             "connect": { "$ref": "#/$defs/connect" },
             "system": words("What is done to the host", &System::ALL.map(System::word)),
             "user": { "$ref": "#/$defs/users" },
+            "group": texts("Groups, by name or number, of who asks"),
             "during": texts("Times of the week: Mon-Fri 09:00-17:00, Sat,Sun, not 22:00-06:00"),
             "if_read": texts("Labels: only where data of one of them was read before"),
             "then": { "description": "What follows", "enum": ["allow", "audit", "hold", "deny", "kill"] },

@@ -30,9 +30,11 @@ fn text(judge: &Judge, usage: &[Usage]) -> String {
         let exe = subject.exe.iter().map(|path| path.display().to_string());
         let starters: Vec<_> = exe.chain(subject.cgroup.iter().map(Pattern::to_string)).collect();
         let starters = if starters.is_empty() { "holdpoint run".to_owned() } else { starters.join(", ") };
-        let users: Vec<_> = subject.users.iter().map(User::to_string).collect();
-        let only = if users.is_empty() { String::new() } else { format!(" by {}", users.join(", ")) };
-        text += &format!("  {}: {}{only}\n", subject.name, starters.escape_debug());
+        let parent = subject.parent.iter().map(|path| path.display().to_string()).collect();
+        let only = [(" from ", parent), (" by ", names(&subject.users)), (" in group ", names(&subject.groups))];
+        let only = only.iter().filter(|(_, names)| !names.is_empty());
+        let only: String = only.map(|(word, names): &(_, Vec<String>)| format!("{word}{}", names.join(", "))).collect();
+        text += &format!("  {}: {}{}\n", subject.name, starters.escape_debug(), only.escape_debug());
     }
     text += "\nrules, the first that matches wins\n";
     for (index, rule) in policy.rules.iter().enumerate() {
@@ -48,8 +50,10 @@ fn text(judge: &Judge, usage: &[Usage]) -> String {
 fn value(judge: &Judge, usage: &[Usage]) -> Value {
     let subjects = judge.policy.subjects.iter().map(|subject| {
         let cgroup: Vec<_> = subject.cgroup.iter().map(Pattern::to_string).collect();
-        let users: Vec<_> = subject.users.iter().map(User::to_string).collect();
-        json!({ "name": subject.name, "exe": subject.exe, "cgroup": cgroup, "user": users })
+        json!({
+            "name": subject.name, "exe": subject.exe, "parent": subject.parent, "cgroup": cgroup,
+            "user": names(&subject.users), "group": names(&subject.groups),
+        })
     });
     let rules = judge.policy.rules.iter().map(|rule| {
         json!({ "name": rule.name, "verdict": word(rule), "at": judge.place(rule), "built_in": judge.is_built_in(rule) })
@@ -64,6 +68,10 @@ fn value(judge: &Judge, usage: &[Usage]) -> Value {
         "revision": judge.policy.revision(), "digest": judge.policy.digest, "observes": judge.policy.observes,
         "subjects": subjects.collect::<Vec<_>>(), "rules": rules.collect::<Vec<_>>(), "tables": tables.collect::<Vec<_>>(),
     })
+}
+
+fn names(users: &[User]) -> Vec<String> {
+    users.iter().map(User::to_string).collect()
 }
 
 fn word(rule: &Rule) -> &'static str {

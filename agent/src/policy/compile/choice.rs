@@ -204,7 +204,7 @@ impl<'a> Choices<'a> {
         let subject = one.rule.checked_sub(STARTERS).and_then(|index| self.policy.subjects.get(index as usize));
         one.patterns != 0
             || self.policy.rule(one.rule).is_some_and(|rule| !rule.only.is_unconditional())
-            || subject.is_some_and(|subject| !subject.users.is_empty())
+            || subject.is_some_and(|subject| subject.has_conditions())
     }
 
     fn link(&mut self, link: Link) -> u32 {

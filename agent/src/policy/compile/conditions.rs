@@ -19,19 +19,28 @@ pub fn compile(policy: &Policy, revision: u32, places: &dyn Places, tables: &mut
         let conditions = Conditions { labels, ..numbering.of(rule) };
         tables.conditions.insert(RuleKey { revision, rule: index }, conditions);
     }
-    for (index, subject) in (STARTERS..).zip(&policy.subjects).filter(|(_, subject)| !subject.users.is_empty()) {
-        let users = numbering.set(&subject.users, &subject.span);
-        tables.conditions.insert(RuleKey { revision, rule: index }, Conditions { users, ..Conditions::default() });
+    for (index, subject) in (0..).zip(&policy.subjects).filter(|(_, subject)| subject.has_conditions()) {
+        let users = numbering.set(USERS, &subject.users, &subject.span);
+        let groups = numbering.set(GROUPS, &subject.groups, &subject.span);
+        let labels = if subject.parent.is_empty() { 0 } else { 1 << index };
+        let conditions = Conditions { labels, users, groups, ..Conditions::default() };
+        tables.conditions.insert(RuleKey { revision, rule: STARTERS + index }, conditions);
     }
     let Numbering { sets, schedules, problems, .. } = numbering;
-    for (users, set) in sets {
-        tables.members.extend(users.into_iter().map(|user| MemberKey { revision, set, user }));
+    for (ids, set) in sets {
+        tables.members.extend(ids.into_iter().map(|id| MemberKey { revision, set, id }));
     }
     let mut numbered: Vec<_> = schedules.into_iter().collect();
     numbered.sort_by_key(|(_, number)| *number);
     tables.schedules = numbered.into_iter().map(|(schedule, _)| schedule).collect();
     problems
 }
+
+/// What names stand for, and how this host numbers them.
+type Named = (&'static str, fn(&dyn Places, &str) -> Option<u32>);
+
+const USERS: Named = ("user", |places, name| places.user(name));
+const GROUPS: Named = ("group", |places, name| places.group(name));
 
 /// Numbers, from 1, for what is the same in several rules.
 struct Numbering<'a> {
@@ -43,38 +52,38 @@ struct Numbering<'a> {
 
 impl Numbering<'_> {
     fn of(&mut self, rule: &Rule) -> Conditions {
-        let Only { labels: _, users, owners, modes, socket, protocols, during, arguments: _, observes } = &rule.only;
+        let Only { labels: _, users, groups, owners, modes, socket, protocols, during, arguments: _, observes } = &rule.only;
         Conditions {
             labels: 0,
-            users: self.set(users, &rule.span),
-            owners: self.set(owners, &rule.span),
+            users: self.set(USERS, users, &rule.span),
+            groups: self.set(GROUPS, groups, &rule.span),
+            owners: self.set(USERS, owners, &rule.span),
             modes: *modes,
             protocols: *protocols,
             schedule: during.map_or(0, |schedule| self.schedule(schedule, &rule.span)),
             kind: if *socket { SOCKET } else { 0 },
             observes: (*observes).into(),
-            reserved: 0,
         }
     }
 
-    fn set(&mut self, users: &[User], span: &Span) -> u32 {
-        if users.is_empty() {
+    fn set(&mut self, named: Named, members: &[User], span: &Span) -> u32 {
+        if members.is_empty() {
             return 0;
         }
-        let members: BTreeSet<_> = users.iter().filter_map(|user| self.number(user, span)).collect();
+        let ids: BTreeSet<_> = members.iter().filter_map(|member| self.number(named, member, span)).collect();
         let next = self.sets.len() as u32 + 1;
-        *self.sets.entry(members).or_insert(next)
+        *self.sets.entry(ids).or_insert(next)
     }
 
-    fn number(&mut self, user: &User, span: &Span) -> Option<u32> {
-        let name = match user {
+    fn number(&mut self, (what, lookup): Named, member: &User, span: &Span) -> Option<u32> {
+        let name = match member {
             User::Number(number) => return Some(*number),
             User::Name(name) => name,
         };
-        let number = self.places.user(name);
+        let number = lookup(self.places, name);
         if number.is_none() {
-            let message = format!("this host has no user {name:?}");
-            self.problems.push(Problem::new(span.clone(), message, "create the user, or write the number"));
+            let message = format!("this host has no {what} {name:?}");
+            self.problems.push(Problem::new(span.clone(), message, format!("create the {what}, or write the number")));
         }
         number
     }

@@ -206,18 +206,22 @@ fn after<'a>(parts: &'a [Part], name: &[u8]) -> Vec<&'a [Part]> {
 fn of_starters(policy: &Policy, places: &dyn Places, problems: &mut Vec<Problem>) -> Lines {
     let mut lines = Lines::new();
     for (index, subject) in (STARTERS..).zip(&policy.subjects) {
-        let mut add = |device, parts| {
-            let line = Line { parts, anywhere: false, rule: index, effect: Effect::Starts };
+        let mut add = |device, parts, rule, effect| {
+            let line = Line { parts, anywhere: false, rule, effect };
             lines.entry((ENROLMENT, device)).or_default().push(line);
         };
-        for path in &subject.exe {
+        // What can start a subject has the label of its number in the policy.
+        let parent = Effect::Labels(1 << (index - STARTERS));
+        let starters = subject.exe.iter().map(|path| (path, index, Effect::Starts));
+        for (path, rule, effect) in starters.chain(subject.parent.iter().map(|path| (path, NO_RULE, parent))) {
             for place in spellable(places.resolve(path), path, &subject.span, problems) {
-                add(place.device, spelled(&place, Vec::new()));
+                add(place.device, spelled(&place, Vec::new()), rule, effect);
             }
         }
         for pattern in &subject.cgroup {
             let begin = pattern.anywhere.then_some(Part::Any);
-            add(CGROUPS, begin.into_iter().chain(pattern.parts.iter().cloned()).collect());
+            let parts = begin.into_iter().chain(pattern.parts.iter().cloned()).collect();
+            add(CGROUPS, parts, index, Effect::Starts);
         }
     }
     lines

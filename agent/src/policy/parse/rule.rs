@@ -20,7 +20,7 @@ use crate::policy::{
     section::{self, Section, read_each},
 };
 
-pub const RULE_KEYS: [&str; 17] = [
+pub const RULE_KEYS: [&str; 18] = [
     "name",
     "subject",
     "open",
@@ -28,6 +28,7 @@ pub const RULE_KEYS: [&str; 17] = [
     "connect",
     "system",
     "user",
+    "group",
     "during",
     "if_read",
     "then",
@@ -101,6 +102,7 @@ fn label(name: &str, names: &Names) -> Result<String, Flaw> {
 /// What must hold for each kind of operation: who, when, after what.
 fn circumstances(section: &Section<'_>, names: &Names, only: &mut Only, problems: &mut Vec<Problem>) -> Option<()> {
     only.users = some(section, "user", problems, User::parse)?;
+    only.groups = some(section, "group", problems, User::group)?;
     let during = some(section, "during", problems, |text| Times::parse(text).map(|_| text.to_owned()))?;
     only.during = (!during.is_empty()).then(|| only::during(&during));
     only.labels = some(section, "if_read", problems, |name| label(name, names))?;

@@ -66,6 +66,16 @@ fn a_rule_asks_whose_a_file_is_and_of_what_kind() {
 }
 
 #[test]
+fn a_rule_for_some_groups_is_for_all_who_belong_to_one() {
+    let tables = tables(&asking("0", "", "group = [\"7\", \"8\"]\nuser = [\"1\"]"));
+    let met = |user, groups: &[u32]| {
+        under(&tables, Circumstances { user, groups: groups.to_vec(), ..Circumstances::default() })
+    };
+    assert_eq!([met(1, &[7]), met(1, &[5, 6, 8, 9])], [Some(0); 2]);
+    assert_eq!([met(1, &[]), met(1, &[5, 6]), met(2, &[7])], [None; 3]);
+}
+
+#[test]
 fn a_rule_on_sockets_is_about_nothing_else() {
     let tables = tables(&rule("0", "connect = { unix = [\"/f\"] }"));
     let met = |mode| under(&tables, Circumstances { mode, ..Circumstances::default() });

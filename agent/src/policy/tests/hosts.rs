@@ -158,6 +158,10 @@ impl Places for Fixed {
         Some(1000)
     }
 
+    fn group(&self, _: &str) -> Option<u32> {
+        Some(1000)
+    }
+
     fn linked(&self, _: &Path, _: bool) -> Linked {
         Linked::default()
     }

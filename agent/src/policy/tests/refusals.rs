@@ -94,12 +94,12 @@ fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
         "web-1.toml:5:2: a policy has no key \"limits\" (one of: mode, host, lists, subject, reviewers, labels, rule)",
     );
     assert_said(
-        "[[subject]]\nname = \"b\"\ngroup = \"x\"\n",
-        "web-1.toml:7:1: [[subject]] has no key \"group\" (one of: name, exe, cgroup, unit, user)",
+        "[[subject]]\nname = \"b\"\npod = \"x\"\n",
+        "web-1.toml:7:1: [[subject]] has no key \"pod\" (one of: name, exe, parent, cgroup, unit, container, user, group)",
     );
     assert_said_of_rule(
         &format!("{EXEC_CURL}\nthen = \"deny\"\nquorum = 2"),
-        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, during, if_read, then, reviewers, why, timeout, on_deny, on_timeout)",
+        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, group, during, if_read, then, reviewers, why, timeout, on_deny, on_timeout)",
     );
 }
 

@@ -54,6 +54,7 @@ fn asks(user: &str, at: &str, what: What) -> Asked {
     Asked {
         subject: "agent".to_owned(),
         user: Some(User::parse(user).expect("a user")),
+        groups: Vec::new(),
         at: asked::moment(at).expect("a moment"),
         read: Vec::new(),
         what,
@@ -323,6 +324,6 @@ fn a_rule_that_observes_is_noted_where_what_comes_after_it_lets_pass() {
 fn a_rule_that_lets_pass_has_nothing_to_observe() {
     let text =
         format!("{HEAD}[[rule]]\nname = \"1\"\nopen = {{ path = [\"/a\"] }}\nthen = \"allow\"\nmode = \"observe\"\n");
-    let refused = parse(source(&text)).expect_err("nothing to observe").to_string();
+    let refused = read(source(&text)).expect_err("nothing to observe").to_string();
     assert!(refused.contains("the rule lets pass already: there is nothing to observe"), "{refused}");
 }

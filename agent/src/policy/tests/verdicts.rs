@@ -218,6 +218,62 @@ fn what_starts_a_tree_leads_to_its_subject() {
 }
 
 #[test]
+fn a_container_is_found_wherever_its_engine_has_put_it() {
+    let started = |ids: &str, path: &str| {
+        let text = format!("[[subject]]\nname = \"a\"\ncontainer = [{ids}]\n");
+        let tables = compile(&policy(&text), REVISION, &OneFileSystem, None).expect("within the limits");
+        at_of(&tables, ENROLMENT, CGROUPS, path, EXEC).is_some()
+    };
+    let id = "3f2a9c41d0e7".repeat(6)[..64].to_owned();
+    let pod = "kubepods-burstable-pod0c1d_2e3f.slice";
+    for group in [
+        format!("/system.slice/docker-{id}.scope"),
+        format!("/docker/{id}"),
+        format!("/machine.slice/libpod-{id}.scope/container"),
+        format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope"),
+        format!("/libpod_parent/libpod-{id}"),
+        format!("/user.slice/user-1000.slice/user@1000.service/user.slice/nerdctl-{id}.scope"),
+        format!("/kubepods.slice/kubepods-burstable.slice/{pod}/cri-containerd-{id}.scope"),
+        format!("/kubepods.slice/kubepods-burstable.slice/{pod}/crio-{id}.scope/init.scope"),
+        format!("/kubepods/burstable/pod0c1d-2e3f/{id}"),
+    ] {
+        assert!(started("\"*\"", &group), "{group}");
+        assert!(started("\"3f2a9c41d0e7*\"", &group), "{group}");
+        assert!(!started("\"3f2a9c41d0e8*\"", &group), "{group}");
+    }
+    for group in [
+        format!("/machine.slice/libpod-conmon-{id}.scope"),
+        "/system.slice/docker.service".to_owned(),
+        "/docker".to_owned(),
+        "/kubepods/burstable/pod0c1d-2e3f".to_owned(),
+    ] {
+        assert!(!started("\"*\"", &group), "{group}");
+    }
+}
+
+#[test]
+fn who_starts_a_subject_can_be_asked_for() {
+    let text = "[[subject]]\nname = \"a\"\nexe = [\"/bin/a\"]\nparent = [\"/bin/sshd\", \"/bin/su\"]\nuser = [\"7\"]\n\
+                [[subject]]\nname = \"b\"\nexe = [\"/bin/a\"]\nparent = [\"/bin/su\"]\ngroup = [\"8\", \"9\"]\n\
+                [[subject]]\nname = \"c\"\nexe = [\"/bin/a\"]\n";
+    let tables = compile(&policy(text), REVISION, &OneFileSystem, None).expect("within the limits");
+    let asker = Asker { revision: REVISION, subject: ENROLMENT };
+    let started = |parent: &str, user, groups: &[u32]| {
+        let callers = plain(&tables).labels(asker, 1, &Walk::new(parent)).0;
+        let circumstances =
+            Circumstances { user, groups: groups.to_vec(), labels: callers, ..Circumstances::default() };
+        let host = Evaluation::new(&tables, circumstances);
+        tables.starters[&RuleKey { revision: REVISION, rule: host.path_rule(asker, 1, &Walk::new("/bin/a"), EXEC) }]
+    };
+    assert_eq!(started("/bin/sshd", 7, &[]), number("a"));
+    assert_eq!(started("/bin/su", 7, &[8]), number("a"));
+    assert_eq!(started("/bin/su", 6, &[1, 9]), number("b"));
+    assert_eq!(started("/bin/su", 6, &[1]), number("c"));
+    assert_eq!(started("/bin/sshd", 6, &[8]), number("c"));
+    assert_eq!(started("/bin/bash", 7, &[8]), number("c"));
+}
+
+#[test]
 fn the_canary_is_denied_its_sites_and_every_connection() {
     let policy = policy(&format!("{HEAD}{}", rule("0", "open = { path = [\"/a\"] }").replace("deny", "allow")));
     let canaries = Canaries { sites: &[Path::new("/run/canary")], program: "program" };
@@ -241,7 +297,16 @@ fn the_canary_is_denied_its_sites_and_every_connection() {
 
 /// The kernel's number of the subject of that name.
 fn number(name: &str) -> u32 {
-    Subject { name: name.to_owned(), exe: Vec::new(), cgroup: Vec::new(), users: Vec::new(), span: 0..0 }.number()
+    Subject {
+        name: name.to_owned(),
+        exe: Vec::new(),
+        cgroup: Vec::new(),
+        users: Vec::new(),
+        groups: Vec::new(),
+        parent: Vec::new(),
+        span: 0..0,
+    }
+    .number()
 }
 
 #[test]
