@@ -160,6 +160,17 @@ pub enum PolicyVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Propose a policy from what the agent has recorded of a run: what it did is allowed, the rest is held
+    ///
+    /// Each rule of the policy in force that audits is replaced by rules that allow what it has seen, and one that holds the
+    /// rest. Where each comes from is said beside it. Begin with policies/observe-everything.toml.
+    Learn {
+        #[command(flatten)]
+        learning: policy::Learning,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show a policy as it is compiled for this host: with the rules that every policy has, and the tables it needs
     Show {
         /// The policy
@@ -312,6 +323,7 @@ pub fn policy(run_dir: &Path, verb: &PolicyVerb) -> ExitCode {
             let asking = policy::Asking::new(host_name, *host);
             policy::diff(old, new, cases.as_deref(), record.as_deref(), &asking, *json)
         }
+        PolicyVerb::Learn { learning, json } => policy::learn(learning, *json),
         PolicyVerb::Show { file, host_name, json } => policy::show(file, &policy::Asking::new(host_name, true), *json),
         PolicyVerb::Schema => policy::schema(),
         PolicyVerb::Reload { json } => reload(run_dir, *json),

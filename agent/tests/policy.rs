@@ -232,6 +232,163 @@ fn the_schema_is_json() {
     assert_eq!((code, schema["title"].as_str()), (0, Some("Holdpoint policy")));
 }
 
+/// A policy that puts on record, and keeps some back.
+const OBSERVING: &str = r#"mode = "observe"
+
+[[subject]]
+name = "agent"
+
+[reviewers]
+security = ["alice"]
+
+# Not on record.
+[[rule]]
+name = "libraries"
+open = { path = ["/usr/**"], access = ["read"] }
+then = "allow"
+
+[[rule]]
+name = "customers"
+open = { path = ["/srv/customers/**"] }
+then = "hold"
+reviewers = "security"
+
+[[rule]]
+name = "files"
+open = { path = ["/**"] }
+then = "audit"
+
+[[rule]]
+name = "programs"
+exec = { path = ["/**"] }
+then = "audit"
+
+[[rule]]
+name = "connections"
+connect = {}
+then = "audit"
+"#;
+
+/// Lines of a record as the agent writes them: what a job did under [`OBSERVING`].
+fn observed() -> String {
+    let mut second = 0;
+    let mut line = |event: &str, rule: &str, rest: &str| {
+        second += 1;
+        format!(
+            r#"{{"event":"{event}","subject":"agent","uid":7,"pid":9,"started":5,"at":"2026-11-20T12:00:{second:02}Z","rule":"{rule}",{rest}}}"#
+        ) + "\n"
+    };
+    let file = |path: &str, access: &str| format!(r#""operation":"open","path":"{path}","access":[{access}]"#);
+    let mut text = line("audited", "programs", r#""operation":"exec","path":"/usr/bin/sort","check":false,"argv":[]"#);
+    for number in 0..9 {
+        text += &line("audited", "files", &file(&format!("/srv/in/{number}.csv"), "\"read\""));
+    }
+    text += &line("audited", "files", &file("/srv/out.csv", "\"write\",\"create\""));
+    text += &line("audited", "files", &file("/tmp/sortkQz81B", "\"read\",\"write\",\"create\""));
+    text += &line("audited", "files", &file("/home/a/.ssh/id_ed25519", "\"read\""));
+    text += &line(
+        "audited",
+        "files",
+        r#""operation":"file","action":"rename","path":"/srv/out.csv","target":"/srv/done.csv""#,
+    );
+    text += &line("audited", "programs", r#""operation":"exec","path":"/srv/done.csv","check":false,"argv":[]"#);
+    text +=
+        &line("audited", "connections", r#""operation":"connect","address":"10.0.0.1","port":5432,"protocol":"tcp""#);
+    let held = format!(r#""would":"hold",{}"#, file("/srv/customers/\\u001b[2J\\n/a", "\"read\""));
+    text += &line("audited", "customers", &held);
+    text + &line(
+        "audited",
+        "built in: what no rule names",
+        r#""would":"deny","operation":"system","system":"mount","detail":0"#,
+    )
+}
+
+#[test]
+fn what_is_learned_allows_what_was_seen_and_holds_the_rest() {
+    let desk = Desk::new("learn");
+    desk.put("o.toml", OBSERVING);
+    desk.put("record.jsonl", &observed());
+    let (code, text) = desk.said(&["learn", "--policy", "o.toml", "--record", "record.jsonl"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(desk.said(&["learn", "--policy", "o.toml", "--record", "record.jsonl"]).1, text, "the same again");
+    for part in [
+        "    \"/srv/in/**\",  # 9 files, 9 times, 2026-11-20T12:00:02Z to 2026-11-20T12:00:10Z, by /usr/bin/sort; \
+         lines 2, 3, 4 and 6 more\n], access = [\"read\"] }\nthen = \"allow\"\n",
+        "    \"/tmp/sort*\",  # one such file, once, 2026-11-20T12:00:12Z, by /usr/bin/sort; line 12\n",
+        "#   open /home/a/.ssh/id_ed25519 (read): once",
+        "#   exec /srv/done.csv: once",
+        "    \"10.0.0.1\",  # once",
+        "port = [5432], protocol = [\"tcp\"]",
+        "#   deny system mount: once",
+        "# Not on record.\n[[rule]]\nname = \"libraries\"\n",
+        "Of 17 accesses that were audited (a rename is two) 15 pass under this policy, 2 do not.",
+    ] {
+        assert!(text.contains(part), "{part}\n---\n{text}");
+    }
+    assert!(!text.contains('\u{1b}') && !text.contains("observe"), "{text}");
+
+    desk.put("learned.toml", &text);
+    assert_eq!(desk.run(&["check", "learned.toml"]).status.code(), Some(0));
+    for (words, verdict) in [
+        (&["open", "/srv/in/other.csv"][..], "allow by \"files: read\""),
+        (&["open", "--write", "/srv/in/0.csv"], "hold by \"files: the rest\""),
+        (&["open", "--write", "--create", "/srv/out.csv"], "allow by"),
+        (&["open", "--write", "/tmp/sortAbCdEf"], "allow by"),
+        (&["open", "/home/a/.ssh/id_ed25519"], "hold by \"secrets need a person\""),
+        (&["open", "/srv/in/.env"], "hold by \"secrets need a person\""),
+        (&["open", "/srv/customers/b"], "hold by \"customers\""),
+        (&["open", "/usr/lib/x"], "allow by \"libraries\""),
+        (&["exec", "/usr/bin/sort"], "allow by \"programs: those seen\""),
+        (&["exec", "/usr/bin/curl"], "hold by \"programs: the rest\""),
+        (&["exec", "/srv/done.csv"], "hold by \"programs: the rest\""),
+        (&["connect", "10.0.0.1:5432"], "allow by \"connections: tcp 5432\""),
+        (&["connect", "10.0.0.1:22"], "hold by \"connections: the rest\""),
+        (&["system", "mount"], "deny by no rule"),
+    ] {
+        let asked = [&["explain", "--policy", "learned.toml", "--subject", "agent"], words].concat();
+        let (_, said) = desk.said(&asked);
+        assert!(said.lines().next().unwrap().contains(verdict), "{words:?}: {said}");
+    }
+    let (_, diff) = desk.said(&["diff", "o.toml", "learned.toml", "--record", "record.jsonl"]);
+    assert!(diff.contains("3 operations would now be held\n"), "the key, the program, the customer: {diff}");
+}
+
+#[test]
+fn what_cannot_be_learned_from_has_a_cause_and_a_remedy() {
+    let desk = Desk::new("unlearned");
+    desk.put("o.toml", OBSERVING);
+    desk.put("empty.jsonl", "{\"event\":\"started\"}\n");
+    desk.put("record.jsonl", &observed());
+    desk.put("torn.jsonl", "no\nrecord\n");
+    for (words, said) in [
+        (
+            &["--policy", "o.toml", "--record", "empty.jsonl"][..],
+            "the record has nothing that a rule of o.toml audited",
+        ),
+        (&["--policy", "o.toml", "--record", "record.jsonl", "--since", "2026-11-21"], "the record has nothing"),
+        (&["--policy", "o.toml", "--record", "record.jsonl", "--since", "noon"], "\"noon\" is not a moment"),
+        (&["--policy", "o.toml", "--record", "record.jsonl", "--subject", "x"], "the policy has no subject \"x\""),
+        (&["--policy", "o.toml", "--record", "record.jsonl", "--reviewers", "x"], "no group of reviewers \"x\""),
+        (&["--policy", "o.toml", "--record", "record.jsonl", "-o", "o.toml"], "cannot write the proposal to o.toml"),
+        (&["--policy", "o.toml", "--record", "torn.jsonl"], "torn.jsonl is no record"),
+        (&["--policy", "p.toml", "--record", "record.jsonl"], "the policy has no rule that audits"),
+    ] {
+        let output = desk.run(&[&["learn"], words].concat());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && stderr.contains(said) && stderr.contains("help: "), "{stderr}");
+    }
+    let (code, said) =
+        desk.said(&["learn", "--policy", "o.toml", "--record", "record.jsonl", "--otherwise", "deny", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &value["rules"][0]["then"]), (0, &"hold".into()), "{value:#}");
+    assert!(
+        value["policy"]
+            .as_str()
+            .unwrap()
+            .contains("name = \"files: the rest\"\nopen = { path = [\"/**\"] }\nthen = \"deny\"\nwhy = \"")
+    );
+}
+
 #[test]
 fn every_ready_policy_is_good_and_does_what_its_cases_say() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");

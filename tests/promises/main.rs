@@ -16,6 +16,7 @@ mod governed_for_good;
 mod holds_outlive_the_agent;
 mod honest_about_the_kernel;
 mod labels_follow_the_data;
+mod learning;
 mod no_way_round;
 mod no_way_round_by_policy;
 mod nobody_inside_switches_it_off;

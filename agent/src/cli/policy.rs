@@ -4,20 +4,21 @@
 
 mod diff;
 mod explain;
+mod learn;
 mod show;
 mod test;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use holdpoint_common::request::Class;
 use serde_json::{Value, json};
 
-pub use self::{diff::diff, explain::explain, show::show, test::test};
+pub use self::{diff::diff, explain::explain, learn::learn, show::show, test::test};
 use super::commands::{pretty, print};
 use crate::{
     policy::{self, Asked, Flaw, Host, Judge, LoadError, Mounts, Own, Refusal, Site, What},
@@ -26,6 +27,44 @@ use crate::{
 
 /// Where the policy is unless something else is said.
 pub const POLICY: &str = "/etc/holdpoint/policy.toml";
+
+/// Where the agent's record is unless something else is said.
+pub const RECORD: &str = "/var/lib/holdpoint/record.jsonl";
+
+/// What to learn from, and what to make of it.
+#[derive(Debug, Args)]
+pub struct Learning {
+    /// The policy that was in force: the proposal is made of it
+    #[arg(long, value_name = "FILE", default_value = POLICY)]
+    pub policy: PathBuf,
+    /// The agent's record
+    #[arg(long, value_name = "FILE", default_value = RECORD)]
+    pub record: PathBuf,
+    /// Learn from this subject alone; the rules of others stay as they are
+    #[arg(long, value_name = "NAME")]
+    pub subject: Option<String>,
+    /// Learn from what was asked since then: "2026-11-20", "2026-11-20 14:30" in this host's time, or with a zone
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// What follows where nothing was seen
+    #[arg(long, value_enum, default_value = "hold")]
+    pub otherwise: Otherwise,
+    /// The group that is asked; unless said, the policy's only one
+    #[arg(long, value_name = "GROUP")]
+    pub reviewers: Option<String>,
+    /// Write the proposal to this file, which must not be there yet
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What follows where nothing was seen.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Otherwise {
+    /// A person is asked
+    Hold,
+    /// It fails
+    Deny,
+}
 
 /// Who asks, and when.
 #[derive(Debug, Args)]
@@ -260,6 +299,11 @@ impl Asking {
         let mounts = Mounts::now().map_err(|error| unreadable(&error))?;
         Ok(Judge::new(policy, &own, Site::Here(mounts))?)
     }
+}
+
+fn unreadable(record: &Path, error: &io::Error) -> Trouble {
+    let message = format!("cannot read the record {}: {error}", record.display());
+    Flaw::new(message, "only root reads the agent's record: copy it, or use sudo").into()
 }
 
 /// `hold by "secrets need a person" (policy.toml:4)`

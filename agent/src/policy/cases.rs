@@ -22,8 +22,9 @@ use super::{
 };
 
 const TOP_KEYS: [&str; 3] = ["policy", "host", "case"];
-const CASE_KEYS: [&str; 13] =
-    ["name", "host", "subject", "open", "exec", "connect", "system", "user", "group", "at", "if_read", "expect", "rule"];
+const CASE_KEYS: [&str; 13] = [
+    "name", "host", "subject", "open", "exec", "connect", "system", "user", "group", "at", "if_read", "expect", "rule",
+];
 const OPERATIONS: [&str; 4] = ["open", "exec", "connect", "system"];
 const ONE_OPERATION: &str = "exactly one of: open = { path = \"...\" }, exec = { path = \"...\" }, \
                              connect = { to = \"...\", port = 443 }, system = \"...\"";

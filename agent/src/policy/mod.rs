@@ -20,6 +20,7 @@ mod here;
 mod host;
 mod judge;
 mod label;
+pub mod learn;
 mod lists;
 mod load;
 mod near;

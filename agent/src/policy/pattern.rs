@@ -105,6 +105,11 @@ impl Pattern {
         !self.anywhere && self.parts == [Part::Any]
     }
 
+    /// Whether it is one path in full.
+    pub fn is_exact(&self) -> bool {
+        !self.anywhere && self.parts.iter().all(|part| matches!(part, Part::Name(_)))
+    }
+
     /// The path that it begins with, and what comes then. None if it may begin anywhere.
     pub fn beginning(&self) -> Option<(PathBuf, &[Part])> {
         let spelled = self.parts.iter().map_while(|part| match part {

@@ -73,7 +73,8 @@ fn asked(request: &Value) -> Option<Asked> {
     })
 }
 
-fn what(request: &Value) -> Option<What> {
+/// What was asked for; none if it takes more to judge than the record has.
+pub fn what(request: &Value) -> Option<What> {
     let word = |key: &str| request[key].as_str();
     match word("operation")? {
         "exec" => file(request, Class::Exec.bit()),

@@ -10,9 +10,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Asking, Report, Trouble, decided, said};
+use super::{Asking, Report, Trouble, decided, said, unreadable};
 use crate::policy::{
-    self, Asked, Flaw, Host, Judge, Policy, Rule,
+    self, Asked, Host, Judge, Policy, Rule,
     cases::Case,
     replay::{Line, Replay},
     verdict_word,
@@ -172,10 +172,7 @@ impl Known {
     }
 
     fn read(&mut self, record: &Path) -> Result<(), Trouble> {
-        let unreadable = |error: std::io::Error| {
-            let message = format!("cannot read the record {}: {error}", record.display());
-            Trouble::from(Flaw::new(message, "only root reads the agent's record: copy it, or use sudo"))
-        };
+        let unreadable = |error| unreadable(record, &error);
         let mut replay = Replay::default();
         let mut seen = std::collections::HashSet::new();
         for line in BufReader::new(File::open(record).map_err(unreadable)?).split(b'\n') {

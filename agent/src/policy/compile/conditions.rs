@@ -52,7 +52,8 @@ struct Numbering<'a> {
 
 impl Numbering<'_> {
     fn of(&mut self, rule: &Rule) -> Conditions {
-        let Only { labels: _, users, groups, owners, modes, socket, protocols, during, arguments: _, observes } = &rule.only;
+        let Only { labels: _, users, groups, owners, modes, socket, protocols, during, arguments: _, observes } =
+            &rule.only;
         Conditions {
             labels: 0,
             users: self.set(USERS, users, &rule.span),
