@@ -299,7 +299,6 @@ fn a_rule_that_observes_is_noted_where_what_comes_after_it_lets_pass() {
         &observed("2", "exec = { path = [\"/usr/bin/aws\"], args = [\"s3\"] }"),
         &observed("3", "connect = { to = [\"10.0.0.0/8\"] }\nuser = [\"1000\"]"),
         &rule("4", "open = { path = [\"/srv/secret\"] }"),
-        &observed("5", "open = { path = [\"/srv/secret\"] }"),
     ];
     let judge = Judge::new(policy(&text.concat()), &Own::customary(), Site::Anywhere).expect("a good policy");
     let exec = |args: &[&str]| What::File {
