@@ -269,7 +269,7 @@ except OSError as error:
     let (path, listener) = near;
 
     let agent = shared(&format!(
-        "[[subject]]\nname = \"words\"\n[reviewers]\npeople = [\"root\"]\n
+        "[[subject]]\nname = \"words\"\n[reviewers]\npeople = [\"reviewer\"]\n
         [[rule]]\nname = \"held\"\nconnect = {{ unix = [\"{ROOT}/{PLACE}/**/*.sock\"] }}\nthen = \"hold\"
         reviewers = \"people\"\non_deny = \"fail\"\n
         [[rule]]\nname = \"free\"\nconnect = {{ unix = [\"{}\"] }}\nthen = \"allow\"\n",

@@ -3,10 +3,15 @@
 
 use std::{fs, net::TcpListener};
 
-use holdpoint_tests::{Agent, User, site, ungoverned};
+use holdpoint_tests::{Actor, Agent, User, agent::holdpoint, site, ungoverned};
 
 /// What keeps an operation back.
 const KEPT_BACK: [&str; 4] = ["held", "denied", "killed", "not-held"];
+
+/// Starts a governed command. Its launcher is announced, not the command, which would write that to a file of each run.
+fn governed(command: &[&str]) -> Actor {
+    ungoverned(User::AGENT, [&[holdpoint().as_str(), "run", "--quiet", "--"], command].concat())
+}
 
 #[test]
 fn what_was_learned_from_a_run_lets_it_run_again_and_holds_what_it_did_not_do() {
@@ -29,7 +34,7 @@ fn what_was_learned_from_a_run_lets_it_run_again_and_holds_what_it_did_not_do() 
     assert_eq!(control_of_other.stdout, "connect ok\n1\n2\nAda\n", "the control");
 
     let agent = Agent::start(include_str!("../../policies/observe-everything.toml"));
-    assert_eq!(agent.spawn(User::AGENT, [&job]).end(), control);
+    assert_eq!(governed(&[&job]).end(), control);
     let done = format!("{place}/done.csv");
     agent.wait_recorded("the last that it does", |line| line["path"] == *done && line["operation"] == "open");
     let record = site::file("learn-record", "");
@@ -46,18 +51,18 @@ fn what_was_learned_from_a_run_lets_it_run_again_and_holds_what_it_did_not_do() 
     assert!(reply.success(), "{reply:?}\n{learned}");
     let before = agent.record().len();
     // What it should not ask is approved, too, to be said below.
-    let (ended, _) = agent.approve_to_the_end(agent.spawn(User::AGENT, [&job]));
+    let (ended, _) = agent.approve_to_the_end(governed(&[&job]));
     let record = agent.record().split_off(before);
     let kept = record.iter().filter(|line| KEPT_BACK.contains(&line["event"].as_str().unwrap()));
     assert_eq!(kept.collect::<Vec<_>>(), Vec::<&holdpoint_tests::Json>::new(), "{learned}");
     assert_eq!(ended, control);
 
-    let actor = agent.spawn(User::AGENT, [&job, &other]);
+    let actor = governed(&[&job, &other]);
     let hold = agent.hold_of(&actor);
     assert_eq!((hold.text("rule"), hold.text("path")), ("files: the rest", other.as_str()));
     agent.approve(&hold);
     assert_eq!(actor.end(), control_of_other, "approved");
-    let actor = agent.spawn(User::AGENT, [&job, &other]);
+    let actor = governed(&[&job, &other]);
     agent.deny(agent.hold_of(&actor));
     let ended = actor.end();
     assert!(ended.code() == Some(1) && ended.stdout == control.stdout, "denied: {ended:?}");
