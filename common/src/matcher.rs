@@ -178,6 +178,20 @@ pub fn path_rules(
     (first_of(tables, asker, [choice, other, by_name], exec), below.min(other_below))
 }
 
+/// The rule that is told: what passes is told under the rule that only observes (`noted`), where that would have decided it
+/// otherwise. What no rule accepts passes, but for an operation on the host.
+#[inline(always)]
+pub fn or_noted(tables: &impl Tables, asker: Asker, noted: u32, rule: u32, on_host: bool) -> u32 {
+    if noted >= rule {
+        return rule;
+    }
+    let passes = match tables.consequence(&RuleKey { revision: asker.revision, rule }) {
+        Some(consequence) => consequence.verdict <= Verdict::Audit as u32,
+        None => rule == NO_RULE && !on_host,
+    };
+    if passes { noted } else { rule }
+}
+
 /// The first rule of some choices: of an `exec`, rules on its arguments are among them.
 #[inline(always)]
 pub fn first_of<const N: usize>(tables: &(impl Tables + Context), asker: Asker, choices: [u32; N], exec: bool) -> u32 {

@@ -14,7 +14,7 @@ use crate::{
         AddressKey, Conditions, Consequence, EdgeKey, LITERAL_BYTES, Letters, Link, Marks, MemberKey, NameKey, Named,
         ObjectKey, PORT_INTERVALS, Ports, RootKey, RuleKey, Schedule, State, SystemKey, Word, WordKey,
     },
-    task::{Carrier, Enrolment, Program, Socket, Switches, Task},
+    task::{Carrier, Connection, Enrolment, Met, Program, Socket, Switches, Task},
 };
 
 /// Asserts that a record's size is the sum of its fields: no implicit padding, whose bytes the verifier
@@ -39,6 +39,7 @@ const STAMPS: usize = 4 * 8 + 2 * 4;
 const FACTS: usize = 5 * 8 + BINDING + 2 * STAMPS + 12 * 4 + 2 * PATH;
 const STRINGS: usize = 4 * 4 + FILENAME_BYTES + ARGUMENT_BYTES;
 const SCRATCH: usize = 4 * 8 + 3 * 4 + 2 * LITERAL_BYTES + 5 * 4;
+const MET: usize = 2 * 8 + 4 * 4;
 const WORD_KEY: usize = 2 * 4 + LITERAL_BYTES;
 const WORDS: usize = 3 * 8 + WORD_KEY + 8 * 4;
 const MARKS: usize = 4 * Marks::SLOTS;
@@ -56,10 +57,12 @@ record! {
     Report = 2 * 4 + 8 + FACTS;
     Program = PROGRAM;
     Request = BINDING + 3 * 8 + 6 * 4;
-    Task = 6 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 3 * 8 + 6 * 4 + SCRATCH + WORDS + 8 * DEPTH;
+    Task = 6 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 3 * 8 + 6 * 4 + MET + SCRATCH + WORDS + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
+    Met = MET;
     Carrier = 2 * 8;
     Socket = 2 * 8;
+    Connection = 8 + 16 + 2 * 4;
     Switches = 4 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;
     Symbols = 3 * 8;
@@ -86,7 +89,7 @@ record! {
 
 /// The maps that are pinned, by the names of the statics in `ebpf/src/maps.rs`: all that programs share, also those that
 /// only they read, since programs that are attached later must work on the same ones.
-pub const MAPS: [&str; 26] = [
+pub const MAPS: [&str; 27] = [
     "TASKS",
     "CARRIERS",
     "ENROLMENTS",
@@ -112,5 +115,6 @@ pub const MAPS: [&str; 26] = [
     "OBJECTS",
     "CANDIDATES",
     "SOCKETS",
+    "JUDGED",
     "BUSY",
 ];

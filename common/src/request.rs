@@ -136,6 +136,8 @@ impl Class {
 
     /// The mask of every way of opening.
     pub const OPENING: u32 = 0xf;
+    /// The mask of what connecting to a socket does: what is said there goes both ways.
+    pub const TALKING: u32 = Self::Read.bit() | Self::Write.bit();
     /// The mask of what putting another file in the place of one does to it, or removing it: all but reading.
     pub const REPLACING: u32 = Self::OPENING & !Self::Read.bit();
 

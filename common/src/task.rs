@@ -54,6 +54,8 @@ pub struct Task {
     pub noted: u32,
     /// Scratch of the thread: what it asks for.
     pub request: Request,
+    /// Scratch of the thread: what that has met.
+    pub met: Met,
     /// Scratch of the thread: what is looked up.
     pub scratch: Scratch,
     /// Scratch of the thread: what it executes is given.
@@ -61,6 +63,24 @@ pub struct Task {
     /// Scratch of the thread: the directory entries from leaf to root of the path being judged. Here, since
     /// the stack is too small and a per-CPU buffer is not safe from preemption (programs may be preempted).
     pub chain: [u64; DEPTH],
+}
+
+/// What a request has met in the tables: what the programs' first half tells their second, see `ebpf/src/gate.rs`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Met {
+    /// The second thing that the request is about: address of a directory entry or of a text; 0 if there is none.
+    pub target: u64,
+    /// Entries in [`Task::chain`].
+    pub depth: u64,
+    /// 1 if they are the whole path.
+    pub whole: u32,
+    /// [`crate::pending::hook`] that asks.
+    pub at: u32,
+    /// The policy's revision.
+    pub revision: u32,
+    /// The first rule that accepts, or [`crate::tables::NO_RULE`].
+    pub rule: u32,
 }
 
 /// Who carries labels of data that was read: a governed tree or a process, by its random number.
@@ -79,8 +99,22 @@ pub struct Carrier {
 pub struct Socket {
     /// The tree.
     pub tree: u64,
-    /// What those who connected it, or sent on it, carried when that was last judged, and passed: a mask.
-    pub labels: u64,
+    /// Random, and no other socket's, which the address of the `sock` comes to be.
+    pub id: u64,
+}
+
+/// Where a tree's own socket leads, or may come to lead: what labels were judged is kept for each such place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Connection {
+    /// [`Socket::id`].
+    pub socket: u64,
+    /// The other end, an IPv4 address as IPv6 maps it.
+    pub address: [u8; 16],
+    /// Its port.
+    pub port: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
 
 /// What the agent offers a process that asked to be governed; taken at its next `execve(2)`.
@@ -118,10 +152,20 @@ pub struct Switches {
     pub revision: u32,
     /// 1 while the agent detaches: new holds are refused.
     pub closing: u32,
-    /// 1 if the policy governs by executable or control group: every exec of an ungoverned process is looked at.
+    /// One of [`enrols`]: whether every exec of an ungoverned process is looked at, and how closely.
     pub enrols: u32,
     /// Process id of the agent, which no policy lets a governed process touch; 0 while there is none.
     pub agent: u32,
     /// 1 while the agent looks for subjects among what runs already: whoever forks or executes is looked at first.
     pub searching: u32,
+}
+
+/// What makes subjects of ungoverned processes that execute something: [`Switches::enrols`].
+pub mod enrols {
+    /// Nothing does.
+    pub const NOBODY: u32 = 0;
+    /// What is executed, the control group, the user.
+    pub const BY_PROGRAM: u32 = 1;
+    /// Also which program executes it.
+    pub const BY_CALLER: u32 = 2;
 }

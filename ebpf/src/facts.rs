@@ -8,10 +8,11 @@ use holdpoint_common::{
 };
 
 use crate::{
-    gate::{Judged, Target},
+    decide::{Judged, Target},
     hooks::name::RENAME_EXCHANGE,
     kernel::{current, kind, offset, read},
-    strings, syscall, walk,
+    strings, syscall,
+    walk::{self, Chain},
 };
 
 /// All of a fraction but `I_CTIME_QUERIED`, with which `stat(2)` marks a time since 6.13: looking changes nothing.
@@ -23,7 +24,7 @@ const NO_STAMPS: Stamps =
 
 /// Writes everything about `judged` to `facts`, a record that only this thread writes.
 #[inline(always)]
-pub fn write(facts: *mut Facts, judged: &Judged<'_>) {
+pub fn write(facts: *mut Facts, judged: &Judged) {
     // SAFETY: see above; the task is the current thread's own.
     unsafe {
         who(facts);
@@ -36,34 +37,50 @@ pub fn write(facts: *mut Facts, judged: &Judged<'_>) {
         (*facts).syscall = syscall::number();
         (*facts).meaning = judged.meaning();
         (*facts).binding = judged.request.binding;
-        (*facts).content = if binds_content(judged) { stamps(judged.request.inode) } else { NO_STAMPS };
-        (*facts).target_content = exchanged(judged).map_or(NO_STAMPS, |inode| stamps(inode));
+    }
+    // SAFETY: see above.
+    unsafe {
+        write_stamps(&raw mut (*facts).content, binds_content(judged).then_some(judged.request.inode));
+        write_stamps(&raw mut (*facts).target_content, exchanged(judged));
     }
     object(facts, judged.request.inode);
     // SAFETY: see above.
     unsafe {
-        judged.walk.write_path(&raw mut (*facts).path);
+        judged.chain().write_path(&raw mut (*facts).path);
         write_target(&raw mut (*facts).target, judged);
     }
 }
 
 /// The walker's chain is another one afterwards.
 #[inline(always)]
-fn write_target(path: *mut Path, judged: &Judged<'_>) {
+fn write_target(path: *mut Path, judged: &Judged) {
     match judged.target {
         // SAFETY: the caller's record is its own.
         Target::None => unsafe {
             (*path).length = 0;
             (*path).cut = 0;
         },
-        Target::Entry(entry, _) => write_entry(path, judged.task, entry),
+        Target::Entry(entry) => write_entry(path, judged.task, entry),
         Target::Text(text) => strings::write_text(path, text),
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn write_entry(path: *mut Path, task: *mut Task, entry: u64) {
-    walk::from_dentry(task, entry).write_path(path);
+    let climbed = climb(task, entry);
+    write_climbed(path, task, climbed);
+}
+
+/// In two steps, so that not all of both is on the small stack at once: the depth, and a bit for whether it is whole.
+#[inline(never)]
+fn climb(task: *mut Task, entry: u64) -> u64 {
+    let Chain { depth, whole, .. } = walk::from_dentry(task, entry).chain;
+    depth << 1 | u64::from(whole)
+}
+
+#[inline(never)]
+fn write_climbed(path: *mut Path, task: *mut Task, climbed: u64) {
+    walk::chain(task, climbed >> 1, climbed & 1 != 0).write_path(path);
 }
 
 /// The current process, and now.
@@ -86,7 +103,7 @@ unsafe fn who(facts: *mut Facts) {
 /// Whether a decision on the request is about the file's content too: what is executed, read, or emptied. Who opens a
 /// file to write it brings its own; and of what is no regular file the stamps say nothing.
 #[inline(always)]
-pub fn binds_content(judged: &Judged<'_>) -> bool {
+pub fn binds_content(judged: &Judged) -> bool {
     let request = judged.request;
     match judged.operation {
         Operation::Exec => true,
@@ -99,9 +116,9 @@ pub fn binds_content(judged: &Judged<'_>) -> bool {
 
 /// The inode of what a rename puts in the place of its source.
 #[inline(always)]
-pub fn exchanged(judged: &Judged<'_>) -> Option<u64> {
+pub fn exchanged(judged: &Judged) -> Option<u64> {
     match judged.target {
-        Target::Entry(entry, _) if judged.request.binding.detail & RENAME_EXCHANGE != 0 => {
+        Target::Entry(entry) if judged.request.binding.detail & RENAME_EXCHANGE != 0 => {
             Some(read(entry, offset!(dentry_inode)))
         }
         _ => None,
@@ -121,6 +138,23 @@ fn takes_content(inode: u64, access: u32) -> bool {
 pub fn same_content(held: *const Stamps, inode: u64) -> bool {
     // SAFETY: the caller's record is the current thread's own.
     unsafe { *held == stamps(inode) }
+}
+
+/// Zeros if a decision does not bind to content.
+#[inline(always)]
+unsafe fn write_stamps(to: *mut Stamps, inode: Option<u64>) {
+    // SAFETY: the caller's record is its own.
+    match inode {
+        Some(inode) => write_stamps_of(to, inode),
+        None => unsafe { *to = NO_STAMPS },
+    }
+}
+
+/// Not inlined, so that its share of the small stack is not its caller's.
+#[inline(never)]
+fn write_stamps_of(to: *mut Stamps, inode: u64) {
+    // SAFETY: see the only caller.
+    unsafe { *to = stamps(inode) };
 }
 
 /// The state of a file's content.

@@ -1,6 +1,4 @@
-//! THE choice: whether a request of a governed thread passes.
-//!
-//! Allow, audit, deny and kill are decided here, at once. A hold is made and looked up again by [`crate::park`].
+//! THE choice: which rule a request of a governed thread meets. What becomes of it then is for [`crate::decide`] to say.
 //!
 //! How the end of a granted call is seen, and what that costs
 //! ---------------------------------------------------------
@@ -26,21 +24,19 @@
 //! The cost is one look-up of the governed threads per delivered signal and per interrupted call.
 
 use holdpoint_common::{
-    event::{Kind, Reason},
-    matcher::{Asker, Tables as _, address_rule, by_object, first_of, stricter, system_rule, unknown_path_rule},
+    matcher::{self, Asker, Tables as _, address_rule, by_object, first_of, stricter, system_rule, unknown_path_rule},
     pending::hook,
-    request::{Action, Binding, Class, Operation, Request},
+    request::{Binding, Class, Operation, Request},
     system::{NO_SYSTEM, System},
-    tables::{NO_RULE, RootKey, RuleKey, UNKNOWN, Verdict},
-    task::Task,
+    tables::{NO_RULE, RootKey},
+    task::{Met, Task},
 };
 
 use crate::{
+    decide::{Target, decide, decide_at_once},
     kernel::opaque,
-    labels,
     maps::SWITCHES,
-    park, report,
-    walk::{self, Maps, Walk},
+    walk::{self, Chain, Maps, Walk},
 };
 
 /// `-EPERM`.
@@ -93,64 +89,6 @@ pub fn on_host(task: *mut Task, system: System) -> &'static mut Request {
     request
 }
 
-/// A request that has met its rule.
-pub struct Judged<'a> {
-    /// The request.
-    pub request: &'a Request,
-    /// What kind it is.
-    pub operation: Operation,
-    /// The [`hook`] that asks.
-    pub at: u32,
-    /// Who asks.
-    pub task: *mut Task,
-    /// Where; empty for what has no path.
-    pub walk: &'a Walk,
-    /// What else it is about.
-    pub target: Target,
-    /// Policy revision and subject.
-    pub asker: Asker,
-    /// The first rule that accepts, or [`NO_RULE`].
-    pub rule: u32,
-}
-
-impl Judged<'_> {
-    /// What the rule says; 0 if there is none.
-    #[inline(always)]
-    pub fn meaning(&self) -> u64 {
-        let key = RuleKey { revision: self.asker.revision, rule: self.rule };
-        Maps(self.task).consequence(&key).map_or(0, |consequence| consequence.meaning)
-    }
-}
-
-/// The second thing that an operation on a file's name is about.
-#[derive(Clone, Copy)]
-pub enum Target {
-    /// There is none.
-    None,
-    /// The directory entry of the new name, and what happens to what has that name already: a mask of [`Class`] bits.
-    Entry(u64, u32),
-    /// Kernel memory with what a symbolic link will say.
-    Text(u64),
-}
-
-/// What becomes of a request, and what is told of it.
-pub enum Outcome {
-    /// It passes, silently.
-    Pass,
-    /// It fails with this error, silently: it is held, or its end was told when it was decided.
-    Fail(i32),
-    /// It is over and reported: the kind, the reason where there is one.
-    Told(Kind, u32),
-}
-
-impl Outcome {
-    /// A request that would have been held but cannot.
-    pub fn not_held(reason: Reason) -> Self {
-        report::count(reason);
-        Self::Told(Kind::NotHeld, reason as u32)
-    }
-}
-
 /// Decides the request of the current thread, met at `at`, a [`hook`]: 0 if it passes, else the error that the hook
 /// returns.
 #[inline(always)]
@@ -158,28 +96,25 @@ pub fn gate(task: *mut Task, operation: Operation, at: u32) -> i32 {
     let request = read_back(task);
     let asker = asker(task);
     let walk = walk(operation, request, task);
-    if operation == Operation::Open {
-        park::creates_nothing(task, request, at);
-    }
     let rule = first_rule(operation, request, &walk, asker, false);
     let rule = or_noted(task, asker, request, rule);
-    decide(&Judged { request, operation, at, task, walk: &walk, target: Target::None, asker, rule })
+    decide(task, met(&walk, asker, rule, at), operation, Target::None)
 }
 
 /// Likewise, of an operation on a file's name or on what is kept beside it. What `moves` takes along all that is below.
 #[inline(always)]
-pub fn gate_name(task: *mut Task, moves: bool, target: Target) -> i32 {
+pub fn gate_name(task: *mut Task, moves: bool, target: Target, replaces: u32) -> i32 {
     let asker = asker(task);
     // First, since both walks fill the same chain.
     let of_target = match target {
-        Target::Entry(entry, access) => rule_of_target(task, asker, entry, access),
+        Target::Entry(entry) => rule_of_target(task, asker, entry, replaces),
         Target::None | Target::Text(_) => NO_RULE,
     };
     let request = read_back(task);
     let walk = walk(Operation::File, request, task);
     let rule = first_rule(Operation::File, request, &walk, asker, moves);
     let rule = or_noted(task, asker, request, stricter(&Maps(task), asker, rule, of_target));
-    decide(&Judged { request, operation: Operation::File, at: hook::NAME, task, walk: &walk, target, asker, rule })
+    decide(task, met(&walk, asker, rule, hook::NAME), Operation::File, target)
 }
 
 /// The first rule on what gets another file, and all that is below it, in its place.
@@ -195,28 +130,12 @@ fn rule_of_target(task: *mut Task, asker: Asker, entry: u64, access: u32) -> u32
     rule
 }
 
-/// What passes is told under the rule that only observes, where that would have decided it otherwise.
+/// See [`matcher::or_noted`].
 #[inline(always)]
 fn or_noted(task: *mut Task, asker: Asker, request: &Request, rule: u32) -> u32 {
     // SAFETY: the entry is the current thread's own.
     let noted = unsafe { (*task).noted };
-    if noted >= rule {
-        return rule;
-    }
-    let passes = match Maps(task).consequence(&RuleKey { revision: asker.revision, rule }) {
-        Some(consequence) => consequence.verdict <= Verdict::Audit as u32,
-        None => rule == NO_RULE && request.system == NO_SYSTEM,
-    };
-    if passes { noted } else { rule }
-}
-
-#[inline(always)]
-fn decide(judged: &Judged<'_>) -> i32 {
-    let outcome = match verdict(judged) {
-        (Verdict::Hold, patience) => park::park(judged, patience),
-        (verdict, _) => park::moved_on(judged).unwrap_or_else(|| told(verdict)),
-    };
-    answer(judged, outcome)
+    matcher::or_noted(&Maps(task), asker, noted, rule, request.system != NO_SYSTEM)
 }
 
 /// Likewise, where nothing can be held: what a rule would hold is refused.
@@ -227,30 +146,20 @@ pub fn at_once(task: *mut Task, operation: Operation) -> i32 {
     let walk = walk(operation, request, task);
     let rule = first_rule(operation, request, &walk, asker, false);
     let rule = or_noted(task, asker, request, rule);
-    let at = hook::AT_ONCE;
-    let judged = Judged { request, operation, at, task, walk: &walk, target: Target::None, asker, rule };
-    let outcome = match verdict(&judged) {
-        (Verdict::Hold, _) if request.covered != 0 => Outcome::Pass,
-        (Verdict::Hold, _) => Outcome::not_held(Reason::AtOnce),
-        (verdict, _) => told(verdict),
-    };
-    answer(&judged, outcome)
+    decide_at_once(task, met(&walk, asker, rule, hook::AT_ONCE), operation)
 }
 
 /// Refuses an operation on the host whatever the policy says.
 #[inline(always)]
 pub fn never(task: *mut Task) -> i32 {
-    let judged = Judged {
-        request: read_back(task),
-        operation: Operation::System,
-        at: hook::AT_ONCE,
-        task,
-        walk: &walk::nowhere(task),
-        target: Target::None,
-        asker: asker(task),
-        rule: NO_RULE,
-    };
-    answer(&judged, told(Verdict::Deny))
+    let nowhere = walk::nowhere(task);
+    decide_at_once(task, met(&nowhere, asker(task), NO_RULE, hook::AT_ONCE), Operation::System)
+}
+
+#[inline(always)]
+fn met(walk: &Walk, asker: Asker, rule: u32, at: u32) -> Met {
+    let Chain { depth, whole, .. } = walk.chain;
+    Met { target: 0, depth, whole: whole.into(), at, revision: asker.revision, rule }
 }
 
 /// The request as it stands in the thread's entry: the compiler must not carry on what it knows of it.
@@ -276,105 +185,19 @@ fn walk(operation: Operation, request: &Request, task: *mut Task) -> Walk {
     }
 }
 
-/// What becomes of the request, and how long a hold waits.
-#[inline(always)]
-fn verdict(judged: &Judged<'_>) -> (Verdict, u64) {
-    match said(judged) {
-        (Verdict::Allow | Verdict::Audit, _) if !is_known(judged) => (Verdict::Deny, 0),
-        said => said,
-    }
-}
-
-/// Whether the policy in force knows this subject: then it has a rule on paths for it, if only the one on Holdpoint's own
-/// files. Who becomes governed in the very moment in which a policy without the subject is put in force meets no rule of
-/// it, which must not mean that all is allowed.
-#[inline(always)]
-fn is_known(judged: &Judged<'_>) -> bool {
-    let Asker { revision, subject } = judged.asker;
-    Maps(judged.task).root(&RootKey { revision, subject, device: UNKNOWN }).is_some()
-}
-
-/// What the policy says.
-#[inline(always)]
-fn said(judged: &Judged<'_>) -> (Verdict, u64) {
-    if judged.rule == NO_RULE {
-        return (if judged.request.system == NO_SYSTEM { Verdict::Allow } else { Verdict::Deny }, 0);
-    }
-    let key = RuleKey { revision: judged.asker.revision, rule: judged.rule };
-    match Maps(judged.task).consequence(&key) {
-        Some(consequence) if judged.request.implied != 0 && consequence.everything != 0 => (Verdict::Allow, 0),
-        Some(consequence) => (Verdict::try_from(consequence.verdict).unwrap_or(Verdict::Deny), consequence.patience),
-        None => (Verdict::Deny, 0),
-    }
-}
-
-/// The outcome of a verdict that waits for nobody.
-#[inline(always)]
-fn told(verdict: Verdict) -> Outcome {
-    match verdict {
-        Verdict::Allow => Outcome::Pass,
-        Verdict::Audit => Outcome::Told(Kind::Audited, 0),
-        Verdict::Kill => Outcome::Told(Kind::Killed, 0),
-        Verdict::Deny | Verdict::Hold => Outcome::Told(Kind::Denied, 0),
-    }
-}
-
-#[inline(always)]
-fn answer(judged: &Judged<'_>, outcome: Outcome) -> i32 {
-    let labels = match outcome {
-        Outcome::Pass | Outcome::Told(Kind::Audited, _) => labels_read(judged),
-        _ => 0,
-    };
-    let outcome = match outcome {
-        Outcome::Pass if labels != 0 => Outcome::Told(Kind::Labelled, 0),
-        outcome => outcome,
-    };
-    match outcome {
-        Outcome::Pass => 0,
-        Outcome::Fail(error) => error,
-        Outcome::Told(kind, reason) => {
-            let told = judged.request.quiet != 0 || report::request(kind, reason, labels, judged);
-            match kind {
-                // On record, or not at all.
-                Kind::Audited | Kind::Labelled if told => {
-                    labels::carry(labels);
-                    0
-                }
-                Kind::Killed => park::kill(),
-                _ => EPERM,
-            }
-        }
-    }
-}
-
-/// Labels of the data that the request gets to read, or to read by another name, and that the thread does not carry yet.
-#[inline(always)]
-fn labels_read(judged: &Judged<'_>) -> u64 {
-    const TAKING: u32 = 1 << Action::Link as u32
-        | 1 << Action::Rename as u32
-        | 1 << Action::Connect as u32
-        | 1 << Action::Receive as u32;
-    let binding = &judged.request.binding;
-    let reads = match judged.operation {
-        Operation::Connect | Operation::System => false,
-        Operation::Exec => true,
-        Operation::Open => binding.access & Class::Read.bit() != 0 && judged.at != hook::CREATE,
-        Operation::File => binding.access & Class::Read.bit() != 0 && TAKING >> (binding.flags & 31) & 1 != 0,
-    };
-    if reads { labels::fresh(judged.walk.scratch().labels) } else { 0 }
-}
-
 /// The first rule that accepts the request; where it counts as an operation on the host and no other does, on that. What
 /// `moves` takes along all that is below it.
 #[inline(always)]
 fn first_rule(operation: Operation, request: &Request, walk: &Walk, asker: Asker, moves: bool) -> u32 {
     let rule = match operation {
-        Operation::Connect => address_rule(&Maps(walk.task), asker, &request.binding.address, request.binding.port),
+        Operation::Connect => {
+            address_rule(&Maps(walk.chain.task), asker, &request.binding.address, request.binding.port)
+        }
         Operation::Exec | Operation::Open | Operation::File => rule_on_path(operation, request, walk, asker, moves),
         Operation::System => NO_RULE,
     };
     if rule == NO_RULE && request.system != NO_SYSTEM {
-        system_rule(&Maps(walk.task), asker, request.system)
+        system_rule(&Maps(walk.chain.task), asker, request.system)
     } else {
         rule
     }
@@ -392,19 +215,19 @@ fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Ask
     let known = if moves { walk.moved_rule(asker, access) } else { walk.rule(asker, access, exec) };
     // Whatever its count of names is now: one of them may just have been taken away.
     let labels = &mut walk.scratch().labels;
-    let of_object = by_object(&Maps(walk.task), asker, walk.device, request.binding.inode, access, labels);
-    let of_object = first_of(&Maps(walk.task), asker, [of_object], exec);
-    or_unknown(stricter(&Maps(walk.task), asker, known, of_object), walk, asker, access)
+    let of_object = by_object(&Maps(walk.chain.task), asker, walk.device, request.binding.inode, access, labels);
+    let of_object = first_of(&Maps(walk.chain.task), asker, [of_object], exec);
+    or_unknown(stricter(&Maps(walk.chain.task), asker, known, of_object), walk, asker, access)
 }
 
 /// A path that could not be walked is taken for any, and so is one on a file system that the policy names and that takes
 /// names in other spellings.
 #[inline(always)]
 fn or_unknown(known: u32, walk: &Walk, asker: Asker, access: u32) -> u32 {
-    if walk.whole && !(walk.folds && is_named(walk, asker)) {
+    if walk.chain.whole && !(walk.folds && is_named(walk, asker)) {
         known
     } else {
-        unknown_path_rule(&Maps(walk.task), asker, access, &mut walk.scratch().labels)
+        unknown_path_rule(&Maps(walk.chain.task), asker, access, &mut walk.scratch().labels)
     }
 }
 
@@ -412,5 +235,5 @@ fn or_unknown(known: u32, walk: &Walk, asker: Asker, access: u32) -> u32 {
 #[inline(always)]
 fn is_named(walk: &Walk, asker: Asker) -> bool {
     let key = RootKey { revision: asker.revision, subject: asker.subject, device: walk.device };
-    Maps(walk.task).root(&key).is_some()
+    Maps(walk.chain.task).root(&key).is_some()
 }

@@ -24,12 +24,12 @@ static SYMBOLS: Symbols = Symbols { page_offset_base: 0, rename_lock: 0, five_le
 
 /// File types in `i_mode`, `include/uapi/linux/stat.h`.
 pub mod kind {
-    pub const MASK: u32 = 0o170_000;
+    pub use holdpoint_common::tables::{KIND as MASK, SOCKET};
+
     pub const BLOCK: u32 = 0o060_000;
     pub const CHARACTER: u32 = 0o020_000;
     pub const DIRECTORY: u32 = 0o040_000;
     pub const REGULAR: u32 = 0o100_000;
-    pub const SOCKET: u32 = 0o140_000;
 }
 
 /// The offset of a field, by its name in [`Layout`].

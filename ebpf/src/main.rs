@@ -1,7 +1,7 @@
 //! The kernel side of Holdpoint: it holds what the policy says, before it happens.
 //!
-//! A request flows one way: [`hooks`] read the arguments of one guarded action, [`gate`] chooses whether it
-//! passes, [`park`] is the only way to hold it. [`task`] knows who is governed, [`maps`] who writes and who
+//! A request flows one way: [`hooks`] read the arguments of one guarded action, [`gate`] chooses the rule,
+//! [`decide`] does what that says, [`park`] is the only way to hold it. [`task`] knows who is governed, [`maps`] who writes and who
 //! reads each map. No program sleeps, and all take their arguments as the `security_*` functions do, so that
 //! the same source can be attached as LSM or as fmod_ret programs.
 
@@ -10,6 +10,7 @@
 #![expect(unstable_features, reason = "inline assembly for BPF is not stable yet")]
 #![feature(asm_experimental_arch)]
 
+mod decide;
 mod facts;
 mod gate;
 mod hooks;

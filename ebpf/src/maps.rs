@@ -14,7 +14,7 @@ use holdpoint_common::{
         MemberKey, NameKey, Named, ObjectKey, Ports, RootKey, RuleKey, SCHEDULES as SCHEDULES_OF_ONE, Schedule, State,
         SystemKey, Word, WordKey,
     },
-    task::{Carrier, Enrolment, Program, Socket, Switches, Task},
+    task::{Carrier, Connection, Enrolment, Program, Socket, Switches, Task},
 };
 
 /// Governed threads. Written here at fork, enrolment and search, emptied when a thread is freed. Full: the fork is
@@ -35,6 +35,11 @@ pub static CANDIDATES: HashMap<u64, Task> = HashMap::with_max_entries(256, 0);
 /// emptied when it is freed. Full: the socket is refused.
 #[map]
 pub static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(65536, 1); // BPF_F_NO_PREALLOC
+
+/// What labels who connected a socket to a place, or sent on it there, carried when that was last judged, and passed: a
+/// mask. Written and read here. Full: what was not looked at for longest goes, and is judged again.
+#[map]
+pub static JUDGED: LruHashMap<Connection, u64> = LruHashMap::with_max_entries(16384, 0);
 
 /// How many threads are held in an exec of a program, or run it after an approval. Written and read here. Full: what was
 /// not looked at for longest goes, which is one that nobody runs any more: each has cost a hold.

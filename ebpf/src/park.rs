@@ -26,8 +26,9 @@ use holdpoint_common::{
 };
 
 use crate::{
+    decide::{Judged, Outcome, Target},
     facts,
-    gate::{EPERM, Judged, Outcome, Target},
+    gate::EPERM,
     kernel::{current, offset, read, repeat},
     maps::{DECISIONS, NO_PENDING, PENDING, SWITCHES},
     program, refused, report,
@@ -47,7 +48,7 @@ const SIGSTOP: u32 = 19;
 
 /// Holds the request, or gives what was decided about it.
 #[inline(always)]
-pub fn park(judged: &Judged<'_>, patience: u64) -> Outcome {
+pub fn park(judged: &Judged, patience: u64) -> Outcome {
     // SAFETY: the entry is the current thread's own.
     let held = unsafe { (*judged.task).hold };
     if let Some(pending) = standing(held) {
@@ -66,7 +67,7 @@ pub fn park(judged: &Judged<'_>, patience: u64) -> Outcome {
 /// can be running on top of it, or if one of its hooks is met again without an interruption. So it is if another policy
 /// allows or denies by now what it was held for; but a refusal stands, and is given back.
 #[inline(always)]
-pub fn moved_on(judged: &Judged<'_>) -> Option<Outcome> {
+pub fn moved_on(judged: &Judged) -> Option<Outcome> {
     // SAFETY: the entries are the current thread's own.
     unsafe {
         let held = (*judged.task).hold;
@@ -181,7 +182,7 @@ fn decision(id: u64) -> Option<Decision> {
 /// A file system opens what is behind the file within a call that was approved: covered where the same rule asks for
 /// it. A second question could not be waited for without asking the first again.
 #[inline(always)]
-fn within(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
+fn within(judged: &Judged, pending: *mut Pending) -> Option<Outcome> {
     // SAFETY: the entry is the current thread's own; the helper has no arguments.
     unsafe {
         let facts = &(*pending).facts;
@@ -195,7 +196,7 @@ fn within(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
 
 /// The held thread is here once more. `None`: this is a new request.
 #[inline(always)]
-fn again(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
+fn again(judged: &Judged, pending: *mut Pending) -> Option<Outcome> {
     // SAFETY: the entry is the current thread's own.
     let id = unsafe { (*pending).id };
     if !continues(pending, judged) {
@@ -226,7 +227,7 @@ fn again(judged: &Judged<'_>, pending: *mut Pending) -> Option<Outcome> {
 
 /// Lets the granted call through this hook, unless the call is over: see the top of [`crate::gate`].
 #[inline(always)]
-fn pass(pending: *mut Pending, judged: &Judged<'_>) -> bool {
+fn pass(pending: *mut Pending, judged: &Judged) -> bool {
     let at = judged.at;
     // SAFETY: the entry is the current thread's own; the helper has no arguments.
     unsafe {
@@ -286,7 +287,7 @@ fn end(task: *mut Task, id: u64) {
 
 /// Whether the request is the one that was held, or the same call's way on from there.
 #[inline(always)]
-fn continues(pending: *mut Pending, judged: &Judged<'_>) -> bool {
+fn continues(pending: *mut Pending, judged: &Judged) -> bool {
     let request = judged.request;
     if cfg!(feature = "broken-grant") {
         return true;
@@ -321,11 +322,11 @@ fn continues(pending: *mut Pending, judged: &Judged<'_>) -> bool {
 
 /// Whether the request is about the names that were held; their directories have been compared.
 #[inline(always)]
-fn same_names(pending: *mut Pending, judged: &Judged<'_>) -> bool {
+fn same_names(pending: *mut Pending, judged: &Judged) -> bool {
     strings::is_entry(pending, Which::Path, judged.request.dentry)
         && match judged.target {
             Target::None => true,
-            Target::Entry(entry, _) => strings::is_entry(pending, Which::Target, entry),
+            Target::Entry(entry) => strings::is_entry(pending, Which::Target, entry),
             Target::Text(text) => strings::is_text(pending, Which::Target, text),
         }
 }
@@ -343,7 +344,7 @@ fn same_place(pending: *mut Pending, request: &Request) -> bool {
 
 /// A new hold.
 #[inline(always)]
-fn begin(judged: &Judged<'_>, patience: u64) -> Outcome {
+fn begin(judged: &Judged, patience: u64) -> Outcome {
     // SAFETY: the entry is the current thread's own.
     unsafe { (*judged.task).granted = 0 };
     if SWITCHES.get(0).is_none_or(|switches| switches.closing != 0) {
@@ -402,7 +403,7 @@ fn reserve(id: u64) -> Option<*mut Pending> {
 
 /// Stops the thread on its way out of the kernel. Without the signal -513 would leak to the program.
 #[inline(always)]
-fn stop(judged: &Judged<'_>, pending: *mut Pending) -> Outcome {
+fn stop(judged: &Judged, pending: *mut Pending) -> Outcome {
     // SAFETY: the entry is the current thread's own; the helper checks its argument.
     unsafe {
         if bpf_send_signal_thread(SIGSTOP) != 0 {

@@ -14,7 +14,7 @@ use holdpoint_common::{
 };
 
 use crate::{
-    gate::Judged,
+    decide::Judged,
     kernel::{decrement, increment, offset, read},
     maps::BUSY,
 };
@@ -99,7 +99,7 @@ fn has_users(inode: u64, device: u32) -> bool {
 /// Whether somebody has the program open for writing: then no kernel executes it, but some (6.11 to 6.12) that have
 /// forgotten to look.
 #[inline(always)]
-pub fn is_open_for_writing(judged: &Judged<'_>) -> bool {
+pub fn is_open_for_writing(judged: &Judged) -> bool {
     let writers: i32 = read(judged.request.inode, offset!(inode_writers));
     judged.operation == Operation::Exec && writers > 0
 }

@@ -4,8 +4,8 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use holdpoint_common::event::{Bell, Kind, Reason, Report};
 
 use crate::{
+    decide::Judged,
     facts,
-    gate::Judged,
     kernel::increment,
     maps::{COUNTERS, EVENTS},
 };
@@ -37,7 +37,7 @@ pub fn bell_of(kind: Kind, id: u64, tgid: u32) {
 /// A request is over: audited, denied, killed or refused; or it reads data with these labels. False if that could not be
 /// told.
 #[inline(always)]
-pub fn request(kind: Kind, reason: u32, labels: u64, judged: &Judged<'_>) -> bool {
+pub fn request(kind: Kind, reason: u32, labels: u64, judged: &Judged) -> bool {
     let Some(mut entry) = EVENTS.reserve::<Report>(0) else {
         count(Reason::RingFull);
         return false;

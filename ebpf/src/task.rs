@@ -14,7 +14,7 @@ use holdpoint_common::{
     matcher::Asker,
     request::Class,
     tables::{CGROUPS, ENROLMENT, NO_RULE, RuleKey},
-    task::Task,
+    task::{Task, enrols},
 };
 
 use crate::{
@@ -156,12 +156,13 @@ pub fn enrol(dentry: u64) -> i32 {
         }
     }
     let Some(switches) = SWITCHES.get(0) else { return 0 };
-    if switches.enrols == 0 {
+    if switches.enrols == enrols::NOBODY {
         return 0;
     }
     let launcher = bpf_get_current_uid_gid() as u32;
+    let by_caller = switches.enrols == enrols::BY_CALLER;
     let done = with_scratch(|scratch| {
-        let callers = callers(running::program(current()), u64::from(switches.revision));
+        let callers = if by_caller { callers(running::program(current()), u64::from(switches.revision)) } else { 0 };
         match subject_of(scratch, current(), callers, dentry, switches.revision) {
             NO_RULE => Ok(()),
             subject => govern(scratch, Membership { tree: random(), process: 0, subject, launcher, keeper: 0 }),

@@ -34,30 +34,42 @@ const NO_USER: u64 = 1 << 31;
 /// casefold). An entry then has the spelling that somebody used.
 const OP_HASH: u32 = 1;
 
-/// A walked path: the entries are in the walker's own [`Task::chain`], leaf first.
-pub struct Walk {
+/// The names of a walked path: their entries are in the walker's own [`Task::chain`], leaf first.
+pub struct Chain {
     /// Whose chain.
     pub task: *mut Task,
     /// Entries in the chain.
     pub depth: u64,
+    /// Whether the walk arrived at the root of the file system.
+    pub whole: bool,
+    /// Where an entry keeps the pointer to its name.
+    name: u64,
+}
+
+/// A walked path.
+pub struct Walk {
+    /// Its names.
+    pub chain: Chain,
     /// `s_dev` of the file system.
     pub device: u32,
     /// What kind of file system it is, as [`kind`] has it.
     pub kind: u32,
-    /// Whether the walk arrived at the root of the file system.
-    pub whole: bool,
     /// Whether the file system is one that nobody can mount, so that its files have no path.
     pub nameless: bool,
     /// Whether the file system takes several spellings for one name.
     pub folds: bool,
-    /// Where an entry keeps the pointer to its name.
-    name: u64,
+}
+
+/// A path of directory entries that has been walked.
+#[inline(always)]
+pub fn chain(task: *mut Task, depth: u64, whole: bool) -> Chain {
+    Chain { task, depth, whole, name: offset!(dentry_name) }
 }
 
 /// No path at all.
 #[inline(always)]
 pub fn nowhere(task: *mut Task) -> Walk {
-    Walk { task, depth: 0, device: 0, kind: 0, whole: true, nameless: false, folds: false, name: 0 }
+    Walk { chain: chain(task, 0, true), device: 0, kind: 0, nameless: false, folds: false }
 }
 
 /// Walks up from `dentry`.
@@ -68,14 +80,11 @@ pub fn from_dentry(task: *mut Task, dentry: u64) -> Walk {
     let spelling: u32 = read(dentry, offset!(dentry_flags));
     let (depth, whole) = climb_undisturbed(task, dentry, root);
     Walk {
-        task,
-        depth,
+        chain: chain(task, depth, whole),
         device: read(superblock, offset!(super_device)),
         kind: kind(read(superblock, offset!(super_magic))),
-        whole,
         nameless: is_nameless(dentry),
         folds: spelling & OP_HASH != 0,
-        name: offset!(dentry_name),
     }
 }
 
@@ -93,16 +102,8 @@ pub fn from_kernfs(task: *mut Task, node: u64, device: u32) -> Walk {
     let (depth, end) = climb(task, node, 0, offset!(kernfs_parent));
     // The topmost node is the root: it has no parent and no name of its own.
     let depth = if depth > 0 { depth - 1 } else { 0 };
-    Walk {
-        task,
-        depth,
-        device,
-        kind: device,
-        whole: end == 0,
-        nameless: false,
-        folds: false,
-        name: offset!(kernfs_name),
-    }
+    let chain = Chain { task, depth, whole: end == 0, name: offset!(kernfs_name) };
+    Walk { chain, device, kind: device, nameless: false, folds: false }
 }
 
 /// Climbs again when a rename came between: names and parents of two moments make a path that never was.
@@ -187,19 +188,19 @@ impl Walk {
         let (rule, below) = self.rules(asker, access, false);
         let scratch = self.scratch();
         scratch.labels |= scratch.labels_below;
-        stricter(&Maps(self.task), asker, rule, below)
+        stricter(&Maps(self.chain.task), asker, rule, below)
     }
 
     /// [`matcher::path_rules`].
     #[inline(always)]
     fn rules(&self, asker: Asker, access: u32, exec: bool) -> (u32, u32) {
-        let way = u64::from(access) << 32 | self.depth << 1 | u64::from(self.device == CGROUPS);
+        let way = u64::from(access) << 32 | self.chain.depth << 1 | u64::from(self.device == CGROUPS);
         let who = pair(asker.revision, asker.subject);
         let from_root = choice_from_root(who, pair(self.device, self.kind), way);
         let from_anywhere = choice_from_anywhere(who, way);
         let by_name = choice_by_name(who, way);
         let choices = [from_root >> 32, from_anywhere >> 32, by_name].map(|choice| choice as u32);
-        let rule = first_of(&Maps(self.task), asker, choices, exec);
+        let rule = first_of(&Maps(self.chain.task), asker, choices, exec);
         (rule, (from_root as u32).min(from_anywhere as u32))
     }
 
@@ -207,9 +208,11 @@ impl Walk {
     #[inline(always)]
     pub fn scratch(&self) -> &'static mut Scratch {
         // SAFETY: the entry is the current thread's own, and stays while it is in a program.
-        unsafe { &mut (*self.task).scratch }
+        unsafe { &mut (*self.chain.task).scratch }
     }
+}
 
+impl Chain {
     /// Writes all names, leaf first, to `path`.
     #[inline(always)]
     pub fn write_path(&self, path: *mut Path) {
@@ -218,12 +221,12 @@ impl Walk {
             (*path).length = 0;
             (*path).cut = u32::from(!self.whole);
         }
-        kernel::repeat(DEPTH as u32, &mut Writing { walk: self, path });
+        kernel::repeat(DEPTH as u32, &mut Writing { chain: self, path });
     }
 }
 
 struct Writing<'a> {
-    walk: &'a Walk,
+    chain: &'a Chain,
     /// What is used of the path is counted in there: of a count on the stack the verifier would follow each value.
     path: *mut Path,
 }
@@ -231,13 +234,13 @@ struct Writing<'a> {
 impl Turn for Writing<'_> {
     #[inline(always)]
     fn turn(&mut self, index: u32) -> bool {
-        if u64::from(index) >= self.walk.depth {
+        if u64::from(index) >= self.chain.depth {
             return false;
         }
         // SAFETY: `path` is in a record that only this thread writes.
         let used = unsafe { (&raw const (*self.path).length).read_volatile() };
         let at = opaque(u64::from(used)) & (PATH_BYTES as u64 - 1);
-        let name: u64 = read(entry(self.walk.task, u64::from(index)), self.walk.name);
+        let name: u64 = read(entry(self.chain.task, u64::from(index)), self.chain.name);
         let mut length = 0;
         if at <= (PATH_BYTES - NAME_BYTES) as u64 {
             // SAFETY: `at` plus a whole name lies inside the array; the helper checks the source.

@@ -187,7 +187,6 @@ fn a_policy_without_the_subject_of_a_living_tree_is_refused() {
 
     // Once the tree has ended, such a policy is as good as any other.
     drop(agent);
-    shared::evict();
     let agent = Agent::start(&renamed);
     assert_eq!(agent.status()["enforcing"], true);
 }

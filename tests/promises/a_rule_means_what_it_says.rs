@@ -122,7 +122,7 @@ fn a_rule_for_a_group_is_one_for_all_who_belong_to_it() {
     let agent = shared(&denying(&format!("exe = [\"{}\"]", site::actor()), &[&rule]));
     assert_eq!(cases.map(|(first, others)| opened(first, others)), ["open EPERM\n", "open EPERM\n", "open ok\n"]);
     drop(agent);
-    shared::evict();
+    shared::calm();
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_subject_can_be_all_that_a_group_starts() {
     assert_eq!(opened(100, "--groups 50,7001,60"), "open EPERM\n");
     assert_eq!(opened(100, "--groups 50,60"), "open ok\n");
     drop(agent);
-    shared::evict();
+    shared::calm();
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_subject_can_be_what_one_program_executes() {
     assert_eq!(opened(&["/usr/bin/env", "/usr/bin/nice"]), "open ok\n", "env has not executed it");
     assert_eq!(opened(&["/usr/bin/nice", "/usr/bin/env"]), "open EPERM\n");
     drop(agent);
-    shared::evict();
+    shared::calm();
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_subject_can_be_a_container() {
     assert_eq!(opened(&format!("libpod-{id}.scope")), "open EPERM\n");
     assert_eq!(opened(&format!("libpod-conmon-{id}.scope")), "open ok\n");
     drop(agent);
-    shared::evict();
+    shared::calm();
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_subject_can_be_all_that_one_user_starts() {
     assert_eq!(opens(User::AGENT), "open EPERM\n");
     assert_eq!(opens(User::REVIEWER), "open ok\n");
     drop(agent);
-    shared::evict();
+    shared::calm();
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_subject_can_be_a_unit_wherever_its_control_group_is() {
     assert_eq!(ungoverned(User::ROOT, within).end().stdout, "open EPERM\n");
     assert_eq!(ungoverned(User::ROOT, with_actor([format!("open {secret} r")])).end().stdout, "open ok\n");
     drop(agent);
-    shared::evict();
+    shared::calm();
 }
 
 #[test]

@@ -43,8 +43,22 @@ fn policy_of_nobody() -> String {
 }
 
 /// A host without Holdpoint, with what the policy names; gives the program.
-fn before() -> String {
+fn without_holdpoint() -> String {
     shared::evict();
+    let program = programs();
+    // After an agent was detached, its programs can be at work for a moment more.
+    let open = format!("open {} r", site::file("hold", "Ada\n"));
+    wait_until("nobody governs it", || ungoverned(User::AGENT, [&program, &open]).end().stdout == "open ok\n");
+    program
+}
+
+/// A host without an agent, where a policy is in force that makes subjects of nobody, and with what ours names.
+fn before() -> String {
+    shared::calm();
+    programs()
+}
+
+fn programs() -> String {
     let directory = Path::new(ROOT).join("early");
     fs::create_dir_all(&directory).unwrap();
     for (name, original) in [("program", site::actor()), ("shell", "/bin/sh")] {
@@ -54,11 +68,7 @@ fn before() -> String {
         }
     }
     fs::create_dir_all(group()).unwrap();
-    let program = format!("{ROOT}/early/program");
-    // After an agent was detached, its programs can be at work for a moment more.
-    let open = format!("open {} r", site::file("hold", "Ada\n"));
-    wait_until("nobody governs it", || ungoverned(User::AGENT, [&program, &open]).end().stdout == "open ok\n");
-    program
+    format!("{ROOT}/early/program")
 }
 
 fn group() -> String {
@@ -106,7 +116,7 @@ fn held_from_now_on(agent: &Agent, actor: &mut Actor, file: &str) {
 
 #[test]
 fn who_ran_before_the_agent_is_governed_by_program_or_group() {
-    let program = before();
+    let program = without_holdpoint();
     let file = site::file("hold", "Ada\n");
     let steps = opens(&file, 3);
     let words = std::iter::once(&program).chain(&steps);
@@ -197,7 +207,7 @@ fn a_new_policy_governs_what_runs_and_lets_nobody_go() {
 /// there. And one that looks at who forks and is not repeated leaves who came into the group behind its back.
 #[test]
 fn no_fork_slips_through_while_the_agent_starts() {
-    let program = before();
+    let program = without_holdpoint();
     let file = site::file("deny", "Ada\n");
     let steps = [&program, &format!("generations 3 {file}"), "print begun", "line", "harvest"];
     let counts = |line: &str| -> Vec<u32> { line.split(' ').filter_map(|word| word.parse().ok()).collect() };

@@ -1,7 +1,10 @@
 //! Promise 15: labels follow the data. Once labelled data has been read, the rules that ask for it apply to the whole tree,
 //! or to the process that has read and what it forks; and the reviewer is shown what was read.
 
-use std::io::{ErrorKind, Read as _};
+use std::{
+    io::{ErrorKind, Read as _},
+    net::UdpSocket,
+};
 
 use holdpoint_tests::{
     Actor, Agent, Hold, User,
@@ -107,6 +110,52 @@ fn nor_does_what_is_sent_on_a_connection_from_before() {
         let mut got = String::new();
         there.read_to_string(&mut got).expect("what was sent");
         assert_eq!(got, if approved { "AdaAda" } else { "" }, "asked once, for all that follows");
+    }
+}
+
+#[test]
+fn nor_is_one_place_judged_for_another_on_the_same_socket() {
+    let [there, allowed] = [0; 2].map(|port| UdpSocket::bind(("127.0.0.1", port)).expect("bind"));
+    let allowed = allowed.local_addr().expect("an address").port().to_string();
+    let rule = format!("\n[[rule]]\nname = \"known\"\nconnect = {{ port = [\"{allowed}\"] }}\nthen = \"allow\"\n");
+    let text = policy(&LABELS);
+    let (head, rules) = text.split_at(text.find("\n[[rule]]").expect("a rule"));
+    let agent = shared(&format!("{head}{rule}{rules}"));
+    let listener = Listener::v4("hold");
+    let udp = there.local_addr().expect("an address").port().to_string();
+    let [free, file] = ["free", "labelled"].map(|rule| site::file(rule, "Ada\n"));
+    // What is tried with the allowed place comes back with an error where the socket is a connection already.
+    let script = |kind: &str, call: &str| {
+        format!(
+            "import socket, sys\n\
+             there, other = [('127.0.0.1', int(port)) for port in sys.argv[1:3]]\n\
+             here = socket.socket(socket.AF_INET, socket.{kind})\n\
+             here.connect(there)\n\
+             open(sys.argv[3]).read()\n\
+             try:\n    here.{call}\n    print('tried')\n\
+             except OSError as error: print('tried', error.errno)\n\
+             try:\n    here.send(b'Ada')\n    print('sent')\n\
+             except OSError as error: print(error.errno)"
+        )
+    };
+    let tcp = listener.address().port().to_string();
+    for (place, script, tried) in [
+        (&tcp, script("SOCK_STREAM", "connect(other)"), "tried 106\n"),
+        (&udp, script("SOCK_DGRAM", "sendto(b'x', other)"), "tried\n"),
+    ] {
+        let started = |read: &str| agent.spawn(User::AGENT, ["python3", "-c", &script, place, &allowed, read]);
+        assert_eq!(started(&free).end().stdout, format!("{tried}sent\n"), "the control: nothing was read");
+        for (approved, said) in [(true, "sent\n"), (false, "1\n")] {
+            let actor = started(&file);
+            let hold = held_for(&agent, &actor, "customer-data", &file);
+            assert_eq!(hold["port"].to_string(), *place);
+            if approved {
+                agent.approve(&hold)
+            } else {
+                agent.deny(&hold)
+            }
+            assert_eq!(actor.end().stdout, format!("{tried}{said}"));
+        }
     }
 }
 

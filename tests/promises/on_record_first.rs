@@ -178,7 +178,7 @@ impl Drop for SmallDisk {
 
 #[test]
 fn an_approval_that_cannot_be_recorded_has_no_effect_and_a_denial_has() {
-    shared::evict();
+    shared::end();
     let reviewer = Reviewer::start();
     let disk = SmallDisk::mount();
     let agent = Agent::builder(&policy()).config(reviewer.config()).start();
@@ -224,7 +224,7 @@ fn an_approval_that_cannot_be_recorded_has_no_effect_and_a_denial_has() {
 
 #[test]
 fn silence_denies_also_where_that_cannot_be_recorded() {
-    shared::evict();
+    shared::end();
     let reviewer = Reviewer::start();
     let disk = SmallDisk::mount();
     let agent = Agent::builder(&policy()).config(reviewer.config()).start();

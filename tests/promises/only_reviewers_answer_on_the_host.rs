@@ -174,7 +174,7 @@ fn a_hold_is_shown_with_its_context_and_named_by_its_first_digits() {
 
 #[test]
 fn without_an_agent_nothing_is_run_and_every_command_says_so() {
-    shared::evict();
+    shared::end();
     for words in [vec!["status"], vec!["holds"], vec!["approve", "0123456789abcdef"], vec!["detach"]] {
         let reply = say(User::ROOT, &words);
         assert_eq!(reply.status.code(), Some(3), "{words:?}: {reply:?}");

@@ -428,7 +428,7 @@ fn a_locked_down_service_does_its_work_and_nothing_else() {
     ready.is_refused(User::AGENT, rule, &steps, "open ok\nwait exited 0\n", "wait killed 9\n");
 
     drop(ready);
-    shared::evict();
+    shared::calm();
     for made in ["/opt/service", "/etc/service", "/var/lib/service", "/var/cache/service"] {
         fs::remove_dir_all(made).unwrap();
     }

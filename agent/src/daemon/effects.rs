@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdpoint_common::decision::Decision;
 
-use super::{Daemon, Due, Waiting};
+use super::{Daemon, Due, Waiting, since_boot};
 use crate::{
     holds::{Effect, Input},
     record::Entry,
@@ -68,7 +68,7 @@ impl Daemon {
     /// Before the decision itself: who is refused may ask again at once.
     fn refuse_again(&mut self, hold: HoldId) {
         let Some(pause) = self.holds.pause(hold) else { return };
-        if let Err(error) = self.kernel.refuse_again(hold, pause) {
+        if let Err(error) = self.kernel.refuse_again(hold, since_boot().unsigned_abs() + pause) {
             tracing::error!("{error:#}");
         }
     }

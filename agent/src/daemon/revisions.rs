@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use holdpoint_common::task::Switches;
+use holdpoint_common::task::{Switches, enrols};
 use serde::{Deserialize, Serialize};
 
 use super::labels::Bits;
@@ -123,7 +123,7 @@ impl Revisions {
 
     /// Governs what the policy makes subjects of and runs already. If that fails, the next look at the mounts tries again.
     pub fn govern_running(&mut self, kernel: &mut Kernel) -> Result<()> {
-        self.searched = !self.policy.finds_subjects();
+        self.searched = self.policy.enrols() == enrols::NOBODY;
         if !self.searched {
             let processes = kernel.govern_running()?;
             self.searched = true;
@@ -157,7 +157,7 @@ impl Revisions {
         // The rows of the revision in force stay: without them a program that is at work would find no rule.
         kernel.keep_tables_of(self.number)?;
         kernel.write_tables(number, &tables)?;
-        let enrols = self.policy.finds_subjects().into();
+        let enrols = self.policy.enrols();
         let lineage = self.policy.lineage();
         kernel.set_switches(Switches { revision: number, enrols, lineage, ..kernel.switches()? })?;
         kernel.await_programs();

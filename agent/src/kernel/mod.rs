@@ -25,7 +25,6 @@ use holdpoint_common::{
     task::{Carrier, Enrolment, Switches, Task},
 };
 
-use nix::time::{ClockId, clock_gettime};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 pub use self::{
@@ -133,12 +132,11 @@ impl Kernel {
         self.decisions.insert(id.0, record, 0).with_context(|| format!("cannot write the decision on {id}"))
     }
 
-    /// What is held is refused for as long as `pause` if it is asked for again, and nobody is asked.
-    pub fn refuse_again(&mut self, id: HoldId, pause: Duration) -> Result<()> {
+    /// What is held is refused until then, a time since boot, if it is asked for again, and nobody is asked.
+    pub fn refuse_again(&mut self, id: HoldId, until: Duration) -> Result<()> {
         let Some(pending) = self.hold(id)? else { return Ok(()) };
         let key = Refused { tree: pending.facts.tree, fingerprint: pending.fingerprint };
-        let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
-        let until = (now + pause).as_nanos().try_into().unwrap_or(u64::MAX);
+        let until = until.as_nanos().try_into().unwrap_or(u64::MAX);
         self.refused
             .insert(key, until, 0)
             .with_context(|| format!("cannot refuse what {id} was if it is asked for again"))

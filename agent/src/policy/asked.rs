@@ -74,7 +74,7 @@ impl What {
     pub fn file(&self) -> Option<(&Path, u32)> {
         match self {
             Self::File { path, access, .. } => Some((path, *access)),
-            Self::Socket { path } => Some((path, Class::Read.bit() | Class::Write.bit())),
+            Self::Socket { path } => Some((path, Class::TALKING)),
             Self::Connect { .. } | Self::System(_) => None,
         }
     }

@@ -80,6 +80,11 @@ impl<'a> Evaluation<'a> {
         matcher::stricter(self, asker, rule, matcher::first_of(self, asker, [choice], exec))
     }
 
+    /// See [`matcher::or_noted`].
+    pub fn or_noted(&self, asker: Asker, rule: u32, on_host: bool) -> u32 {
+        matcher::or_noted(self, asker, self.noted.get(), rule, on_host)
+    }
+
     /// Labels of the data at the path, and of what is below it and would lose them if it moved.
     #[cfg(test)]
     pub fn labels(&self, asker: Asker, device: u32, names: &impl Names) -> (u64, u64) {

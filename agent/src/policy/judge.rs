@@ -90,25 +90,15 @@ impl Judge {
         let rule = match &asked.what {
             What::File { path, access, .. } => self.rule_on_path(&evaluation, asker, path, *access),
             What::Connect { to, port, .. } => evaluation.address_rule(asker, &Block::only(*to).octets(), *port),
-            What::Socket { path } => {
-                match self.rule_on_path(&evaluation, asker, path, Class::Read.bit() | Class::Write.bit()) {
-                    NO_RULE => evaluation.system_rule(asker, System::Deputy),
-                    rule => rule,
-                }
-            }
+            What::Socket { path } => match self.rule_on_path(&evaluation, asker, path, Class::TALKING) {
+                NO_RULE => evaluation.system_rule(asker, System::Deputy),
+                rule => rule,
+            },
             What::System(system) => evaluation.system_rule(asker, *system),
         };
         let unnamed =
             if matches!(asked.what, What::System(_) | What::Socket { .. }) { Verdict::Deny } else { Verdict::Allow };
-        let passes = |rule| {
-            matches!(
-                self.policy.rule(rule).map_or(unnamed, |rule| self.policy.in_force(rule)),
-                Verdict::Allow | Verdict::Audit
-            )
-        };
-        let noted = evaluation.noted.get();
-        // As `gate` has it in the kernel.
-        let rule = if noted < rule && passes(rule) { noted } else { rule };
+        let rule = evaluation.or_noted(asker, rule, unnamed == Verdict::Deny);
         let decides = self.policy.rule(rule);
         Ok(Answer {
             rule: decides.map(|_| rule),

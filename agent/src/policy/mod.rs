@@ -47,6 +47,7 @@ use holdpoint_common::{
     request::Class,
     system::System,
     tables::{CANARIES, Verdict},
+    task::enrols,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -250,9 +251,16 @@ impl Policy {
         self.subjects.iter().find(|subject| subject.name == name)
     }
 
-    /// Whether it makes subjects of processes by their program or control group.
-    pub fn finds_subjects(&self) -> bool {
-        self.subjects.iter().any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty())
+    /// What makes subjects of ungoverned processes: one of [`enrols`].
+    pub fn enrols(&self) -> u32 {
+        let any = |has: fn(&Subject) -> bool| self.subjects.iter().any(has);
+        if any(|subject| !subject.parent.is_empty()) {
+            enrols::BY_CALLER
+        } else if any(|subject| !subject.exe.is_empty() || !subject.cgroup.is_empty()) {
+            enrols::BY_PROGRAM
+        } else {
+            enrols::NOBODY
+        }
     }
 
     /// The subject that `holdpoint run` starts unless told otherwise: the only one.

@@ -8,7 +8,8 @@ use holdpoint_common::{
 
 use super::file::{directory, on_behalf, on_file};
 use crate::{
-    gate::{Target, at_once, gate_name},
+    decide::Target,
+    gate::{at_once, gate_name},
     kernel::{current, kind, offset, read},
     task,
 };
@@ -63,7 +64,7 @@ pub fn symlink(ctx: LsmContext) -> i32 {
     };
     fill(task, Action::Symlink, ctx.arg(1)).binding.access = Class::REPLACING;
     // Whoever looks for something below finds what the link leads to.
-    gate_name(task, true, Target::Text(ctx.arg(2)))
+    gate_name(task, true, Target::Text(ctx.arg(2)), 0)
 }
 
 /// `security_path_chmod(path, mode)`.
@@ -149,7 +150,7 @@ fn changed(action: Action, dentry: u64, moves: bool, more: impl FnOnce(&mut Requ
         return 0;
     };
     more(fill(task, action, dentry));
-    gate_name(task, moves, Target::None)
+    gate_name(task, moves, Target::None, 0)
 }
 
 /// The file at `dentry` gets the name at `target`, and is not read or written by rules on its old one any more.
@@ -164,7 +165,7 @@ fn renamed(action: Action, dentry: u64, target: u64, flags: u32) -> i32 {
     request.binding.target_anchor = directory(target);
     request.binding.detail = flags;
     let access = if flags & RENAME_EXCHANGE != 0 { Class::OPENING } else { loss(replaced) };
-    gate_name(task, true, Target::Entry(target, access))
+    gate_name(task, true, Target::Entry(target), access)
 }
 
 /// What taking away this name of the file at `inode` does to it. If there are other names, the rules on this one no longer

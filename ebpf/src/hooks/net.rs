@@ -1,12 +1,12 @@
 //! Sockets: connecting, sending, and which belong to whom.
 
-use aya_ebpf::{macros::lsm, programs::LsmContext};
+use aya_ebpf::{bindings::BPF_NOEXIST, macros::lsm, programs::LsmContext};
 use holdpoint_common::{
     event::{Kind, Reason},
     pending::hook,
     request::{Action, Class, Operation},
     system::System,
-    task::{Socket, Task},
+    task::{Connection, Socket, Task},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use crate::{
     gate::{EPERM, at_once, gate, on_host, request},
     kernel::{add_bits, current, offset, read},
     labels,
-    maps::{SOCKETS, SWITCHES},
+    maps::{JUDGED, SOCKETS, SWITCHES},
     report, task,
 };
 
@@ -108,23 +108,39 @@ pub fn send(ctx: LsmContext) -> i32 {
     let scope = if named && said == AF_INET6 && length >= SOCKADDR_IN6 { read(given, 24) } else { 0 };
     // SAFETY: the entry is the current thread's own.
     unsafe { (*task).request.binding.flags = scope };
-    judge(task, sock, hook::SEND)
+    // What is sent to a name is judged each time.
+    if named { gate(task, Operation::Connect, hook::SEND) } else { judge(task, sock, hook::SEND) }
 }
 
-/// What passes is not asked about again on that connection, until the sender carries more.
+/// What passes is not asked about again on that socket for that place, until the sender carries more.
 #[inline(always)]
 fn judge(task: *mut Task, sock: u64, at: u32) -> i32 {
     // Before: what is read meanwhile has not been judged.
     let carried = labels::carried(task);
     let answer = gate(task, Operation::Connect, at);
-    if answer == 0
-        && is_own(task, sock)
-        && let Some(socket) = SOCKETS.get_ptr_mut(sock)
-    {
-        // SAFETY: the pointer is to a map's value.
-        add_bits(unsafe { &raw mut (*socket).labels }, carried);
+    if answer == 0 && carried != 0 {
+        remember(task, sock, carried);
     }
     answer
+}
+
+/// A socket that is connected elsewhere stays so, whatever it was to be connected to: see [`unasked`].
+#[inline(never)]
+fn remember(task: *mut Task, sock: u64, carried: u64) {
+    let Some(socket) = own_socket(task, sock) else { return };
+    // SAFETY: the entry is the current thread's own.
+    let to = unsafe {
+        let binding = &(*task).request.binding;
+        Destination { address: canonical(binding.address), port: binding.port as u16 }
+    };
+    let connection = connection(socket, to);
+    if let Some(judged) = JUDGED.get_ptr_mut(connection) {
+        // SAFETY: the pointer is to a map's value.
+        add_bits(judged, carried);
+    } else {
+        // Another thread may have been first. Then this is asked once more.
+        let _ = JUDGED.insert(connection, carried, BPF_NOEXIST as u64);
+    }
 }
 
 /// A descriptor of the socket at `socket` that this process has not made.
@@ -148,12 +164,27 @@ pub fn receive(task: *mut Task, socket: u64) -> i32 {
 /// Where a connection leads that was not asked about: it is not the tree's own, or the sender has read labelled data since.
 #[inline(always)]
 fn unasked(task: *mut Task, sock: u64) -> Option<Destination> {
-    // SAFETY: an entry of the map, and the current thread's own.
-    let judged = unsafe { SOCKETS.get(sock).filter(|socket| socket.tree == (*task).tree).map(|socket| socket.labels) };
-    match judged {
-        Some(judged) if labels::carried(task) & !judged == 0 => None,
-        _ => Some(peer(sock)).filter(|to| to.port != 0),
+    let to = peer(sock);
+    if to.port == 0 {
+        return None;
     }
+    let asked = own_socket(task, sock).is_some_and(|socket| {
+        let carried = labels::carried(task);
+        carried == 0 || carried & !judged(socket, to) == 0
+    });
+    if asked { None } else { Some(to) }
+}
+
+/// The labels that were judged for that place.
+#[inline(always)]
+fn judged(socket: Socket, to: Destination) -> u64 {
+    // SAFETY: a number is read, whoever adds to it meanwhile.
+    unsafe { JUDGED.get(connection(socket, to)).map_or(0, |judged| *judged) }
+}
+
+#[inline(always)]
+fn connection(socket: Socket, to: Destination) -> Connection {
+    Connection { socket: socket.id, address: to.address, port: u32::from(to.port), reserved: 0 }
 }
 
 /// A connected socket that this tree has not made was not asked about when it connected.
@@ -311,7 +342,7 @@ pub fn freed(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn own(task: *mut Task, sock: u64) -> bool {
     // SAFETY: the entry is the current thread's own.
-    let socket = Socket { tree: unsafe { (*task).tree }, labels: 0 };
+    let socket = Socket { tree: unsafe { (*task).tree }, id: task::random() };
     let done = SOCKETS.insert(sock, socket, 0).is_ok();
     if !done {
         report::count(Reason::SocketsFull);
@@ -322,8 +353,14 @@ fn own(task: *mut Task, sock: u64) -> bool {
 /// Whether the current thread's tree has made the socket.
 #[inline(always)]
 fn is_own(task: *mut Task, sock: u64) -> bool {
+    own_socket(task, sock).is_some()
+}
+
+/// The socket, if the current thread's tree has made it.
+#[inline(always)]
+fn own_socket(task: *mut Task, sock: u64) -> Option<Socket> {
     // SAFETY: an entry of the map, and the current thread's own.
-    unsafe { SOCKETS.get(sock).is_some_and(|socket| socket.tree == (*task).tree) }
+    unsafe { SOCKETS.get(sock).filter(|socket| socket.tree == (*task).tree).copied() }
 }
 
 /// `security_unix_stream_connect(sock, other, newsk)`.
@@ -373,7 +410,7 @@ fn reach(task: *mut Task, other: u64) -> Result<(), i32> {
     }
     request.system = System::Deputy as u32;
     request.binding.flags = Action::Connect as u32;
-    request.binding.access = Class::Read.bit() | Class::Write.bit();
+    request.binding.access = Class::TALKING;
     Ok(())
 }
 

@@ -247,7 +247,7 @@ fn pieces(request: &Value) -> Option<Vec<Piece>> {
             What::File { access: 0, .. } => return None,
             What::File { access, .. } => Piece::Open(path("path")?, access),
             What::Connect { to, port, protocol: number } => Piece::Connect(to, port, protocol::bit(number)),
-            What::Socket { .. } => Piece::Open(path("path")?, Class::Read.bit() | Class::Write.bit()),
+            What::Socket { .. } => Piece::Open(path("path")?, Class::TALKING),
             What::System(system) => Piece::System(system),
         }]),
     }

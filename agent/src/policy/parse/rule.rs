@@ -266,7 +266,7 @@ fn unix(section: &Section<'_>, only: &mut Only, problems: &mut Vec<Problem>) -> 
     }
     only.socket = true;
     let paths = paths.into_iter().flat_map(Spanned::into_inner).collect();
-    Some(When::Open { paths, access: Class::Read.bit() | Class::Write.bit() })
+    Some(When::Open { paths, access: Class::TALKING })
 }
 
 /// The sockets whose path is like `text`.
