@@ -91,9 +91,9 @@ pub enum Operation {
         content: Option<Content>,
         /// `truncate(2)`: its size from now on, in bytes.
         length: Option<u64>,
-        /// Owner's user name, where the file exists.
+        /// Owner's user name; of what is to be made, whose it will be.
         owner: Option<String>,
-        /// Permission bits, where the file exists.
+        /// Permission bits, likewise.
         mode: Option<u32>,
         /// Size in bytes, where the file exists.
         size: Option<u64>,

@@ -86,6 +86,7 @@ layout! {
     bprm_cred = "linux_binprm"."cred";
     cred_real_user = "cred"."uid";
     cred_user = "cred"."euid";
+    cred_files_user = "cred"."fsuid";
     cred_group = "cred"."egid";
     cred_real_group = "cred"."gid";
     cred_groups = "cred"."group_info";
@@ -109,6 +110,7 @@ layout! {
     task_pid_links = "task_struct"."pid_links";
     task_signal = "task_struct"."signal";
     task_files = "task_struct"."files";
+    task_place = "task_struct"."fs";
     task_status = "task_struct"."thread_info.status";
     task_cgroups = "task_struct"."cgroups";
     signal_pids = "signal_struct"."pids";
@@ -118,6 +120,7 @@ layout! {
     pid_tasks = "pid"."tasks";
     tty_session = "tty_struct"."ctrl.session|session";
     files_table = "files_struct"."fdt";
+    place_umask = "fs_struct"."umask";
     table_length = "fdtable"."max_fds";
     table_files = "fdtable"."fd";
     table_closing = "fdtable"."close_on_exec";

@@ -56,8 +56,8 @@ record! {
     Bell = 2 * 4 + 8;
     Report = 2 * 4 + 8 + FACTS;
     Program = PROGRAM;
-    Request = BINDING + 3 * 8 + 6 * 4;
-    Task = 6 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 3 * 8 + 6 * 4 + MET + SCRATCH + WORDS + 8 * DEPTH;
+    Request = BINDING + 3 * 8 + 8 * 4;
+    Task = 6 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 3 * 8 + 8 * 4 + MET + SCRATCH + WORDS + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
     Met = MET;
     Carrier = 2 * 8;

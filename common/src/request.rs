@@ -247,6 +247,10 @@ pub struct Request {
     pub quiet: u32,
     /// The [`crate::pending::hook`] that asks, where it is one of several.
     pub at: u32,
+    /// `i_mode` of the file that this is to make; 0 if it makes none.
+    pub makes: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
 
 /// Bytes kept of a path.

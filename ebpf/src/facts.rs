@@ -2,6 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns};
 use holdpoint_common::{
+    matcher::Context as _,
     pending::hook,
     request::{Class, Facts, Operation, Path, Stamps},
     task::Task,
@@ -12,7 +13,7 @@ use crate::{
     hooks::name::RENAME_EXCHANGE,
     kernel::{current, kind, offset, read},
     strings, syscall,
-    walk::{self, Chain},
+    walk::{self, Chain, Maps},
 };
 
 /// All of a fraction but `I_CTIME_QUERIED`, with which `stat(2)` marks a time since 6.13: looking changes nothing.
@@ -43,7 +44,7 @@ pub fn write(facts: *mut Facts, judged: &Judged) {
         write_stamps(&raw mut (*facts).content, binds_content(judged).then_some(judged.request.inode));
         write_stamps(&raw mut (*facts).target_content, exchanged(judged));
     }
-    object(facts, judged.request.inode);
+    object(facts, judged.task);
     // SAFETY: see above.
     unsafe {
         judged.chain().write_path(&raw mut (*facts).path);
@@ -83,9 +84,9 @@ fn write_climbed(path: *mut Path, task: *mut Task, climbed: u64) {
     walk::chain(task, climbed >> 1, climbed & 1 != 0).write_path(path);
 }
 
-/// The current process, and now.
-#[inline(always)]
-unsafe fn who(facts: *mut Facts) {
+/// The current process, and now. Not inlined, so that its share of the small stack is not its caller's.
+#[inline(never)]
+fn who(facts: *mut Facts) {
     let ids = bpf_get_current_pid_tgid();
     let users = bpf_get_current_uid_gid();
     let leader: u64 = read(current(), offset!(task_leader));
@@ -173,14 +174,14 @@ fn stamps(inode: u64) -> Stamps {
     }
 }
 
-/// The existing file behind `inode`; zeros if there is none.
-#[inline(always)]
-fn object(facts: *mut Facts, inode: u64) {
-    let mode: u16 = read(inode, offset!(inode_mode));
-    // SAFETY: the caller's `facts` is its own.
+/// The file, or what it is to be; zeros if there is none. Not inlined: see [`who`].
+#[inline(never)]
+fn object(facts: *mut Facts, task: *mut Task) {
+    let maps = Maps(task);
+    // SAFETY: the caller's `facts` is its own, and the task the current thread's.
     unsafe {
-        (*facts).size = read(inode, offset!(inode_size));
-        (*facts).mode = u32::from(mode);
-        (*facts).owner = read(inode, offset!(inode_owner));
+        (*facts).size = read((*task).request.inode, offset!(inode_size));
+        (*facts).mode = maps.mode();
+        (*facts).owner = maps.owner().unwrap_or(0);
     }
 }

@@ -76,6 +76,8 @@ pub fn request(task: *mut Task) -> &'static mut Request {
         covered: 0,
         quiet: 0,
         at: 0,
+        makes: 0,
+        reserved: 0,
     };
     request
 }

@@ -47,8 +47,9 @@ pub fn opens(number: u32) -> bool {
     contains(OPEN, OPEN32, number) || contains([304; 4], [342; 4], number) // open_by_handle_at
 }
 
-/// Whether the call `number` can be held at `at`: it is executed again as if nothing had been.
-#[inline(always)]
+/// Whether the call `number` can be held at `at`: it is executed again as if nothing had been. Not inlined, so that its
+/// share of the small stack is not its caller's.
+#[inline(never)]
 pub fn can_restart(number: u32, at: u32) -> bool {
     let result: i64 = read(registers(), offset!(regs_ax));
     // Within a call its result is still what the entry code put there; work that io_uring left for the way out of a

@@ -569,14 +569,17 @@ impl Context for Maps {
 
     #[inline(always)]
     fn owner(&self) -> Option<u32> {
-        let inode = self.request().inode;
-        if inode == 0 { None } else { Some(read(inode, offset!(inode_owner))) }
+        match self.request() {
+            Request { inode: 0, makes: 0, .. } => None,
+            Request { inode: 0, .. } => Some(read(self.credentials(), offset!(cred_files_user))),
+            Request { inode, .. } => Some(read(*inode, offset!(inode_owner))),
+        }
     }
 
     #[inline(always)]
     fn mode(&self) -> u32 {
-        let inode = self.request().inode;
-        if inode == 0 { 0 } else { u32::from(read::<u16>(inode, offset!(inode_mode))) }
+        let Request { inode, makes, .. } = self.request();
+        if *inode == 0 { *makes } else { u32::from(read::<u16>(*inode, offset!(inode_mode))) }
     }
 
     #[inline(always)]

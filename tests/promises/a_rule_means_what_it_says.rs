@@ -191,6 +191,48 @@ fn a_rule_on_a_kind_of_file_is_not_one_on_others() {
 }
 
 #[test]
+fn a_rule_on_a_kind_of_file_holds_one_before_it_is_there() {
+    let place = format!("{ROOT}/{PLACE}/new");
+    fs::create_dir_all(&place).unwrap();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
+    let make = |name: &str, umask: &str, how: &str| {
+        let script = format!("umask {umask}; set -C; {how} {place}/{name}");
+        ["sh".to_owned(), "-c".to_owned(), script]
+    };
+    let cases = [("owned", "022", ": >"), ("open", "000", ": >"), ("directory", "000", "mkdir")];
+    for (name, umask, how) in cases {
+        assert!(ungoverned(User::AGENT, make(name, umask, how)).end().status.success(), "the control");
+        let made = Path::new(&place).join(name);
+        fs::remove_file(&made).or_else(|_| fs::remove_dir(&made)).unwrap();
+    }
+    let hold = "then = \"hold\"\nreviewers = \"people\"\non_deny = \"fail\"";
+    let agent = shared(&format!(
+        "[[subject]]\nname = \"words\"\n[reviewers]\npeople = [\"reviewer\"]\n
+        [[rule]]\nname = \"owner\"\nopen = {{ path = [\"{place}/owned\"], owner = [\"agent\"] }}\n{hold}\n
+        [[rule]]\nname = \"mode\"\nopen = {{ path = [\"{place}/**\"], mode = [\"world-writable\"] }}\n{hold}\n"
+    ));
+    for (name, umask, how) in cases {
+        let made = Path::new(&place).join(name);
+        for approved in [false, true] {
+            let actor = agent.spawn_as(User::AGENT, "words", make(name, umask, how));
+            let hold = agent.hold_of(&actor);
+            assert_eq!(hold.text("rule"), if name == "owned" { "owner" } else { "mode" });
+            assert!(!made.exists(), "nothing before the answer");
+            if approved {
+                agent.approve_to_the_end(actor);
+            } else {
+                agent.deny(&hold);
+                assert!(!actor.end().status.success());
+            }
+            assert_eq!(made.exists(), approved, "{name}");
+        }
+    }
+    let free = agent.spawn_as(User::AGENT, "words", make("closed", "022", ": >"));
+    assert!(free.end().status.success(), "neither rule means it");
+    fs::remove_dir_all(&place).unwrap();
+}
+
+#[test]
 fn a_rule_for_some_times_is_not_one_for_others() {
     // The same moment in both, but for what midnight could bring between.
     let files = [file("now"), file("never")];

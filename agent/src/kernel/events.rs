@@ -121,8 +121,8 @@ impl Reader<'_> {
                 object: object(facts),
                 content: content(&facts.content),
                 length: resizes(facts).then_some(facts.binding.target),
-                owner: (!created).then(|| user::name(facts.owner)),
-                mode: (!created).then_some(facts.mode & 0o7777),
+                owner: (facts.mode != 0).then(|| user::name(facts.owner)),
+                mode: (facts.mode != 0).then_some(facts.mode & 0o7777),
                 size: (!created).then_some(facts.size),
             },
             Kernel::Connect => Operation::Connect {

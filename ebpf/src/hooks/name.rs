@@ -6,7 +6,7 @@ use holdpoint_common::{
     task::Task,
 };
 
-use super::file::{directory, on_behalf, on_file};
+use super::file::{directory, made, on_behalf, on_file};
 use crate::{
     decide::Target,
     gate::{at_once, gate_name},
@@ -53,6 +53,7 @@ pub fn mkdir(ctx: LsmContext) -> i32 {
     changed(Action::Mkdir, ctx.arg(1), false, |request| {
         request.binding.access = Class::REPLACING;
         request.binding.detail = mode & 0xffff;
+        request.makes = made(mode & 0o7777 | kind::DIRECTORY);
     })
 }
 
@@ -62,7 +63,10 @@ pub fn symlink(ctx: LsmContext) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
-    fill(task, Action::Symlink, ctx.arg(1)).binding.access = Class::REPLACING;
+    let request = fill(task, Action::Symlink, ctx.arg(1));
+    request.binding.access = Class::REPLACING;
+    // Its permissions mean nothing.
+    request.makes = kind::LINK;
     // Whoever looks for something below finds what the link leads to.
     gate_name(task, true, Target::Text(ctx.arg(2)), 0)
 }
