@@ -1,7 +1,12 @@
 //! The plain data that flows through the agent: what was asked, what came back, what was decided.
 //! No I/O, no clock.
 
-use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 
 use holdpoint_common::{
     decision::{DIGEST_BYTES, Decision},
@@ -106,6 +111,10 @@ pub enum Operation {
         port: u16,
         /// `tcp`, `udp`, or the protocol's number.
         protocol: String,
+        /// The names by which the tree had looked up the address, as the kernel had learned them. Shown, never bound to:
+        /// they live shorter than many a hold.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        names: Vec<String>,
     },
     /// Do something else with a file or its name than opening it.
     File {
@@ -165,10 +174,10 @@ impl Operation {
             }
             Self::Open { path, length: Some(length), .. } => format!("truncate {} to {length} bytes", quoted(path)),
             Self::Open { path, access, .. } => format!("open {} ({})", quoted(path), access.join(", ")),
-            Self::Connect { address: IpAddr::V6(address), port, protocol } => {
-                format!("connect [{address}]:{port} ({protocol})")
+            Self::Connect { address, port, protocol, names } => {
+                let names: Vec<_> = names.iter().map(|name| format!(", looked up as {}", shown(name))).collect();
+                format!("connect {} ({protocol}{})", SocketAddr::new(*address, *port), names.concat())
             }
-            Self::Connect { address, port, protocol } => format!("connect {address}:{port} ({protocol})"),
             Self::File { action, path, target, exchange, replaces, mode, owner, group, kind, .. } => {
                 let path = path.as_deref().map_or_else(|| "a socket without a path".to_owned(), quoted);
                 let kind = kind.filter(|kind| *kind != "file").map_or_else(String::new, |kind| format!("{kind} "));
@@ -331,11 +340,12 @@ impl Digest {
     /// The digest of `id` asking for `request`: the JSON of both, keys sorted.
     ///
     /// `at` is left out: every start of the agent converts it anew from the kernel's clock, and a hold keeps
-    /// its digest over a restart. `id` is random and used once, so no two holds share a digest.
+    /// its digest over a restart. So are `names`, which are forgotten. `id` is random and used once, so no two holds share a digest.
     pub fn of(id: HoldId, request: &Request) -> Self {
         let mut fields = serde_json::to_value(request).expect("plain data always serialises");
         if let Some(fields) = fields.as_object_mut() {
             fields.remove("at");
+            fields.remove("names");
         }
         fields.sort_all_objects();
         let canonical = serde_json::to_vec(&(id, fields)).expect("plain data always serialises");
@@ -600,7 +610,12 @@ pub mod sample {
             rule: Some("customer data stays".into()),
             why: Some("it is theirs".into()),
             policy: "1234567812345678".into(),
-            what: Operation::Connect { address: [192, 0, 2, 1].into(), port: 443, protocol: "tcp".into() },
+            what: Operation::Connect {
+                address: [192, 0, 2, 1].into(),
+                port: 443,
+                protocol: "tcp".into(),
+                names: vec![],
+            },
             pid: 100,
             tid: 101,
             started: 5,

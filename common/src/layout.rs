@@ -72,6 +72,13 @@ layout! {
     sock_state = "sock"."__sk_common.skc_state";
     sock_local_address4 = "sock"."__sk_common.skc_rcv_saddr";
     sock_local_address6 = "sock"."__sk_common.skc_v6_rcv_saddr";
+    sock_local_port = "sock"."__sk_common.skc_num";
+    sock_network = "sock"."__sk_common.skc_net";
+    packet_head = "sk_buff"."head";
+    packet_tail = "sk_buff"."tail";
+    packet_network = "sk_buff"."network_header";
+    packet_transport = "sk_buff"."transport_header";
+    packet_sock = "sk_buff"."sk";
     message_name = "msghdr"."msg_name";
     message_name_length = "msghdr"."msg_namelen";
     message_flags = "msghdr"."msg_flags";
@@ -149,4 +156,6 @@ pub struct Symbols {
     pub rename_lock: u64,
     /// `__pgtable_l5_enabled`: whether page tables have five levels.
     pub five_levels: u64,
+    /// `init_net`: the host's own network namespace.
+    pub init_net: u64,
 }

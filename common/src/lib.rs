@@ -8,6 +8,7 @@
 
 pub mod decision;
 pub mod event;
+pub mod host;
 pub mod layout;
 pub mod matcher;
 pub mod pending;

@@ -61,6 +61,8 @@ pub trait Tables {
     fn conditions(&self, key: &RuleKey) -> Option<&Conditions>;
     /// Whether a user is in a set.
     fn has_member(&self, key: &MemberKey) -> bool;
+    /// Whether the destination has a name of a set: [`crate::host::is_named`], wherever that is done.
+    fn is_named(&self, revision: u32, set: u32) -> bool;
     /// A schedule.
     fn schedule(&self, revision: u32, number: u32) -> Option<&Schedule>;
     /// What an argument means.
@@ -412,6 +414,7 @@ fn hold<T: Tables + Context>(tables: &T, key: &RuleKey) -> bool {
         && (asked.modes == 0 || asked.modes & tables.mode() != 0)
         && (asked.kind == 0 || asked.kind == tables.mode() & KIND)
         && (asked.protocols == 0 || asked.protocols & protocol::bit(tables.protocol()) != 0)
+        && (asked.hosts == 0 || tables.is_named(key.revision, asked.hosts))
         && (asked.schedule == 0 || is_now(tables, key.revision, asked.schedule))
         && !(asked.observes != 0 && tables.note(key.rule))
 }

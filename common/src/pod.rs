@@ -6,6 +6,7 @@ use core::mem::size_of;
 use crate::{
     decision::{DIGEST_BYTES, DecisionRecord},
     event::{Bell, Report},
+    host::{HOST_BYTES, Host, HostKey, Message, Question, ResolverKey},
     layout::{Layout, Symbols},
     matcher::DEPTH,
     pending::{ARGUMENT_BYTES, FILENAME_BYTES, Pending, Refused, Strings},
@@ -43,6 +44,8 @@ const MET: usize = 2 * 8 + 4 * 4;
 const WORD_KEY: usize = 2 * 4 + LITERAL_BYTES;
 const WORDS: usize = 3 * 8 + WORD_KEY + 8 * 4;
 const MARKS: usize = 4 * Marks::SLOTS;
+const HOST: usize = 8 + HOST_BYTES;
+const QUESTION: usize = 8 + 16 + 4 * 4 + HOST;
 
 record! {
     Binding = BINDING;
@@ -65,7 +68,7 @@ record! {
     Connection = 8 + 16 + 2 * 4;
     Switches = 4 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;
-    Symbols = 3 * 8;
+    Symbols = 4 * 8;
     Marks = MARKS;
     Named = 8 + MARKS;
     RootKey = 3 * 4;
@@ -75,8 +78,13 @@ record! {
     Link = 2 * 4 + 8;
     WordKey = WORD_KEY;
     Word = 2 * 4 + 8;
-    Conditions = 8 + 8 * 4;
+    Conditions = 8 + 10 * 4;
     MemberKey = 3 * 4;
+    ResolverKey = 4 + 16;
+    Question = QUESTION;
+    Message = QUESTION + 2 * 8 + 6 * 4;
+    HostKey = 8 + 16 + 2 * 4;
+    Host = HOST;
     Schedule = 8 * Schedule::WORDS;
     NameKey = 2 * 4 + LITERAL_BYTES;
     AddressKey = 2 * 4 + 16;
@@ -89,7 +97,7 @@ record! {
 
 /// The maps that are pinned, by the names of the statics in `ebpf/src/maps.rs`: all that programs share, also those that
 /// only they read, since programs that are attached later must work on the same ones.
-pub const MAPS: [&str; 27] = [
+pub const MAPS: [&str; 31] = [
     "TASKS",
     "CARRIERS",
     "ENROLMENTS",
@@ -117,4 +125,8 @@ pub const MAPS: [&str; 27] = [
     "SOCKETS",
     "JUDGED",
     "BUSY",
+    "RESOLVERS",
+    "QUERIES",
+    "HOSTS",
+    "HOST_NAMES",
 ];

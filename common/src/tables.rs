@@ -131,8 +131,12 @@ pub struct Conditions {
     pub kind: u32,
     /// Number of a set of group ids: who asks belongs to one in it.
     pub groups: u32,
+    /// Number of a set of host names, from 1: the destination has one of them.
+    pub hosts: u32,
     /// 1 if the rule only observes: where all of this holds it is noted, and the next rule counts.
     pub observes: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
 
 /// The bits of `i_mode` that are the type of a file, `include/uapi/linux/stat.h`.

@@ -14,6 +14,7 @@ mod decide;
 mod facts;
 mod gate;
 mod hooks;
+mod host;
 mod kernel;
 mod labels;
 mod maps;

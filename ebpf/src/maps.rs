@@ -8,6 +8,7 @@ use aya_ebpf::{
 use holdpoint_common::{
     decision::DecisionRecord,
     event::REASONS,
+    host::{Host, HostKey, Message, Question, ResolverKey},
     pending::{Pending, Refused},
     tables::{
         AddressKey, Conditions, Consequence, EdgeKey, LETTERS as LETTERS_OF_ONE, LINKS as LINKS_OF_ONE, Letters, Link,
@@ -138,3 +139,28 @@ pub static SYSTEM: HashMap<SystemKey, u32> = HashMap::with_max_entries(4096, 0);
 /// Rules on files with several names. Written by the agent.
 #[map]
 pub static OBJECTS: HashMap<ObjectKey, Named> = HashMap::with_max_entries(8192, 0);
+
+/// See [`ROOTS`]: the resolvers whose answers are believed.
+#[map]
+pub static RESOLVERS: HashMap<ResolverKey, u32> = HashMap::with_max_entries(128, 0);
+
+/// See [`ROOTS`]: the names of hosts that rules ask for, by set.
+#[map]
+pub static HOST_NAMES: HashMap<NameKey, u32> = HashMap::with_max_entries(32768, 1); // BPF_F_NO_PREALLOC
+
+/// Questions to resolvers, and when they are given up. Written here, emptied by the answer, and by the agent. Full: the
+/// answer teaches nothing.
+#[map]
+pub static QUERIES: HashMap<Question, u64> = HashMap::with_max_entries(4096, 1); // BPF_F_NO_PREALLOC
+
+/// Names of addresses, as the trees have asked for them. Written here, emptied by the agent. Full: an answer teaches nothing.
+#[map]
+pub static HOSTS: HashMap<HostKey, Host> = HashMap::with_max_entries(16384, 1); // BPF_F_NO_PREALLOC
+
+/// Messages of DNS that are being read, by the thread that reads. Full: what is read teaches nothing.
+#[map]
+pub static MESSAGES: HashMap<u64, Message> = HashMap::with_max_entries(256, 0);
+
+/// See [`NO_TASK`].
+#[map]
+pub static NO_MESSAGE: Array<Message> = Array::with_max_entries(1, 0);

@@ -17,6 +17,7 @@ use holdpoint_common::{
 };
 
 use crate::{
+    host,
     kernel::{self, current, offset, opaque, read, symbols},
     labels,
     maps::{
@@ -400,6 +401,11 @@ impl Tables for Maps {
     fn has_member(&self, key: &MemberKey) -> bool {
         // SAFETY: as for `root`.
         unsafe { MEMBERS.get(key) }.is_some()
+    }
+
+    #[inline(always)]
+    fn is_named(&self, revision: u32, set: u32) -> bool {
+        host::is_named(revision.into(), set.into()) != 0
     }
 
     #[inline(always)]

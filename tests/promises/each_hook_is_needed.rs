@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use holdpoint_tests::{Agent, Json, User, everything};
 
 /// Each program, and an attack that only its hook stands in the way of.
-const NEEDED: [(&str, &str); 55] = [
+const NEEDED: [(&str, &str); 56] = [
     ("placed", "clone-into-cgroup"),
     ("exec", "execve"),
     ("interpreter", "execve-interpreter"),
@@ -33,6 +33,7 @@ const NEEDED: [(&str, &str); 55] = [
     ("touch_mapped", "utimes"),
     ("connect", "connect-v4"),
     ("send", "udp-sendto"),
+    ("bind", "resolver-port"),
     ("listen", "listen"),
     ("connect_to_all", "sctp-connectx"),
     ("option", "source-route"),
@@ -65,7 +66,7 @@ const NEEDED: [(&str, &str); 55] = [
 ];
 
 /// Programs that refuse nothing, one without which nobody is governed at all, and one that no single attempt shows.
-const BOOKKEEPING: [(&str, &str); 13] = [
+const BOOKKEEPING: [(&str, &str); 16] = [
     ("enter", "makes the attacker governed: without it the attack says so and ends"),
     ("found_at_exec", "makes governed who ran before: see governed_for_good.rs"),
     ("running", "likewise"),
@@ -79,6 +80,9 @@ const BOOKKEEPING: [(&str, &str); 13] = [
     ("created", "notes the tree's own sockets: without it fewer sends pass"),
     ("accepted", "likewise"),
     ("freed", "removes sockets that are gone"),
+    ("query", "notes what a resolver is asked: without it no name is known, see a_rule_on_names.rs"),
+    ("query6", "likewise"),
+    ("answer", "likewise"),
 ];
 
 #[test]

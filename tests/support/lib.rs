@@ -17,6 +17,7 @@ pub mod hold;
 pub mod listener;
 pub mod policy;
 pub mod process;
+pub mod resolver;
 pub mod reviewer;
 pub mod shared;
 pub mod site;

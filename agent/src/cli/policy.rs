@@ -127,6 +127,9 @@ pub enum Operation {
         /// tcp, udp, sctp, mptcp, or a number
         #[arg(long, default_value = "tcp")]
         protocol: String,
+        /// A name by which the address was looked up
+        #[arg(long, value_name = "HOST")]
+        name: Vec<String>,
     },
     /// Do something to the host, such as `mount`
     System {
@@ -162,9 +165,11 @@ impl Operation {
                 }
             }
             Self::Connect { to, .. } if to.starts_with('/') => What::Socket { path: policy::asked::path(to)? },
-            Self::Connect { to, protocol } => {
+            Self::Connect { to, protocol, name } => {
                 let (to, port) = policy::asked::destination(to)?;
-                What::Connect { to, port: port.unwrap_or(PORT), protocol: policy::asked::protocol(protocol)? }
+                let names = name.iter().map(|name| policy::host_name::asked(name)).collect::<Result<_, _>>()?;
+                let protocol = policy::asked::protocol(protocol)?;
+                What::Connect { to, port: port.unwrap_or(PORT), protocol, names }
             }
             Self::System { word } => What::System(policy::asked::system(word)?),
         })

@@ -49,7 +49,7 @@ use crate::{
     policy::{Policy, verdict_word},
     process::{self, State},
     record::{self, Entry, Record},
-    request::{Answer, Digest, Hold, HoldId, Outcome, Reading, Refusal, Request, Withdrawal},
+    request::{Answer, Digest, Hold, HoldId, Operation, Outcome, Reading, Refusal, Request, Withdrawal},
     sockets::{Notice, Reply, Written},
     user,
 };
@@ -62,6 +62,8 @@ const BATCH: usize = 32;
 const RING_BATCHES: usize = (1 << 20) / (size_of::<Bell>() + 8) / BATCH;
 /// How often the kernel's truth is compared with what events said.
 const RECONCILE: Duration = Duration::from_secs(2);
+/// How long a name is kept after its lifetime: far longer than any program of the kernel side runs, which may look at it.
+const FORGOTTEN: Duration = Duration::from_secs(10);
 /// How long after new holds are refused one may still appear: far longer than a hook runs.
 const SETTLED: Duration = Duration::from_millis(500);
 /// The tree of every canary; those of subjects are random.
@@ -329,7 +331,8 @@ impl Daemon {
             return tracing::error!(?kind, pid, "not in the record: a request judged by a policy that is not kept");
         };
         let reader = Reader { policy: &policy, mounts: self.revisions.mounts(), boot: self.boot };
-        let Some(request) = reader.reported(facts).map(Box::new) else { return };
+        let Some(mut request) = reader.reported(facts).map(Box::new) else { return };
+        self.add_hosts(&mut request, facts);
         self.labelled(&policy, labels, &request);
         let time = request.at;
         let event = match (kind, reason) {
@@ -450,7 +453,8 @@ impl Daemon {
     fn describe(&mut self, id: HoldId, pending: &Pending) -> Option<Hold> {
         let policy = self.revisions.of(pending.facts.revision)?;
         let reader = Reader { policy: &policy, mounts: self.revisions.mounts(), boot: self.boot };
-        let request = reader.held(pending)?;
+        let mut request = reader.held(pending)?;
+        self.add_hosts(&mut request, &pending.facts);
         let rule = policy.rule(pending.facts.rule)?;
         let terms = rule.terms()?;
         let context = process::context(request.pid);
@@ -469,6 +473,13 @@ impl Daemon {
             context,
             request,
         })
+    }
+
+    /// The names of the address that the request is about.
+    fn add_hosts(&self, request: &mut Request, facts: &Facts) {
+        if let Operation::Connect { names, .. } = &mut request.what {
+            *names = self.kernel.hosts(facts.tree, facts.binding.address, facts.at);
+        }
     }
 
     /// Takes all events that were there when something was found gone.
@@ -522,9 +533,20 @@ impl Daemon {
             Ok(false) => {}
             Err(error) => tracing::error!("the mounts of this host changed, and the policy stays as it was: {error:#}"),
         }
+        if let Err(error) = self.forget_hosts() {
+            tracing::error!("what is known of names of hosts stays too long: {error:#}");
+        }
         if let Err(error) = self.follow_clock() {
             tracing::error!("rules with times stay at the clock of before: {error:#}");
         }
+    }
+
+    /// Forgets what was over before the oldest request that is still held, which is judged by what it knew.
+    fn forget_hosts(&mut self) -> Result<()> {
+        let oldest = self.kernel.pending()?.iter().map(|pending| pending.facts.at).min();
+        let now = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
+        let then = oldest.map_or(now, |oldest| oldest.min(now));
+        self.kernel.forget_hosts(then.saturating_sub(FORGOTTEN.as_nanos() as u64))
     }
 
     /// Tells the kernel side if the host's clock was set, or its time zone has another offset now.

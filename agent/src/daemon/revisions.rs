@@ -8,6 +8,7 @@ use std::{
     fs,
     io::Write,
     mem,
+    net::IpAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -37,6 +38,8 @@ pub struct Revisions {
     run_dir: PathBuf,
     own: Own,
     bits: Bits,
+    /// The host's own resolvers, as they were when the agent started: nobody names others since.
+    resolvers: Vec<IpAddr>,
     policy: Arc<Policy>,
     mounts: Mounts,
     linked: Objects,
@@ -55,12 +58,15 @@ impl Revisions {
         refuse_orphans(&policy, kernel)?;
         let mut bits = Bits::open(run_dir)?;
         bits.assign(&mut policy)?;
+        let resolvers = resolvers();
+        policy.resolvers.get_or_insert_with(|| resolvers.clone());
         let mut revisions = Self {
             directory,
             run_dir: run_dir.to_owned(),
             policy: Arc::new(policy.with_built_in(&own)),
             own,
             bits,
+            resolvers,
             mounts: Mounts::now().context("cannot read the mounts of this host")?,
             linked: Objects::default(),
             number: kernel.switches()?.revision,
@@ -104,6 +110,7 @@ impl Revisions {
         refuse_orphans(&policy, kernel)?;
         self.bits.forget(&self.policy, kernel.carried())?;
         self.bits.assign(&mut policy)?;
+        policy.resolvers.get_or_insert_with(|| self.resolvers.clone());
         let mounts = Mounts::now().context("cannot read the mounts of this host")?;
         self.change(Arc::new(policy.with_built_in(&self.own)), mounts, kernel)
     }
@@ -215,6 +222,14 @@ pub fn judge(policy: &Policy, own: &Own) -> Result<()> {
         Ok(_) => Ok(()),
         Err(problems) => Err(policy.refused(problems).into()),
     }
+}
+
+/// The resolvers of this host. Without any, no name is known.
+fn resolvers() -> Vec<IpAddr> {
+    policy::host_name::resolvers_of_host().unwrap_or_else(|error| {
+        tracing::warn!("the resolvers of this host are not known, and so no name of a host is: {error}");
+        Vec::new()
+    })
 }
 
 /// A hard link from before anybody was governed may be known to somebody who should not.

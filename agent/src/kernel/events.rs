@@ -129,6 +129,7 @@ impl Reader<'_> {
                 address: address(facts.binding.address),
                 port: u16::try_from(facts.binding.port).ok()?,
                 protocol: protocol(facts.binding.detail),
+                names: Vec::new(),
             },
             Kernel::File => self.file(facts)?,
             Kernel::System => Operation::System {

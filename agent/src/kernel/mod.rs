@@ -2,6 +2,7 @@
 
 mod btf;
 mod events;
+mod hosts;
 mod programs;
 mod running;
 mod symbols;
@@ -47,6 +48,7 @@ pub struct Kernel {
     switches: Array<MapData, Switches>,
     counters: Array<MapData, u64>,
     tables: tables::Maps,
+    hosts: hosts::Maps,
     /// See [`running::find`].
     running: PathBuf,
 }
@@ -91,6 +93,8 @@ impl Kernel {
                 words: typed("WORDS", take("WORDS")?)?,
                 conditions: typed("CONDITIONS", take("CONDITIONS")?)?,
                 members: typed("MEMBERS", take("MEMBERS")?)?,
+                host_names: typed("HOST_NAMES", take("HOST_NAMES")?)?,
+                resolvers: typed("RESOLVERS", take("RESOLVERS")?)?,
                 schedules: typed("SCHEDULES", take("SCHEDULES")?)?,
                 names: typed("NAMES", take("NAMES")?)?,
                 addresses: typed("ADDRESSES", take("ADDRESSES")?)?,
@@ -99,6 +103,7 @@ impl Kernel {
                 system: typed("SYSTEM", take("SYSTEM")?)?,
                 objects: typed("OBJECTS", take("OBJECTS")?)?,
             },
+            hosts: hosts::Maps { queries: typed("QUERIES", take("QUERIES")?)?, hosts: typed("HOSTS", take("HOSTS")?)? },
             running: pins.running(),
         };
         Ok((kernel, events))
@@ -168,6 +173,16 @@ impl Kernel {
             self.end_offer(pid);
         }
         Ok(())
+    }
+
+    /// The names by which a tree had looked up an address, as of `at`, nanoseconds of `CLOCK_BOOTTIME`.
+    pub fn hosts(&self, tree: u64, address: [u8; 16], at: u64) -> Vec<String> {
+        self.hosts.of(tree, address, at)
+    }
+
+    /// Forgets names, and questions, that were over by `then`, a moment long past.
+    pub fn forget_hosts(&mut self, then: u64) -> Result<()> {
+        self.hosts.forget(then)
     }
 
     /// All governed threads.

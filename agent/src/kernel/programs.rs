@@ -30,7 +30,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ho
 const RUNNING: &str = "running";
 
 /// Each program: its name, and what it attaches to.
-const PROGRAMS: [(&str, Attach); 69] = [
+const PROGRAMS: [(&str, Attach); 73] = [
     ("inherit", Attach::Lsm("task_alloc")),
     ("placed", Attach::Lsm("task_alloc")),
     ("named", Attach::Tracepoint("sched_process_fork")),
@@ -66,6 +66,7 @@ const PROGRAMS: [(&str, Attach); 69] = [
     ("touch_mapped", Attach::LsmTaking("inode_setattr", 3)),
     ("connect", Attach::Lsm("socket_connect")),
     ("send", Attach::Lsm("socket_sendmsg")),
+    ("bind", Attach::Lsm("socket_bind")),
     ("listen", Attach::Lsm("socket_listen")),
     ("connect_to_all", Attach::Lsm("sctp_bind_connect")),
     ("option", Attach::Lsm("socket_setsockopt")),
@@ -74,6 +75,9 @@ const PROGRAMS: [(&str, Attach); 69] = [
     ("created", Attach::Lsm("socket_post_create")),
     ("accepted", Attach::Lsm("sock_graft")),
     ("freed", Attach::Lsm("sk_free_security")),
+    ("query", Attach::Function("ip_send_skb")),
+    ("query6", Attach::Function("ip6_send_skb")),
+    ("answer", Attach::Function("skb_consume_udp")),
     ("deputy", Attach::Lsm("unix_stream_connect")),
     ("datagram", Attach::Lsm("unix_may_send")),
     ("mount", Attach::Lsm("sb_mount")),

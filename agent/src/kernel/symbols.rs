@@ -27,6 +27,7 @@ fn find(lines: impl BufRead) -> Result<Symbols> {
             "page_offset_base" => &mut symbols.page_offset_base,
             "__pgtable_l5_enabled" => &mut symbols.five_levels,
             "rename_lock" => &mut symbols.rename_lock,
+            "init_net" => &mut symbols.init_net,
             _ => continue,
         };
         *slot = u64::from_str_radix(address, 16).with_context(|| format!("bad address of {name} in /proc/kallsyms"))?;
@@ -35,6 +36,7 @@ fn find(lines: impl BufRead) -> Result<Symbols> {
         ("page_offset_base", symbols.page_offset_base),
         ("__pgtable_l5_enabled", symbols.five_levels),
         ("rename_lock", symbols.rename_lock),
+        ("init_net", symbols.init_net),
     ] {
         if address == 0 {
             bail!(
@@ -58,8 +60,7 @@ mod tests {
 
     #[test]
     fn module_symbols_are_not_mistaken_for_the_kernels() {
-        let text =
-            "ff01 D page_offset_base\nff02 D __pgtable_l5_enabled\nff03 D rename_lock\nff04 d rename_lock\t[evil]\n";
+        let text = "ff01 D page_offset_base\nff02 D __pgtable_l5_enabled\nff03 D rename_lock\nff05 B init_net\nff04 d rename_lock\t[evil]\n";
         assert_eq!(find(text.as_bytes()).unwrap().rename_lock, 0xff03);
     }
 }

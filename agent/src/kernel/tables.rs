@@ -1,6 +1,6 @@
 //! Writing a compiled policy to the kernel's maps, beside the one in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use aya::{
@@ -10,9 +10,12 @@ use aya::{
         lpm_trie::{Key, LpmTrie},
     },
 };
-use holdpoint_common::tables::{
-    AddressKey, Conditions, Consequence, EdgeKey, LETTERS, LINKS, Letters, Link, MemberKey, NameKey, Named, ObjectKey,
-    Ports, RootKey, RuleKey, SCHEDULES, Schedule, State, SystemKey, Word, WordKey, at,
+use holdpoint_common::{
+    host::ResolverKey,
+    tables::{
+        AddressKey, Conditions, Consequence, EdgeKey, LETTERS, LINKS, Letters, Link, MemberKey, NameKey, Named,
+        ObjectKey, Ports, RootKey, RuleKey, SCHEDULES, Schedule, State, SystemKey, Word, WordKey, at,
+    },
 };
 
 use crate::policy::{self, Tables};
@@ -26,6 +29,8 @@ pub(super) struct Maps {
     pub words: HashMap<MapData, WordKey, Word>,
     pub conditions: HashMap<MapData, RuleKey, Conditions>,
     pub members: HashMap<MapData, MemberKey, u32>,
+    pub host_names: HashMap<MapData, NameKey, u32>,
+    pub resolvers: HashMap<MapData, ResolverKey, u32>,
     pub schedules: Array<MapData, Schedule>,
     pub names: HashMap<MapData, NameKey, Named>,
     pub addresses: LpmTrie<MapData, AddressKey, Ports>,
@@ -45,9 +50,9 @@ impl Maps {
         set("times", &mut self.schedules, number, SCHEDULES, 1, &tables.schedules)?;
         write("arguments", &mut self.words, &tables.words)?;
         write("conditions", &mut self.conditions, &tables.conditions)?;
-        for key in &tables.members {
-            self.members.insert(key, 1, 0).context("cannot write the policy's users")?;
-        }
+        add("users", &mut self.members, &tables.members)?;
+        add("names of hosts", &mut self.host_names, &tables.host_names)?;
+        add("resolvers", &mut self.resolvers, &tables.resolvers)?;
         write("names", &mut self.names, &tables.names)?;
         write("rules", &mut self.rules, &tables.rules)?;
         write("subjects", &mut self.starters, &tables.starters)?;
@@ -72,6 +77,8 @@ impl Maps {
         remove(&mut self.words, |key| key.revision != number)?;
         remove(&mut self.conditions, |key| key.revision != number)?;
         remove(&mut self.members, |key| key.revision != number)?;
+        remove(&mut self.host_names, |key| key.revision != number)?;
+        remove(&mut self.resolvers, |key| key.revision != number)?;
         remove(&mut self.starters, |key| key.revision != number)?;
         remove(&mut self.rules, |key| key.revision != number)?;
         remove(&mut self.system, |key| key.revision != number)?;
@@ -88,6 +95,14 @@ impl Maps {
 fn write<K: Pod, V: Pod>(what: &str, map: &mut HashMap<MapData, K, V>, rows: &BTreeMap<K, V>) -> Result<()> {
     for (key, value) in rows {
         map.insert(key, value, 0).with_context(|| format!("cannot write the policy's {what}"))?;
+    }
+    Ok(())
+}
+
+/// Writes the members of a set.
+fn add<K: Pod>(what: &str, map: &mut HashMap<MapData, K, u32>, keys: &BTreeSet<K>) -> Result<()> {
+    for key in keys {
+        map.insert(key, 1, 0).with_context(|| format!("cannot write the policy's {what}"))?;
     }
     Ok(())
 }

@@ -191,7 +191,7 @@ impl fmt::Display for Block {
 
 fn not_an_address(text: &str) -> Flaw {
     let remedy = "write an address, a block such as \"10.0.0.0/8\" or \"fd00::/8\", any, public, private, link-local, loopback or \
-         multicast; host names are not known here";
+         multicast; a host name goes in name";
     Flaw::new(format!("{text:?} is not an address"), remedy)
 }
 

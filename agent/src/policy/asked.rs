@@ -59,6 +59,8 @@ pub enum What {
         port: u16,
         /// `IPPROTO_*` of the socket.
         protocol: u32,
+        /// The names by which it was looked up.
+        names: Vec<String>,
     },
     /// A connection to a socket that another process has made.
     Socket {
@@ -95,9 +97,10 @@ impl fmt::Display for What {
             Self::File { path, access, .. } => {
                 write!(f, "open {} ({})", path.display().to_string().escape_debug(), access_words(*access))
             }
-            Self::Connect { to, port, protocol } => {
+            Self::Connect { to, port, protocol, names } => {
                 let words = only::protocol_words(protocol::bit(*protocol)).concat();
-                write!(f, "connect {} ({words})", std::net::SocketAddr::new(*to, *port))
+                let names: Vec<_> = names.iter().map(|name| format!(", {}", name.escape_debug())).collect();
+                write!(f, "connect {} ({words}{})", std::net::SocketAddr::new(*to, *port), names.concat())
             }
             Self::Socket { path } => write!(f, "connect {}", path.display().to_string().escape_debug()),
             Self::System(system) => write!(f, "system {}", system.word()),
@@ -123,7 +126,10 @@ pub fn path(text: &str) -> Result<PathBuf, Flaw> {
 /// The address that `text` spells.
 pub fn address(text: &str) -> Result<IpAddr, Flaw> {
     text.parse().map_err(|_| {
-        Flaw::new(format!("{text:?} is not an address"), "write one address; host names are not known here")
+        Flaw::new(
+            format!("{text:?} is not an address"),
+            "write one address; a name by which it was looked up goes beside it",
+        )
     })
 }
 

@@ -14,7 +14,7 @@ use toml::{
 use super::{
     Host, LoadError, Refusal, Source,
     asked::{self, Asked, NOON, What},
-    load,
+    host_name, load,
     only::{self, User},
     parse::{plain, rule, syntax, tables},
     problem::{Flaw, Problem, Span},
@@ -196,7 +196,7 @@ fn file(section: &Section<'_>, access: u32, args: Vec<String>, problems: &mut Ve
 }
 
 fn connect(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<What> {
-    let section = Section::of("connect", value, &["to", "port", "protocol", "unix"], problems)?;
+    let section = Section::of("connect", value, &["to", "port", "protocol", "name", "unix"], problems)?;
     if section.entry("unix").is_some() {
         return socket(&section, problems);
     }
@@ -205,11 +205,12 @@ fn connect(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<
     }
     let to: Option<IpAddr> = read_text(&section, "to", problems, asked::address);
     let port = port(&section, problems);
+    let names = read_text(&section, "name", problems, host_name::asked).into_iter().collect();
     let protocol = match section.entry("protocol") {
         None => asked::protocol("tcp").ok(),
         Some(_) => read_text(&section, "protocol", problems, asked::protocol),
     };
-    Some(What::Connect { to: to?, port: port?, protocol: protocol? })
+    Some(What::Connect { to: to?, port: port?, protocol: protocol?, names })
 }
 
 fn socket(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<What> {

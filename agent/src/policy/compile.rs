@@ -16,6 +16,7 @@ use std::{
 };
 
 use holdpoint_common::{
+    host::ResolverKey,
     system::System,
     tables::{
         ADDRESS_HEAD_BITS, AddressKey, CANARIES, Conditions, Consequence, EdgeKey, Link, Marks, MemberKey, NameKey,
@@ -31,7 +32,7 @@ pub use self::{
 };
 use self::{choice::Choices, letters::Alphabet};
 use super::{
-    Pattern, Place, Places, Policy, Rule, When,
+    Block, Pattern, Place, Places, Policy, Rule, When,
     problem::{Problem, Span},
 };
 
@@ -54,6 +55,10 @@ pub mod limits {
     pub const WORDS: usize = 16_384;
     /// Users and groups in rules.
     pub const MEMBERS: usize = 4096;
+    /// Names of hosts in rules.
+    pub const HOST_NAMES: usize = 16_384;
+    /// Resolvers.
+    pub const RESOLVERS: usize = 64;
     /// Times of the week, and one more.
     pub const SCHEDULES: usize = holdpoint_common::tables::SCHEDULES as usize;
     /// `**/name` patterns, for each subject.
@@ -81,6 +86,10 @@ pub struct Tables {
     pub conditions: BTreeMap<RuleKey, Conditions>,
     /// Sets of users and of groups.
     pub members: BTreeSet<MemberKey>,
+    /// Sets of names of hosts; a set's number stands for the key's subject.
+    pub host_names: BTreeSet<NameKey>,
+    /// Whose answers are believed about them.
+    pub resolvers: BTreeSet<ResolverKey>,
     /// Times of the week, from number 1.
     pub schedules: Vec<Schedule>,
     /// Rules on file names, and labels.
@@ -123,6 +132,7 @@ pub fn compile(
     let mut tables = Tables { rules: consequences(policy, revision), starters, ..Tables::default() };
     problems.extend(paths::compile(policy, revision, places, canaries, &mut tables));
     problems.extend(conditions::compile(policy, revision, places, &mut tables));
+    tables.resolvers = resolvers(policy, revision);
     let mut choices = Choices::new(policy, revision, &mut tables);
     addresses::compile(policy, revision, &mut choices, &mut tables, &mut problems);
     tables.system = system(policy, revision, &mut choices);
@@ -132,6 +142,11 @@ pub fn compile(
     }
     problems.extend(overfull(&tables));
     if problems.is_empty() { Ok(tables) } else { Err(problems) }
+}
+
+fn resolvers(policy: &Policy, revision: u32) -> BTreeSet<ResolverKey> {
+    let named = policy.resolvers.iter().flatten();
+    named.map(|address| ResolverKey { revision, address: Block::only(*address).octets() }).collect()
 }
 
 /// The first rule of each subject on each operation on the host.
@@ -240,6 +255,8 @@ pub fn usage(tables: &Tables, subjects: usize) -> Vec<Usage> {
         of("rules that depend on circumstances", tables.links.len(), limits::LINKS, one(&tables.links)),
         of("arguments of rules", tables.words.len(), limits::WORDS, pair(&tables.words)),
         of("users and groups in rules", tables.members.len(), limits::MEMBERS, size_of::<MemberKey>()),
+        of("names of hosts in rules", tables.host_names.len(), limits::HOST_NAMES, size_of::<NameKey>()),
+        of("resolvers", tables.resolvers.len(), limits::RESOLVERS, size_of::<ResolverKey>()),
         of("times of the week", tables.schedules.len(), limits::SCHEDULES - 1, one(&tables.schedules)),
         of("address blocks", tables.addresses.len(), limits::ADDRESSES, pair(&tables.addresses)),
         of("files with several names", tables.objects.rows.len(), limits::OBJECTS, pair(&tables.objects.rows)),
@@ -254,6 +271,8 @@ fn overfull(tables: &Tables) -> Vec<Problem> {
         ("rules that depend on circumstances", tables.links.len(), limits::LINKS),
         ("arguments of rules", tables.words.len(), limits::WORDS),
         ("users and groups in rules", tables.members.len(), limits::MEMBERS),
+        ("names of hosts in rules", tables.host_names.len(), limits::HOST_NAMES),
+        ("resolvers", tables.resolvers.len(), limits::RESOLVERS),
         ("address blocks", tables.addresses.len(), limits::ADDRESSES),
     ];
     let over = counts.into_iter().filter(|(_, count, limit)| count > limit);

@@ -3,12 +3,14 @@
 use std::cell::Cell;
 
 use holdpoint_common::{
+    host::{self, Hosts},
     matcher::{self, Asker, Names, Place, Scratch, Words},
     request::Class,
     system::System,
     tables::{
-        ADDRESS_HEAD_BITS, AddressKey, Conditions, Consequence, EdgeKey, Letters, Link, MemberKey, NO_RULE, NameKey,
-        Named, ObjectKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey, Word, WordKey,
+        ADDRESS_HEAD_BITS, AddressKey, Conditions, Consequence, EdgeKey, LITERAL_BYTES, Letters, Link, MemberKey,
+        NO_RULE, NameKey, Named, OTHERWISE, ObjectKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey, Word,
+        WordKey,
     },
 };
 
@@ -42,6 +44,8 @@ pub struct Circumstances {
     pub mode: u32,
     /// `IPPROTO_*` of the socket.
     pub protocol: u32,
+    /// The names by which the destination was looked up.
+    pub hosts: Vec<String>,
     /// What a program is given, from its name on, each with a NUL; without the last NUL they cannot be read whole. Empty if
     /// they are not known.
     pub arguments: Vec<u8>,
@@ -142,6 +146,10 @@ impl matcher::Tables for Evaluation<'_> {
         self.tables.members.contains(key)
     }
 
+    fn is_named(&self, revision: u32, set: u32) -> bool {
+        host::is_named(self, revision, set, &mut NameKey::default())
+    }
+
     fn first_of_chain(&self, revision: u32, choice: u32) -> u32 {
         matcher::first_of_chain(self, revision, choice)
     }
@@ -164,6 +172,25 @@ impl matcher::Tables for Evaluation<'_> {
             let kept = address & !u128::MAX.checked_shr(bits).unwrap_or(0);
             self.tables.addresses.get(&(ADDRESS_HEAD_BITS + bits, AddressKey { address: kept.to_be_bytes(), ..*key }))
         })
+    }
+}
+
+impl Hosts for Evaluation<'_> {
+    /// The slot's number, from 1.
+    fn host(&self, slot: u32) -> u64 {
+        if self.circumstances.hosts.len() > slot as usize { u64::from(slot) + 1 } else { 0 }
+    }
+
+    fn tail(&self, host: u64, from: u32, tail: &mut [u8; LITERAL_BYTES]) {
+        let name = self.circumstances.hosts.get(host as usize - 1).map_or(&[][..], |name| name.as_bytes());
+        let left = name.get(from as usize..).unwrap_or_default();
+        let length = left.len().min(LITERAL_BYTES);
+        *tail = OTHERWISE;
+        tail[..length].copy_from_slice(&left[..length]);
+    }
+
+    fn has_name(&self, key: &NameKey) -> bool {
+        self.tables.host_names.contains(key)
     }
 }
 

@@ -177,7 +177,9 @@ impl Judge {
                 let arguments = words.flat_map(|word| word.iter().copied().chain([0])).collect();
                 Circumstances { owner, mode: *mode, arguments, ..plain }
             }
-            What::Connect { protocol, .. } => Circumstances { protocol: *protocol, ..plain },
+            What::Connect { protocol, names, .. } => {
+                Circumstances { protocol: *protocol, hosts: names.clone(), ..plain }
+            }
             What::Socket { .. } => Circumstances { mode: SOCKET, ..plain },
             What::System(_) => plain,
         })

@@ -622,7 +622,7 @@ fn asked(subject: &str, piece: &Piece) -> Asked {
         Piece::Exec(path) => file(path, Class::Exec.bit()),
         Piece::Connect(to, port, protocol) => {
             let number = only::protocol_words(*protocol).first().and_then(|word| super::asked::protocol(word).ok());
-            What::Connect { to: *to, port: *port, protocol: number.unwrap_or(0) }
+            What::Connect { to: *to, port: *port, protocol: number.unwrap_or(0), names: Vec::new() }
         }
         Piece::System(system) => What::System(*system),
     };

@@ -18,6 +18,7 @@ mod compile;
 mod evaluate;
 mod here;
 mod host;
+pub mod host_name;
 mod judge;
 mod label;
 pub mod learn;
@@ -40,7 +41,7 @@ mod source;
 mod tests;
 mod wildcard;
 
-use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use holdpoint_common::{
     decision::Decision,
@@ -83,6 +84,8 @@ pub struct Policy {
     pub here: Vec<bool>,
     /// Whether its rules hold, deny and kill nothing: what would be held, denied or killed passes, and is recorded.
     pub observes: bool,
+    /// Whose answers say which host has which address; none if the policy leaves that to the host.
+    pub resolvers: Option<Vec<IpAddr>>,
     /// Process trees that it governs.
     pub subjects: Vec<Subject>,
     /// Groups of reviewers and their members.

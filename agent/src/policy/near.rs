@@ -10,6 +10,7 @@ use super::{
     address::Block,
     argument::Argument,
     asked::{Asked, What, access_words},
+    host_name::HostName,
     judge::{Answer, Judge},
     only::{self, User},
 };
@@ -131,7 +132,11 @@ fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
                 ));
             }
         }
-        What::Connect { protocol, .. } => {
+        What::Connect { protocol, names, .. } => {
+            if !only.hosts.is_empty() && !only.hosts.iter().any(|host| names.iter().any(|name| host.matches(name))) {
+                let hosts: Vec<_> = only.hosts.iter().map(HostName::to_string).collect();
+                differs.push(format!("it is for {}; looked up was {}", hosts.join(", "), looked_up(names)));
+            }
             if only.protocols != 0 && only.protocols & protocol::bit(*protocol) == 0 {
                 let words = only::protocol_words(only.protocols).join(", ");
                 differs.push(format!(
@@ -150,6 +155,10 @@ fn belongs(judge: &Judge, wanted: &[User], groups: &[User]) -> bool {
     let numbers = |groups: &[User]| -> Vec<u32> { groups.iter().filter_map(|group| judge.group(group).ok()).collect() };
     let own = numbers(groups);
     wanted.is_empty() || numbers(wanted).iter().any(|group| own.contains(group))
+}
+
+fn looked_up(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
 fn named(users: &[User]) -> String {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use holdpoint_common::tables::{Schedule, WEEK, protocol};
 
-use super::{argument::Argument, problem::Flaw};
+use super::{argument::Argument, host_name::HostName, problem::Flaw};
 
 /// A rule applies only where all of this holds; what is empty asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Only {
     pub socket: bool,
     /// The socket has one of these protocols: bits of [`protocol`].
     pub protocols: u32,
+    /// The destination was looked up by one of these names.
+    pub hosts: Vec<HostName>,
     /// It is one of these minutes of the week.
     pub during: Option<Schedule>,
     /// Each of these matches one of the arguments.

@@ -1,11 +1,13 @@
 //! From the text of a policy to [`Policy`]. Pure; reports every problem it finds: first what keeps its files from being
 //! one, then what is wrong with that.
 
+pub mod dns;
 pub mod label;
 pub mod rule;
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
+    net::IpAddr,
     path::PathBuf,
 };
 
@@ -26,7 +28,7 @@ use super::{
 };
 use crate::request::hexadecimal;
 
-pub const TOP_KEYS: [&str; 7] = ["mode", "host", "lists", "subject", "reviewers", "labels", "rule"];
+pub const TOP_KEYS: [&str; 8] = ["mode", "host", "lists", "subject", "reviewers", "labels", "dns", "rule"];
 pub const SUBJECT_KEYS: [&str; 8] = ["name", "exe", "parent", "cgroup", "unit", "container", "user", "group"];
 
 /// Where container engines put containers: docker, podman, nerdctl, containerd's and CRI-O's with the systemd driver;
@@ -62,9 +64,9 @@ pub struct Names {
 pub fn parse(source: Source, host: &Host) -> Result<Policy, Refusal> {
     match read(&source, host) {
         Ok(read) => {
-            let Read { here, observes, subjects, groups, labels, rules, idle } = read;
+            let Read { here, observes, resolvers, subjects, groups, labels, rules, idle } = read;
             let (host, digest) = (host.clone(), digest(&source));
-            Ok(Policy { source, host, here, observes, subjects, groups, labels, rules, idle, digest })
+            Ok(Policy { source, host, here, observes, resolvers, subjects, groups, labels, rules, idle, digest })
         }
         Err(problems) => Err(Refusal::new(source, problems)),
     }
@@ -85,6 +87,7 @@ fn digest(source: &Source) -> String {
 struct Read {
     here: Vec<bool>,
     observes: bool,
+    resolvers: Option<Vec<IpAddr>>,
     subjects: Vec<Subject>,
     groups: BTreeMap<String, Vec<String>>,
     labels: Vec<Label>,
@@ -104,6 +107,7 @@ fn read(source: &Source, host: &Host) -> Result<Read, Vec<Problem>> {
     let top = Section::new("a policy", 0..0, &whole, &TOP_KEYS, &mut problems);
     let mut names = Names::default();
     let observes = observes(&top, &mut problems);
+    let resolvers = dns::read(&top, &mut problems);
     let subjects = subjects(&top, &mut names, &mut problems);
     let groups = groups(&top, &mut names, &mut problems);
     names.labels = label::read_all(&top, &mut problems);
@@ -112,7 +116,7 @@ fn read(source: &Source, host: &Host) -> Result<Read, Vec<Problem>> {
         problems.extend(reach::problems(&subjects, &rules, source));
     }
     match problems.is_empty() {
-        true => Ok(Read { here, observes, subjects, groups, labels: names.labels, rules, idle: uses.idle }),
+        true => Ok(Read { here, observes, resolvers, subjects, groups, labels: names.labels, rules, idle: uses.idle }),
         false => Err(uses.located(problems)),
     }
 }

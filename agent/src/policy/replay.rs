@@ -88,10 +88,15 @@ pub fn what(request: &Value) -> Option<What> {
             to: word("address")?.parse::<IpAddr>().ok()?,
             port: request["port"].as_u64()?.try_into().ok()?,
             protocol: asked::protocol(word("protocol")?).ok()?,
+            names: names(request),
         }),
         "system" => Some(What::System(rule::operation(word("system")?).ok()?)),
         _ => None,
     }
+}
+
+fn names(request: &Value) -> Vec<String> {
+    request["names"].as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
 }
 
 fn file(request: &Value, access: u32) -> Option<What> {

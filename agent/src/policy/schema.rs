@@ -40,6 +40,7 @@ pub fn schema() -> Value {
                 "propertyNames": { "pattern": "^[A-Za-z0-9._-]{1,64}$" },
                 "additionalProperties": { "anyOf": [{ "$ref": "#/$defs/patterns" }, { "$ref": "#/$defs/label" }] },
             },
+            "dns": { "$ref": "#/$defs/dns" },
             "rule": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/rule" } },
         },
         "$defs": {
@@ -54,6 +55,7 @@ pub fn schema() -> Value {
             "users": { "description": "Users, by name or number", "allOf": [{ "$ref": "#/$defs/texts" }] },
             "modes": words("The file has one of these permissions", &only::all_modes()),
             "label": label(),
+            "dns": dns(),
             "subject": subject(),
             "rule": rule(),
             "open": open(),
@@ -93,6 +95,14 @@ fn label() -> Value {
             "path": { "$ref": "#/$defs/patterns" },
             "by": { "description": "The whole tree, or the process and what it forks", "enum": ["tree", "lineage"], "default": "tree" },
         }),
+    )
+}
+
+fn dns() -> Value {
+    table(
+        "Whose answers say which host has which address",
+        &["resolvers"],
+        &json!({ "resolvers": texts("Addresses of resolvers; the host's own if [dns] is not there") }),
     )
 }
 
@@ -188,6 +198,7 @@ fn connect() -> Value {
         &json!({
             "to": texts("Addresses, blocks, any, public, private, link-local, loopback, multicast; any if it is not there"),
             "not": texts("Those of them that are not meant"),
+            "name": texts("Names, one of which the address was looked up by: api.github.com, *.amazonaws.com"),
             "port": {
                 "description": "Ports, or ranges: [443, \"8000-8999\"]; every port if it is not there",
                 "type": "array", "minItems": 1, "uniqueItems": true,

@@ -1,6 +1,7 @@
 //! The programs. Each reads the arguments of one guarded action and makes no choice.
 
 mod descriptor;
+mod dns;
 mod exec;
 mod file;
 pub mod name;

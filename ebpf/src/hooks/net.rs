@@ -3,6 +3,7 @@
 use aya_ebpf::{bindings::BPF_NOEXIST, macros::lsm, programs::LsmContext};
 use holdpoint_common::{
     event::{Kind, Reason},
+    host::DNS_PORT,
     pending::hook,
     request::{Action, Class, Operation},
     system::System,
@@ -10,7 +11,7 @@ use holdpoint_common::{
 };
 
 use super::{
-    file,
+    dns, file,
     system::{asked, refused},
 };
 use crate::{
@@ -91,6 +92,9 @@ pub fn send(ctx: LsmContext) -> i32 {
     let family: u16 = read(sock, offset!(sock_family));
     if family != AF_INET && family != AF_INET6 {
         return 0;
+    }
+    if dns::answers(sock) {
+        return refused(System::Listen, DNS_PORT.into());
     }
     let protocol: u16 = read(sock, offset!(sock_protocol));
     let given: u64 = read(message, offset!(message_name));
@@ -448,8 +452,9 @@ fn peer(sock: u64) -> Destination {
     Destination { address, port: u16::from_be(read(sock, offset!(sock_remote_port))) }
 }
 
+/// An IPv4 address as IPv6.
 #[inline(always)]
-fn mapped(address: [u8; 4]) -> [u8; 16] {
+pub fn mapped(address: [u8; 4]) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..12].copy_from_slice(&MAPPED);
     bytes[12..].copy_from_slice(&address);

@@ -33,6 +33,8 @@ const EXPERIMENT: u16 = 0x88b5;
 /// An address for documentation (RFC 5737), for interfaces of the attacker's own.
 const EXAMPLE: [u8; 4] = [192, 0, 2, 1];
 const LOCAL: [u8; 4] = [127, 0, 0, 1];
+/// Where no resolver of a host is.
+const DNS: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 53, 53, 53), 53);
 const LOOPBACK_INDEX: u32 = 1;
 const TUN: &str = "/dev/net/tun";
 /// The name of an interface of the attacker's own.
@@ -51,6 +53,7 @@ pub const ROUTES: &[Route] = &[
         .on(with_socket),
     Route::new("mptcp", "connect(2), MPTCP", mptcp).on(tcp),
     Route::new("listen", "bind(2), listen(2): who is outside connects", listen).on(free_port),
+    Route::new("resolver-port", "bind(2) to UDP port 53: who is there answers for a resolver", resolver_port).on(dns),
     // A connection from before.
     Route::new("inherited-write", "write(2) to a connection from before", inherited_write).on(connected),
     Route::new("inherited-sendfile", "sendfile(2) to a connection from before", inherited_sendfile).on(connected),
@@ -130,6 +133,12 @@ fn free_port(ground: &Ground, route: &Route) -> io::Result<Scene> {
     scene.orders.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let to = (Ipv4Addr::LOCALHOST, scene.orders.port);
     Ok(scene.seen(move |_| TcpStream::connect(to).is_ok()))
+}
+
+/// The effect is that the port of resolvers is taken, at an address that nobody else uses.
+fn dns(ground: &Ground, route: &Route) -> io::Result<Scene> {
+    drop(UdpSocket::bind(DNS)?);
+    Ok(Scene::new(ground, route)?.seen(|_| UdpSocket::bind(DNS).is_err()))
 }
 
 /// The effect is that a socket gets a datagram.
@@ -336,6 +345,12 @@ fn mptcp(orders: &Orders) -> io::Result<String> {
 fn listen(orders: &Orders) -> io::Result<String> {
     // Kept, so that it can be seen.
     std::mem::forget(TcpListener::bind((Ipv4Addr::UNSPECIFIED, orders.port))?);
+    Ok(String::new())
+}
+
+fn resolver_port(_: &Orders) -> io::Result<String> {
+    // Likewise.
+    std::mem::forget(UdpSocket::bind(DNS)?);
     Ok(String::new())
 }
 

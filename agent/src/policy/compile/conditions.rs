@@ -2,18 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdpoint_common::tables::{Conditions, MemberKey, RuleKey, SOCKET, STARTERS, Schedule};
+use holdpoint_common::tables::{Conditions, MemberKey, NameKey, RuleKey, SOCKET, STARTERS, Schedule};
 
 use super::{Tables, limits};
 use crate::policy::{
     Only, Places, Policy, Rule,
+    host_name::HostName,
     only::User,
     problem::{Problem, Span},
 };
 
 /// Adds the conditions of the policy's rules.
 pub fn compile(policy: &Policy, revision: u32, places: &dyn Places, tables: &mut Tables) -> Vec<Problem> {
-    let mut numbering = Numbering { places, problems: Vec::new(), sets: BTreeMap::new(), schedules: BTreeMap::new() };
+    let mut numbering = Numbering {
+        places,
+        problems: Vec::new(),
+        sets: BTreeMap::new(),
+        hosts: BTreeMap::new(),
+        schedules: BTreeMap::new(),
+    };
     for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| !rule.only.is_unconditional()) {
         let labels = policy.labels_named(&rule.only.labels);
         let conditions = Conditions { labels, ..numbering.of(rule) };
@@ -26,9 +33,12 @@ pub fn compile(policy: &Policy, revision: u32, places: &dyn Places, tables: &mut
         let conditions = Conditions { labels, users, groups, ..Conditions::default() };
         tables.conditions.insert(RuleKey { revision, rule: STARTERS + index }, conditions);
     }
-    let Numbering { sets, schedules, problems, .. } = numbering;
+    let Numbering { sets, hosts, schedules, problems, .. } = numbering;
     for (ids, set) in sets {
         tables.members.extend(ids.into_iter().map(|id| MemberKey { revision, set, id }));
+    }
+    for (names, set) in hosts {
+        tables.host_names.extend(names.iter().map(|name| NameKey { revision, subject: set, name: name.key() }));
     }
     let mut numbered: Vec<_> = schedules.into_iter().collect();
     numbered.sort_by_key(|(_, number)| *number);
@@ -46,13 +56,14 @@ const GROUPS: Named = ("group", |places, name| places.group(name));
 struct Numbering<'a> {
     places: &'a dyn Places,
     sets: BTreeMap<BTreeSet<u32>, u32>,
+    hosts: BTreeMap<BTreeSet<HostName>, u32>,
     schedules: BTreeMap<Schedule, u32>,
     problems: Vec<Problem>,
 }
 
 impl Numbering<'_> {
     fn of(&mut self, rule: &Rule) -> Conditions {
-        let Only { labels: _, users, groups, owners, modes, socket, protocols, during, arguments: _, observes } =
+        let Only { labels: _, users, groups, owners, modes, socket, protocols, hosts, during, arguments: _, observes } =
             &rule.only;
         Conditions {
             labels: 0,
@@ -63,8 +74,18 @@ impl Numbering<'_> {
             protocols: *protocols,
             schedule: during.map_or(0, |schedule| self.schedule(schedule, &rule.span)),
             kind: if *socket { SOCKET } else { 0 },
+            hosts: self.hosts(hosts),
             observes: (*observes).into(),
+            reserved: 0,
         }
+    }
+
+    fn hosts(&mut self, names: &[HostName]) -> u32 {
+        if names.is_empty() {
+            return 0;
+        }
+        let next = self.hosts.len() as u32 + 1;
+        *self.hosts.entry(names.iter().cloned().collect()).or_insert(next)
     }
 
     fn set(&mut self, named: Named, members: &[User], span: &Span) -> u32 {

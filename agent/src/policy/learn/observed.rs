@@ -246,7 +246,7 @@ fn pieces(request: &Value) -> Option<Vec<Piece>> {
             What::File { access, .. } if access & Class::Exec.bit() != 0 => Piece::Exec(path("path")?),
             What::File { access: 0, .. } => return None,
             What::File { access, .. } => Piece::Open(path("path")?, access),
-            What::Connect { to, port, protocol: number } => Piece::Connect(to, port, protocol::bit(number)),
+            What::Connect { to, port, protocol: number, names: _ } => Piece::Connect(to, port, protocol::bit(number)),
             What::Socket { .. } => Piece::Open(path("path")?, Class::TALKING),
             What::System(system) => Piece::System(system),
         }]),

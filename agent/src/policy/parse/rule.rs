@@ -14,6 +14,7 @@ use crate::policy::{
     Only, Rule, Terms, Then, When,
     address::{self, Block},
     argument::{self, Argument},
+    host_name::HostName,
     only::{self, Times, User},
     pattern::Pattern,
     problem::{Flaw, Problem, Span},
@@ -48,7 +49,7 @@ const VERDICTS: &str = "one of: allow, audit, hold, deny, kill";
 /// Keys of the operations' tables.
 pub const OPEN_KEYS: [&str; 5] = ["path", "label", "access", "owner", "mode"];
 pub const EXEC_KEYS: [&str; 5] = ["path", "label", "args", "owner", "mode"];
-pub const CONNECT_KEYS: [&str; 5] = ["to", "not", "port", "protocol", "unix"];
+pub const CONNECT_KEYS: [&str; 6] = ["to", "not", "name", "port", "protocol", "unix"];
 
 /// Keys that only a hold can have.
 const HOLD_KEYS: [&str; 5] = ["reviewers", "timeout", "on_deny", "on_timeout", "pause"];
@@ -239,6 +240,7 @@ fn connect(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Pro
         return unix(&section, only, problems);
     }
     let protocols = some(&section, "protocol", problems, only::protocol);
+    let hosts = some(&section, "name", problems, HostName::parse);
     let to = match section.entry("to") {
         None => Some(vec![Block::ANY]),
         Some(_) => section.texts("to", problems, Block::parse).map(|to| plain(Some(to)).concat()),
@@ -248,6 +250,7 @@ fn connect(value: &Spanned<DeValue<'_>>, only: &mut Only, problems: &mut Vec<Pro
         None => Some(vec![0..=u16::MAX]),
         Some(_) => ports(&section, problems),
     };
+    only.hosts = hosts?;
     only.protocols = protocols?.into_iter().fold(0, |mask, bit| mask | bit);
     Some(When::Connect { to: to?, ports: ports? })
 }

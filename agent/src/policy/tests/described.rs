@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::policy::{
     parse::{
         SUBJECT_KEYS, TOP_KEYS,
+        dns::DNS_KEYS,
         label::LABEL_KEYS,
         rule::{CONNECT_KEYS, EXEC_KEYS, OPEN_KEYS, RULE_KEYS},
     },
@@ -14,10 +15,11 @@ use crate::policy::{
 };
 
 /// Where each table's keys are in the schema.
-fn tables_of_keys() -> [(&'static str, Vec<&'static str>); 7] {
+fn tables_of_keys() -> [(&'static str, Vec<&'static str>); 8] {
     [
         ("", TOP_KEYS.to_vec()),
         ("/$defs/label", LABEL_KEYS.to_vec()),
+        ("/$defs/dns", DNS_KEYS.to_vec()),
         ("/$defs/subject", SUBJECT_KEYS.to_vec()),
         ("/$defs/rule", RULE_KEYS.to_vec()),
         ("/$defs/open", OPEN_KEYS.to_vec()),

@@ -10,6 +10,7 @@ mod labels;
 mod large;
 mod lists;
 mod mount_points;
+mod names;
 mod parts;
 mod random;
 mod reach;

@@ -91,7 +91,7 @@ fn a_key_given_twice_is_refused() {
 fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     assert_said(
         "[limits]\nx = 1\n",
-        "web-1.toml:5:2: a policy has no key \"limits\" (one of: mode, host, lists, subject, reviewers, labels, rule)",
+        "web-1.toml:5:2: a policy has no key \"limits\" (one of: mode, host, lists, subject, reviewers, labels, dns, rule)",
     );
     assert_said(
         "[[subject]]\nname = \"b\"\npod = \"x\"\n",
@@ -318,7 +318,7 @@ fn what_starts_a_subject_already_is_refused_for_another() {
 #[test]
 fn addresses_that_say_something_else_than_they_seem_are_refused() {
     let unknown = "write an address, a block such as \"10.0.0.0/8\" or \"fd00::/8\", any, public, private, link-local, \
-                   loopback or multicast; host names are not known here";
+                   loopback or multicast; a host name goes in name";
     let all = "write \"any\" for every address, or \"2000::/3\" for global IPv6";
     for (address, flaw) in [
         ("example.com", format!("\"example.com\" is not an address ({unknown})")),

@@ -81,7 +81,7 @@ fn the_judge_says_what_the_tables_say() {
     assert_eq!(ask(asks("alice", "Mon 14:30", open("/srv/x", READ | WRITE))), by("hold", "the rest is held"));
     assert_eq!(ask(asks("alice", "Mon 14:30", open("/tmp/x", READ))), ("allow", None));
     assert_eq!(ask(asks("alice", "Mon 14:30", open("/sys/x", WRITE))), by("deny", "built in: the kernel's settings"));
-    let to = |port| What::Connect { to: "10.1.2.3".parse().expect("an address"), port, protocol: 6 };
+    let to = |port| What::Connect { to: "10.1.2.3".parse().expect("an address"), port, protocol: 6, names: Vec::new() };
     assert_eq!(ask(asks("alice", "Mon 14:30", to(443))), by("audit", "web"));
     assert_eq!(ask(asks("alice", "Mon 14:30", to(80))), ("allow", None));
     let mount = What::System(asked::system("mount").expect("a word"));
@@ -117,7 +117,7 @@ fn rules_that_came_close_say_what_differs() {
         differs(&asks("bob", "Mon 14:30", open("/run/docker.sock", READ))),
         ["docker: it is about connecting to sockets"]
     );
-    let to = What::Connect { to: "10.1.2.3".parse().expect("an address"), port: 80, protocol: 6 };
+    let to = What::Connect { to: "10.1.2.3".parse().expect("an address"), port: 80, protocol: 6, names: Vec::new() };
     assert_eq!(differs(&asks("bob", "Mon 14:30", to)), ["web: it is about other ports than 80"]);
     assert_eq!(differs(&asks("alice", "Mon 14:30", open("/srv/x", READ))), ["the rest is held: it comes later"]);
 }
@@ -224,7 +224,7 @@ fn what_was_read_before_counts() {
         rule("0", "connect = {}\nif_read = [\"secret\"]")
     );
     let judge = Judge::new(policy(&text), &Own::customary(), Site::Anywhere).expect("a good policy");
-    let to = || What::Connect { to: [10, 0, 0, 1].into(), port: 443, protocol: 6 };
+    let to = || What::Connect { to: [10, 0, 0, 1].into(), port: 443, protocol: 6, names: Vec::new() };
     let after = |labels: &[&str]| Asked {
         read: labels.iter().map(ToString::to_string).collect(),
         ..asks("1000", "Mon 12:00", to())
@@ -308,7 +308,7 @@ fn a_rule_that_observes_is_noted_where_what_comes_after_it_lets_pass() {
         owner: None,
         mode: 0,
     };
-    let connect = What::Connect { to: [10, 0, 0, 1].into(), port: 1, protocol: 6 };
+    let connect = What::Connect { to: [10, 0, 0, 1].into(), port: 1, protocol: 6, names: Vec::new() };
     let asks = |what| asks("1000", "Mon 12:00", what);
     assert_eq!(said(&judge, &asks(open("/srv/a", READ))), by("audit", "1"));
     assert_eq!(judge.ask(&asks(open("/srv/a", READ))).expect("an answer").would, Verdict::Deny);
