@@ -287,10 +287,24 @@ pub struct Request {
     pub uid: u32,
     /// Group id, likewise.
     pub gid: u32,
+    /// Who has logged in, whoever they have become since; nobody of whom the kernel's audit knows, for services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
     /// User id that launched the tree: may not approve.
     pub launcher: u32,
     /// When it was asked.
     pub at: Timestamp,
+}
+
+/// A login, as `pam_loginuid` tells the kernel: it passes to all that is started from there, and stays through `su` and `sudo`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// User id as which somebody has logged in.
+    pub uid: u32,
+    /// User name, where there is one.
+    pub user: Option<String>,
+    /// Number of the session, unique since boot.
+    pub session: u32,
 }
 
 /// Labelled data that was read: from then on the tree carries the label, or the process and what it forks.
@@ -621,6 +635,7 @@ pub mod sample {
             started: 5,
             uid: REQUESTER,
             gid: REQUESTER,
+            login: None,
             launcher: LAUNCHER,
             at: start(),
         }

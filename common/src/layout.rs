@@ -16,7 +16,7 @@ macro_rules! layout {
             pub const FIELDS: usize = [$($structure),*].len();
 
             /// For each field, in order: the structure and the member path. Alternatives for kernels that
-            /// renamed a member are separated by `|`.
+            /// renamed a member are separated by `|`; what ends in `?` some kernels do without ([`ABSENT`]).
             pub const MEMBERS: [(&'static str, &'static str); Self::FIELDS] = [$(($structure, $member)),*];
 
             /// The layout with these offsets, in the order of [`Self::MEMBERS`].
@@ -28,6 +28,9 @@ macro_rules! layout {
         }
     };
 }
+
+/// The offset of what a kernel does without.
+pub const ABSENT: u32 = u32::MAX;
 
 layout! {
     file_path_dentry = "file"."f_path.dentry";
@@ -118,6 +121,8 @@ layout! {
     task_signal = "task_struct"."signal";
     task_files = "task_struct"."files";
     task_place = "task_struct"."fs";
+    task_login = "task_struct"."loginuid?";
+    task_session = "task_struct"."sessionid?";
     task_status = "task_struct"."thread_info.status";
     task_cgroups = "task_struct"."cgroups";
     signal_pids = "signal_struct"."pids";

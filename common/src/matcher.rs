@@ -18,6 +18,9 @@ pub const DEPTH: usize = 64;
 /// unreadable.
 pub const ARGUMENT_SPACE: u32 = 128 * 1024;
 
+/// What is no login: that of services, and of who was there before anybody logged in (`AUDIT_UID_UNSET`).
+pub const NO_LOGIN: u32 = u32::MAX;
+
 /// Most groups that a process can have: its own, and `NGROUPS_MAX`.
 const GROUPS: u32 = 1 + 65_536;
 
@@ -79,6 +82,8 @@ pub trait Context {
     fn user(&self) -> u32;
     /// Group `index` of who asks: the real group id is the first, the supplementary ones follow; none after the last.
     fn group(&self, index: u32) -> Option<u32>;
+    /// User id as which who asks has logged in, [`NO_LOGIN`] if nobody has: whoever it has become since.
+    fn login(&self) -> u32;
     /// Labels of the data that the asking process, or its tree, has read: a mask.
     fn labels(&self) -> u64;
     /// Now, as the minute of the week in the host's time.
@@ -409,6 +414,7 @@ fn hold<T: Tables + Context>(tables: &T, key: &RuleKey) -> bool {
     let is_member = |set, id| tables.has_member(&MemberKey { revision: key.revision, set, id });
     (asked.labels == 0 || asked.labels & tables.labels() != 0)
         && (asked.users == 0 || is_member(asked.users, tables.user()))
+        && (asked.logins == 0 || is_member(asked.logins, tables.login()))
         && (asked.groups == 0 || belongs(tables, key.revision, asked.groups))
         && (asked.owners == 0 || tables.owner().is_some_and(|owner| is_member(asked.owners, owner)))
         && (asked.modes == 0 || asked.modes & tables.mode() != 0)

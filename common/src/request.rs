@@ -300,6 +300,10 @@ pub struct Facts {
     pub uid: u32,
     /// Real group id, likewise.
     pub gid: u32,
+    /// User id as which the process has logged in, [`crate::matcher::NO_LOGIN`] if nobody has.
+    pub login: u32,
+    /// Number of the session in which it has; likewise.
+    pub session: u32,
     /// User id that launched the tree.
     pub launcher: u32,
     /// Index of the subject in the policy.

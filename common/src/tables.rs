@@ -135,8 +135,8 @@ pub struct Conditions {
     pub hosts: u32,
     /// 1 if the rule only observes: where all of this holds it is noted, and the next rule counts.
     pub observes: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// Number of a set of user ids: who asks has logged in as one in it.
+    pub logins: u32,
 }
 
 /// The bits of `i_mode` that are the type of a file, `include/uapi/linux/stat.h`.

@@ -11,7 +11,7 @@ use holdpoint_common::{
 use crate::{
     decide::{Judged, Target},
     hooks::name::RENAME_EXCHANGE,
-    kernel::{current, kind, offset, read},
+    kernel::{current, kind, login, offset, read, session},
     strings, syscall,
     walk::{self, Chain, Maps},
 };
@@ -96,6 +96,8 @@ fn who(facts: *mut Facts) {
         (*facts).tid = ids as u32;
         (*facts).uid = users as u32;
         (*facts).gid = (users >> 32) as u32;
+        (*facts).login = login();
+        (*facts).session = session();
         (*facts).started = read(leader, offset!(task_start));
         (*facts).at = bpf_ktime_get_boot_ns();
     }

@@ -10,8 +10,8 @@ use aya_ebpf::{
     },
 };
 use holdpoint_common::{
-    layout::{Layout, Symbols},
-    matcher::Turn,
+    layout::{ABSENT, Layout, Symbols},
+    matcher::{NO_LOGIN, Turn},
 };
 
 /// Written by the agent before loading; read-only afterwards, so its values are constants to the verifier.
@@ -73,6 +73,23 @@ pub fn read<T: Copy>(base: u64, offset: u64) -> T {
 pub fn current() -> u64 {
     // SAFETY: no arguments.
     unsafe { bpf_get_current_task() }
+}
+
+/// User id as which the current thread has logged in, or [`NO_LOGIN`].
+#[inline(always)]
+pub fn login() -> u32 {
+    told_by_audit(offset!(task_login))
+}
+
+/// Number of the session in which it has, or the same.
+#[inline(always)]
+pub fn session() -> u32 {
+    told_by_audit(offset!(task_session))
+}
+
+#[inline(always)]
+fn told_by_audit(offset: u64) -> u32 {
+    if offset == u64::from(ABSENT) { NO_LOGIN } else { read(current(), offset) }
 }
 
 /// Address of the current thread's saved user registers.

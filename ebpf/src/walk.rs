@@ -546,6 +546,11 @@ impl Context for Maps {
     }
 
     #[inline(always)]
+    fn login(&self) -> u32 {
+        kernel::login()
+    }
+
+    #[inline(always)]
     fn group(&self, index: u32) -> Option<u32> {
         let credentials = self.credentials();
         let Some(index) = index.checked_sub(1) else {

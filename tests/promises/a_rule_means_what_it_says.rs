@@ -10,6 +10,7 @@ use std::{
 use holdpoint_tests::{
     Agent, User,
     actor::with_actor,
+    agent::holdpoint,
     shared,
     site::{self, ROOT},
     ungoverned,
@@ -107,6 +108,26 @@ fn a_rule_for_one_user_is_not_one_for_others() {
 fn in_groups(first: u32, others: &str, step: &str) -> Vec<std::ffi::OsString> {
     let change = format!("setpriv --reuid {} --regid {first} {others}", site::AGENT);
     [change.split(' ').map(Into::into).collect(), with_actor([step])].concat()
+}
+
+#[test]
+fn a_rule_for_a_login_is_one_for_whoever_that_becomes() {
+    let secret = file("login");
+    let opened = |login: Option<u32>, user: u32, within: &str| {
+        let log_in = login.map_or(String::new(), |login| format!("echo {login} >/proc/self/loginuid; "));
+        let script = format!("{log_in}exec setpriv --reuid {user} --clear-groups {within} \"$0\" \"$@\"");
+        let steps = with_actor([format!("open {secret} r")]);
+        let words: Vec<_> = ["/bin/sh".into(), "-c".into(), script.into()].into_iter().chain(steps).collect();
+        ungoverned(User::ROOT, words).end().stdout
+    };
+    let cases = [(Some(site::AGENT), site::AGENT), (Some(site::AGENT), 0), (Some(0), site::AGENT), (None, site::AGENT)];
+    assert_eq!(cases.map(|(login, user)| opened(login, user, "")), ["open ok\n"; 4], "the control");
+    let rule = format!("open = {{ path = [\"{secret}\"] }}\nlogin = [\"agent\"]");
+    let _agent = shared(&denying("", &[&rule]));
+    let run = format!("{} run --quiet --", holdpoint());
+    let [same, root, other, none] = cases.map(|(login, user)| opened(login, user, &run));
+    assert_eq!([same, root], ["open EPERM\n"; 2]);
+    assert_eq!([other, none], ["open ok\n"; 2]);
 }
 
 #[test]

@@ -125,6 +125,7 @@ fn process(hold: &Hold) -> Value {
         "uid": request.uid,
         "gid": request.gid,
         "user": hold.user,
+        "login": request.login,
         "exe": exe,
         "argv": argv,
         "cwd": hold.context.cwd,

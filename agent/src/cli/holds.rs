@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    request::{Digest, HoldId, Process, Reading, shown},
+    request::{Digest, HoldId, Login, Process, Reading, shown},
     sockets::Declined,
 };
 
@@ -38,6 +38,8 @@ pub(super) struct View {
     tid: u32,
     uid: u32,
     gid: u32,
+    #[serde(default)]
+    login: Option<Login>,
     #[serde(default)]
     read: Vec<Reading>,
     context: Context,
@@ -195,11 +197,17 @@ fn asker(hold: &View) -> String {
         "\nWho asks, as the kernel sees it\n".to_owned(),
         field("subject", &format!("{} (tree {}, started by {})", shown(&hold.subject), shown(tree), hold.launcher())),
         field("process", &format!("{pid}, thread {tid}, user {} (uid {uid}, gid {gid})", hold.user())),
+        field("login", &login(hold.login.as_ref())),
         field("rule", &shown(hold.rule.as_deref().unwrap_or("none: the policy's default"))),
         field("why", &shown(hold.why.as_deref().unwrap_or("-"))),
         field("policy", &shown(&hold.policy)),
     ]
     .concat()
+}
+
+fn login(login: Option<&Login>) -> String {
+    let Some(Login { uid, user, session }) = login else { return "none".to_owned() };
+    format!("{} (uid {uid}), session {session}", user.as_deref().map_or_else(|| uid.to_string(), shown))
 }
 
 /// What was read before, where the rule asks for that.
@@ -283,6 +291,7 @@ mod tests {
                 started: 1,
                 uid: 1000,
                 gid: 1000,
+                login: None,
                 launcher: 1001,
                 at: moment(0),
             },

@@ -75,6 +75,9 @@ pub struct Who {
     /// The user that it runs as, by name or number
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
+    /// The user as which it has logged in, by name or number
+    #[arg(long, value_name = "USER")]
+    pub login: Option<String>,
     /// A group that it belongs to, by name or number
     #[arg(long, value_name = "GROUP")]
     pub group: Vec<String>,
@@ -179,11 +182,13 @@ impl Operation {
 impl Who {
     fn asks(&self, what: What) -> Result<Asked, Flaw> {
         let user = self.user.as_deref().map(policy::User::parse).transpose()?;
+        let login = self.login.as_deref().map(policy::User::parse).transpose()?;
         let groups = self.group.iter().map(|group| policy::User::group(group)).collect::<Result<_, _>>()?;
         let at = self.at.as_deref().map(policy::asked::moment).transpose()?;
         Ok(Asked {
             subject: self.subject.clone(),
             user,
+            login,
             groups,
             at: at.unwrap_or_else(policy::asked::now),
             read: self.if_read.clone(),

@@ -6,7 +6,7 @@
 use std::{collections::HashMap, fs, path::Path, sync::OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail};
-use holdpoint_common::layout::Layout;
+use holdpoint_common::layout::{ABSENT, Layout};
 
 /// Where the kernel shows its own type information (5.4 and later, `CONFIG_DEBUG_INFO_BTF`).
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -31,9 +31,11 @@ pub fn running_layout() -> Result<Layout> {
 fn layout(btf: &Btf<'_>) -> Result<Layout> {
     let mut offsets = [0; Layout::FIELDS];
     for (offset, (structure, members)) in offsets.iter_mut().zip(Layout::MEMBERS) {
-        *offset = members
+        let needed = members.trim_end_matches('?');
+        *offset = needed
             .split('|')
             .find_map(|member| btf.offset(structure, member))
+            .or((needed != members).then_some(ABSENT))
             .ok_or_else(|| anyhow!("this kernel's BTF has no member {structure}.{members}"))?;
     }
     Ok(Layout::from_offsets(offsets))

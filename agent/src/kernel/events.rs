@@ -8,6 +8,7 @@ use std::{
 
 use holdpoint_common::{
     event::{Bell, Kind, Reason, Report},
+    matcher::NO_LOGIN,
     pending::{Pending, hook},
     request::{Action, Class, Facts, Operation as Kernel, Path, Stamps},
     system::System,
@@ -18,7 +19,7 @@ use nix::sys::stat::SFlag;
 
 use crate::{
     policy::{Mounts, Policy},
-    request::{Content, Object, Operation, Request},
+    request::{Content, Login, Object, Operation, Request},
     user,
 };
 
@@ -151,6 +152,7 @@ impl Reader<'_> {
             started: facts.started,
             uid: facts.uid,
             gid: facts.gid,
+            login: login(facts),
             launcher: facts.launcher,
             at: self.moment(facts.at),
         })
@@ -227,6 +229,12 @@ fn content(stamps: &Stamps) -> Option<Content> {
 fn resizes(facts: &Facts) -> bool {
     let alone = Class::Truncate.bit() | Class::Write.bit();
     facts.binding.access == alone && facts.binding.flags == 0
+}
+
+/// As whom, and where, who asks has logged in.
+fn login(facts: &Facts) -> Option<Login> {
+    let Facts { login: uid, session, .. } = *facts;
+    (uid != NO_LOGIN).then(|| Login { uid, user: user::known(uid), session })
 }
 
 /// The type in a file's mode.

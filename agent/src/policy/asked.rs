@@ -25,6 +25,8 @@ pub struct Asked {
     pub subject: String,
     /// Who asks; nobody whom a rule names if it is not said.
     pub user: Option<User>,
+    /// As whom who asks has logged in; likewise.
+    pub login: Option<User>,
     /// The groups of who asks; none that a rule names if it is not said.
     pub groups: Vec<User>,
     /// The minute of the week.

@@ -22,8 +22,9 @@ use super::{
 };
 
 const TOP_KEYS: [&str; 3] = ["policy", "host", "case"];
-const CASE_KEYS: [&str; 13] = [
-    "name", "host", "subject", "open", "exec", "connect", "system", "user", "group", "at", "if_read", "expect", "rule",
+const CASE_KEYS: [&str; 14] = [
+    "name", "host", "subject", "open", "exec", "connect", "system", "user", "login", "group", "at", "if_read",
+    "expect", "rule",
 ];
 const OPERATIONS: [&str; 4] = ["open", "exec", "connect", "system"];
 const ONE_OPERATION: &str = "exactly one of: open = { path = \"...\" }, exec = { path = \"...\" }, \
@@ -121,6 +122,7 @@ fn case(value: &Spanned<DeValue<'_>>, everywhere: Option<&Host>, problems: &mut 
     let subject = section.required("subject", "add subject = \"...\", a subject of the policy", problems);
     let host = host(&section, problems).or_else(|| everywhere.cloned());
     let user = read_text(&section, "user", problems, User::parse);
+    let login = read_text(&section, "login", problems, User::parse);
     let groups = match section.entry("group") {
         None => Vec::new(),
         Some(_) => plain(section.texts("group", problems, User::group)),
@@ -137,7 +139,8 @@ fn case(value: &Spanned<DeValue<'_>>, everywhere: Option<&Host>, problems: &mut 
     }
     let expect = read_text(&section, "expect", problems, verdict);
     let name = name?;
-    let asked = Asked { subject: subject?.into_inner(), user, groups, at: at.unwrap_or(NOON), read, what: what? };
+    let asked =
+        Asked { subject: subject?.into_inner(), user, login, groups, at: at.unwrap_or(NOON), read, what: what? };
     Some(Case { span: name.span(), name: name.into_inner(), host, asked, expect: expect?, rule })
 }
 

@@ -32,6 +32,8 @@ pub struct Evaluation<'a> {
 pub struct Circumstances {
     /// User id of who asks.
     pub user: u32,
+    /// User id as which who asks has logged in, or [`matcher::NO_LOGIN`].
+    pub login: u32,
     /// Group ids of who asks.
     pub groups: Vec<u32>,
     /// Labels of the data that the asking process, or its tree, has read: a mask.
@@ -197,6 +199,10 @@ impl Hosts for Evaluation<'_> {
 impl matcher::Context for Evaluation<'_> {
     fn user(&self) -> u32 {
         self.circumstances.user
+    }
+
+    fn login(&self) -> u32 {
+        self.circumstances.login
     }
 
     fn group(&self, index: u32) -> Option<u32> {

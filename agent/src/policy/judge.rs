@@ -9,7 +9,7 @@ use std::{
 };
 
 use holdpoint_common::{
-    matcher::{Asker, DEPTH, Names},
+    matcher::{Asker, DEPTH, NO_LOGIN, Names},
     request::Class,
     system::System,
     tables::{LITERAL_BYTES, NO_RULE, SOCKET, Verdict, kind},
@@ -160,6 +160,7 @@ impl Judge {
 
     fn circumstances(&self, asked: &Asked) -> Result<Circumstances, Flaw> {
         let user = asked.user.as_ref().map_or(Ok(NOBODY), |user| self.user(user))?;
+        let login = asked.login.as_ref().map_or(Ok(NO_LOGIN), |login| self.user(login))?;
         let groups = asked.groups.iter().map(|group| self.group(group)).collect::<Result<_, _>>()?;
         let unknown = |name: &&String| !self.policy.labels.iter().any(|label| label.name == **name);
         if let Some(name) = asked.read.iter().find(unknown) {
@@ -168,7 +169,7 @@ impl Judge {
             return Err(Flaw::new(format!("the policy has no label {name:?}"), remedy));
         }
         let labels = self.policy.labels_named(&asked.read);
-        let plain = Circumstances { user, groups, minute: asked.at, labels, ..Circumstances::default() };
+        let plain = Circumstances { user, login, groups, minute: asked.at, labels, ..Circumstances::default() };
         Ok(match &asked.what {
             What::File { path, args, owner, mode, .. } => {
                 let owner = owner.as_ref().map(|owner| self.user(owner)).transpose()?;

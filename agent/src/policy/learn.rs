@@ -626,7 +626,7 @@ fn asked(subject: &str, piece: &Piece) -> Asked {
         }
         Piece::System(system) => What::System(*system),
     };
-    Asked { subject: subject.to_owned(), user: None, groups: Vec::new(), at: NOON, read: Vec::new(), what }
+    Asked { subject: subject.to_owned(), user: None, login: None, groups: Vec::new(), at: NOON, read: Vec::new(), what }
 }
 
 fn file(path: &str, access: u32) -> What {

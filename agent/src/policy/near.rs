@@ -98,6 +98,10 @@ fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
     if !is_one(&only.users, asked.user.as_ref()) {
         differs.push(format!("it is for {}; who asks is {}", named(&only.users), person(asked.user.as_ref())));
     }
+    if !is_one(&only.logins, asked.login.as_ref()) {
+        let login = asked.login.as_ref().map_or("nobody has".to_owned(), |login| format!("{login} has"));
+        differs.push(format!("it is for who has logged in as {}; {login}", named(&only.logins)));
+    }
     if !belongs(judge, &only.groups, &asked.groups) {
         let said = if asked.groups.is_empty() { "none that is said".to_owned() } else { named(&asked.groups) };
         differs.push(format!("it is for members of {}; who asks is in: {said}", named(&only.groups)));

@@ -13,6 +13,8 @@ pub struct Only {
     pub labels: Vec<String>,
     /// Who asks is one of these.
     pub users: Vec<User>,
+    /// Who asks has logged in as one of these.
+    pub logins: Vec<User>,
     /// Who asks belongs to one of these groups.
     pub groups: Vec<User>,
     /// Who owns the file is one of these.

@@ -16,7 +16,7 @@ use super::{
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
     /// Somebody asked for this.
-    Asks(Asked),
+    Asks(Box<Asked>),
     /// Somebody asked for something that takes more to judge than the record has: two names (rename, link), or none.
     CannotBeAsked,
     /// It is about something else.
@@ -43,7 +43,7 @@ impl Replay {
             _ => return Line::SomethingElse,
         };
         match self.asked(request) {
-            Some(asked) => Line::Asks(asked),
+            Some(asked) => Line::Asks(Box::new(asked)),
             None => Line::CannotBeAsked,
         }
     }
@@ -66,6 +66,7 @@ fn asked(request: &Value) -> Option<Asked> {
     Some(Asked {
         subject: request["subject"].as_str()?.to_owned(),
         user: Some(User::Number(number("uid")?)),
+        login: request["login"]["uid"].as_u64().and_then(|uid| uid.try_into().ok()).map(User::Number),
         groups: number("gid").map(User::Number).into_iter().collect(),
         at: asked::minute(&at.to_zoned(TimeZone::system())),
         read: Vec::new(),

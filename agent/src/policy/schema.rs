@@ -135,6 +135,7 @@ fn rule() -> Value {
             "connect": { "$ref": "#/$defs/connect" },
             "system": words("What is done to the host", &System::ALL.map(System::word)),
             "user": { "$ref": "#/$defs/users" },
+            "login": { "$ref": "#/$defs/users" },
             "group": texts("Groups, by name or number, of who asks"),
             "during": texts("Times of the week: Mon-Fri 09:00-17:00, Sat,Sun, not 22:00-06:00"),
             "if_read": texts("Labels: only where data of one of them was read before"),

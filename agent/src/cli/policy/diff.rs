@@ -183,7 +183,7 @@ impl Known {
                 continue;
             }
             match replay.line(&line) {
-                Line::Asks(asked) => self.add(asked),
+                Line::Asks(asked) => self.add(*asked),
                 Line::CannotBeAsked => self.left_out += 1,
                 Line::SomethingElse => (),
             }

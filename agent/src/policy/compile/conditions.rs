@@ -63,11 +63,24 @@ struct Numbering<'a> {
 
 impl Numbering<'_> {
     fn of(&mut self, rule: &Rule) -> Conditions {
-        let Only { labels: _, users, groups, owners, modes, socket, protocols, hosts, during, arguments: _, observes } =
-            &rule.only;
+        let Only {
+            labels: _,
+            users,
+            logins,
+            groups,
+            owners,
+            modes,
+            socket,
+            protocols,
+            hosts,
+            during,
+            arguments: _,
+            observes,
+        } = &rule.only;
         Conditions {
             labels: 0,
             users: self.set(USERS, users, &rule.span),
+            logins: self.set(USERS, logins, &rule.span),
             groups: self.set(GROUPS, groups, &rule.span),
             owners: self.set(USERS, owners, &rule.span),
             modes: *modes,
@@ -76,7 +89,6 @@ impl Numbering<'_> {
             kind: if *socket { SOCKET } else { 0 },
             hosts: self.hosts(hosts),
             observes: (*observes).into(),
-            reserved: 0,
         }
     }
 

@@ -21,7 +21,7 @@ use crate::policy::{
     section::{self, Section, read_each},
 };
 
-pub const RULE_KEYS: [&str; 18] = [
+pub const RULE_KEYS: [&str; 19] = [
     "name",
     "subject",
     "open",
@@ -30,6 +30,7 @@ pub const RULE_KEYS: [&str; 18] = [
     "system",
     "user",
     "group",
+    "login",
     "during",
     "if_read",
     "then",
@@ -104,6 +105,7 @@ fn label(name: &str, names: &Names) -> Result<String, Flaw> {
 fn circumstances(section: &Section<'_>, names: &Names, only: &mut Only, problems: &mut Vec<Problem>) -> Option<()> {
     only.users = some(section, "user", problems, User::parse)?;
     only.groups = some(section, "group", problems, User::group)?;
+    only.logins = some(section, "login", problems, User::parse)?;
     let during = some(section, "during", problems, |text| Times::parse(text).map(|_| text.to_owned()))?;
     only.during = (!during.is_empty()).then(|| only::during(&during));
     only.labels = some(section, "if_read", problems, |name| label(name, names))?;

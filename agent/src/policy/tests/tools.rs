@@ -54,6 +54,7 @@ fn asks(user: &str, at: &str, what: What) -> Asked {
     Asked {
         subject: "agent".to_owned(),
         user: Some(User::parse(user).expect("a user")),
+        login: None,
         groups: Vec::new(),
         at: asked::moment(at).expect("a moment"),
         read: Vec::new(),
@@ -215,6 +216,22 @@ fn what_the_record_has_is_asked_again() {
         "action":"rename","path":"/a","target":"/b"}"#;
     assert_eq!(line(rename), Line::CannotBeAsked);
     assert_eq!(line(r#"{"event":"started"}"#), Line::SomethingElse);
+}
+
+#[test]
+fn a_rule_for_a_login_is_not_one_for_whoever_else_asks() {
+    let text = format!("{HEAD}{}", rule("0", "open = { path = [\"/srv/**\"] }\nlogin = [\"1000\"]"));
+    let judge = Judge::new(policy(&text), &Own::customary(), Site::Anywhere).expect("a good policy");
+    let by_login = |user, login: Option<u32>| Asked {
+        login: login.map(User::Number),
+        ..asks(user, "Mon 12:00", open("/srv/x", READ))
+    };
+    assert_eq!(said(&judge, &by_login("0", Some(1000))), by("deny", "0"));
+    assert_eq!(said(&judge, &by_login("1000", Some(0))), ("allow", None));
+    let service = by_login("1000", None);
+    assert_eq!(said(&judge, &service), ("allow", None));
+    let near = near(&judge, &service, judge.ask(&service).expect("an answer"));
+    assert_eq!(near[0].differs, ["it is for who has logged in as 1000; nobody has"]);
 }
 
 #[test]
