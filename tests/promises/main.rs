@@ -36,5 +36,6 @@ mod silence_denies;
 mod silence_denies_at_the_webhook;
 mod the_terminal_stays_right;
 mod two_holds_do_not_mix;
+mod user_space_and_kernel_agree;
 mod withdrawn;
 mod zz_nothing_is_left_behind;

@@ -3,8 +3,9 @@
  *   open PATH HOW             HOW: r, w or rw, then any of +creat +excl +trunc +nonblock; keeps the descriptor
  *   close, read, write TEXT   on that descriptor
  *   truncate PATH SIZE
- *   rename, exchange, link OLD NEW; symlink TEXT PATH; unlink, rmdir, mkdir, chmod, chown, utime, setxattr PATH
- *   connect ADDRESS PORT [nonblock]    on a new socket, which becomes the descriptor
+ *   rename, exchange, link OLD NEW; symlink TEXT PATH; unlink, rmdir, mkdir, mknod, chmod, chown, utime, setxattr PATH
+ *   connect ADDRESS PORT [HOW]         on a new socket, which becomes the descriptor; HOW: any of nonblock, +udp, +udplite,
+ *                             +mptcp, by TCP if it is none of these
  *   again                     the same connect, on the same socket
  *   poll                      waits until the descriptor can be written; prints the socket's error
  *   exec PATH [ARGUMENT...]   prints only if it fails
@@ -16,11 +17,15 @@
  *   join                      waits for all threads
  *   after PATH STEP           the step, once there is something at PATH
  *   wait                      waits for a child
+ *   apart USER FILE STEP      a child of this real user does the step, after it has opened FILE to read it if that is not
+ *                             "-"; prints "apart PID", and each line of the child begins with its pid
+ *   gather                    waits for all children; each line begins with the pid
  *   handler SIGNAL restart|plain|jump    prints "handled SIGNAL" when it comes; jump leaves the step: "jumped"
  *   send ADDRESS PORT         a datagram, by the same socket each time
  *   stall                     a send that waits for ever, until SIGALRM
  *   block SIGNAL
  *   line                      waits for a line on standard input
+ *   host WORD                 one of the operations on the host that a policy names so, without an effect
  *   print TEXT, sleep MILLISECONDS, quit STATUS
  *   storm COUNT               so many SIGCONTs to the parent; prints how many went
  *   urge STEP                 a child does the step, traced: each stop of it is suppressed
@@ -47,6 +52,8 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/io_uring.h>
+#include <linux/netlink.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -61,9 +68,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -72,6 +81,8 @@
 extern char **environ;
 
 enum { WORDS = 32, THREADS = 16 };
+
+static void step(char **word);
 
 static __thread int fd = -1;
 static __thread int thread;
@@ -112,12 +123,12 @@ static void result(const char *what, long value, int error)
         say("%s %d", what, error);
 }
 
-static void ended(int status)
+static void ended(const char *whose, int status)
 {
     if (WIFSIGNALED(status))
-        say("wait killed %d", WTERMSIG(status));
+        say("%s killed %d", whose, WTERMSIG(status));
     else
-        say("wait exited %d", WEXITSTATUS(status));
+        say("%s exited %d", whose, WEXITSTATUS(status));
 }
 
 static void await(pid_t child)
@@ -126,7 +137,7 @@ static void await(pid_t child)
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR)
             fail("waitpid");
-    ended(status);
+    ended("wait", status);
 }
 
 static void line(void)
@@ -169,7 +180,13 @@ static void connect_to(char **word)
         inet_pton(AF_INET, word[1], &in->sin_addr);
         peer_length = sizeof *in;
     }
-    fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | (word[3] ? SOCK_NONBLOCK : 0), 0);
+    const char *how = word[3] ? word[3] : "";
+    int protocol = strstr(how, "+udplite") ? IPPROTO_UDPLITE
+                   : strstr(how, "+udp")   ? IPPROTO_UDP
+                   : strstr(how, "+mptcp") ? IPPROTO_MPTCP
+                                           : IPPROTO_TCP;
+    int kind = strstr(how, "+udp") ? SOCK_DGRAM : SOCK_STREAM;
+    fd = socket(six ? AF_INET6 : AF_INET, kind | (strstr(how, "nonblock") ? SOCK_NONBLOCK : 0), protocol);
     if (fd < 0)
         fail("socket");
     connect_now();
@@ -259,6 +276,59 @@ static void block(int signal)
     sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+static void apart(char **word)
+{
+    pid_t child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child != 0) {
+        say("apart %d", child);
+        return;
+    }
+    thread = getpid();
+    if (setreuid(atoi(word[1]), -1))
+        fail("setreuid");
+    if (strcmp(word[2], "-") != 0 && open(word[2], O_RDONLY) < 0)
+        fail(word[2]);
+    step(word + 3);
+    _exit(0);
+}
+
+static void gather(void)
+{
+    char whose[16];
+    int status;
+    for (pid_t child; (child = wait(&status)) > 0;) {
+        sprintf(whose, "%d", child);
+        ended(whose, status);
+    }
+}
+
+/* Each is refused with EPERM or fails later, or changes nothing. */
+static long on_host(const char *word)
+{
+    struct iovec here = { .iov_base = &word, .iov_len = 1 }, nowhere = { .iov_base = NULL, .iov_len = 1 };
+    if (strcmp(word, "mount") == 0)
+        return chroot("/");
+    if (strcmp(word, "namespace") == 0)
+        return unshare(CLONE_NEWUSER);
+    if (strcmp(word, "trace") == 0)
+        return process_vm_readv(1, &here, 1, &nowhere, 1, 0);
+    if (strcmp(word, "signal") == 0)
+        return kill(1, SIGURG);
+    if (strcmp(word, "schedule") == 0)
+        return setpriority(PRIO_PROCESS, 1, getpriority(PRIO_PROCESS, 1));
+    if (strcmp(word, "admin") == 0)
+        return syscall(SYS_sethostname, "", -1);
+    if (strcmp(word, "socket") == 0)
+        return socket(AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT);
+    if (strcmp(word, "listen") == 0)
+        return listen(socket(AF_INET, SOCK_STREAM, 0), 1);
+    if (strcmp(word, "userfaultfd") == 0)
+        return syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY);
+    fail(word);
+}
+
 static void storm(int count)
 {
     pid_t parent = getppid();
@@ -273,8 +343,6 @@ static void storm(int count)
     }
     say("storm over: %d", sent);
 }
-
-static void step(char **word);
 
 /* A child that does the step, traced; stopped before it does, if it is to wait. */
 static pid_t traced(char **word, bool waits)
@@ -532,6 +600,8 @@ static long named(char **word)
         return rmdir(word[1]);
     if (is(word, "mkdir"))
         return mkdir(word[1], 0750);
+    if (is(word, "mknod"))
+        return mknod(word[1], S_IFREG | 0644, 0);
     if (is(word, "chmod"))
         return chmod(word[1], 0640);
     if (is(word, "chown"))
@@ -583,6 +653,13 @@ static void step(char **word)
             pthread_join(threads[--thread_count], NULL);
     } else if (is(word, "wait")) {
         await(-1);
+    } else if (is(word, "apart")) {
+        apart(word);
+    } else if (is(word, "gather")) {
+        gather();
+    } else if (is(word, "host")) {
+        long value = on_host(word[1]);
+        result("host", value, errno);
     } else if (is(word, "handler")) {
         handle(atoi(word[1]), word[2]);
     } else if (is(word, "block")) {

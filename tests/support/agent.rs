@@ -6,7 +6,8 @@ use std::{
     ffi::OsStr,
     fmt::Display,
     fs::{self, File},
-    io::{ErrorKind, Read as _, Seek as _, SeekFrom},
+    io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom},
+    mem,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -463,6 +464,36 @@ impl Drop for Agent {
             Err(_) if panicking => (),
             Err(panic) => std::panic::resume_unwind(panic),
         }
+    }
+}
+
+/// The record from some moment on, line by line.
+#[derive(Debug)]
+pub struct Tail {
+    file: BufReader<File>,
+    /// What is there of the next line.
+    begun: String,
+}
+
+impl Tail {
+    /// From now on.
+    ///
+    /// # Panics
+    /// If there is no record.
+    pub fn from_now() -> Self {
+        let mut file = File::open(RECORD).expect("open the record");
+        file.seek(SeekFrom::End(0)).expect("seek");
+        Self { file: BufReader::new(file), begun: String::new() }
+    }
+
+    /// The next line.
+    #[track_caller]
+    pub fn line(&mut self) -> Value {
+        wait_until("another line of the record", || {
+            self.file.read_line(&mut self.begun).expect("read the record");
+            self.begun.ends_with('\n')
+        });
+        serde_json::from_str(&mem::take(&mut self.begun)).expect("a line of JSON")
     }
 }
 

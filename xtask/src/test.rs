@@ -27,8 +27,11 @@ use crate::{progress, setup};
 /// Where the promises are installed in the guest.
 const PROMISES: &str = "/usr/libexec/holdpoint/promises";
 
+/// Repeats what a test has made of chance, by the number that it has printed.
+const SEED: &str = "HOLDPOINT_SEED";
+
 /// After so many seconds the promises are hanging.
-const LIMIT: &str = "2400";
+const LIMIT: &str = "3600";
 
 /// The arguments of `test`.
 #[derive(Args)]
@@ -136,8 +139,10 @@ fn keep_promises(
     let run = Run {
         argv: argv.into_iter().map(str::to_owned).chain(args.arguments.iter().cloned()).collect(),
         env: [("HOLDPOINT", HOLDPOINT.to_owned()), ("HOLDPOINT_ROUNDS", args.rounds.to_string())]
+            .into_iter()
+            .chain(std::env::var(SEED).ok().map(|seed| (SEED, seed)))
             .map(|(name, value)| (name.to_owned(), value))
-            .into(),
+            .collect(),
         user: "root".to_owned(),
         ..Run::default()
     };
