@@ -69,7 +69,19 @@ pub enum Effect {
     DeniesExec,
 }
 
-/// A place in a pattern: the line, and how many of its parts are done with.
+/// Lines that are one to the automaton: of the same pattern, by rules with conditions that have no other line.
+struct Group<'a> {
+    /// The first of them.
+    line: &'a Line,
+    /// Their rules, in order.
+    rules: Vec<u32>,
+    /// What they decide.
+    reach: Reach,
+    /// The first of the rules because of which the directories above must stay where they are.
+    keeps_above: Option<u32>,
+}
+
+/// A place in a pattern: the group, and how many of its parts are done with.
 type Place = (u32, u16);
 
 /// Gives ids to states.
@@ -99,10 +111,10 @@ pub fn build(
     ids: &mut Ids,
     choices: &mut Choices<'_>,
 ) -> (State, BTreeMap<EdgeKey, State>) {
-    let reach = Reach::of_all(lines, choices);
-    let (known, edges, waiting) = (HashMap::new(), BTreeMap::new(), Vec::new());
-    let mut growing = Growing { lines, reach, choices, alphabet, ids, known, edges, waiting };
-    let begin = growing.closed((0..lines.len() as u32).map(|line| (line, 0)).collect());
+    let groups = grouped(lines, choices);
+    let (known, chosen, edges, waiting) = (HashMap::new(), HashMap::new(), BTreeMap::new(), Vec::new());
+    let mut growing = Growing { groups: &groups, choices, alphabet, ids, known, chosen, edges, waiting };
+    let begin = growing.closed((0..groups.len() as u32).map(|group| (group, 0)).collect());
     let root = growing.state(begin);
     while let Some((state, places)) = growing.waiting.pop() {
         if growing.edges.len() > limits::EDGES {
@@ -113,20 +125,49 @@ pub fn build(
     (root, growing.edges)
 }
 
+/// Thousands of rules on the arguments of any program would otherwise be thousands of places in each state.
+fn grouped<'a>(lines: &'a [Line], choices: &Choices<'_>) -> Vec<Group<'a>> {
+    let rules = choices.rules();
+    let mut lines_of = HashMap::new();
+    lines.iter().for_each(|line| *lines_of.entry(line.rule).or_insert(0) += 1);
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    let mut known = HashMap::new();
+    for line in lines {
+        let reach = Reach::of(line, choices);
+        let joins = line.effect == Effect::Accepts && !reach.certain && lines_of[&line.rule] == 1;
+        let new = groups.len();
+        let at = if joins { *known.entry((&line.parts, line.anywhere, reach.slots)).or_insert(new) } else { new };
+        if at == new {
+            groups.push(Group { line, rules: Vec::new(), reach, keeps_above: None });
+        }
+        let group = &mut groups[at];
+        group.rules.push(line.rule);
+        group.keeps_above = group.keeps_above.or(line.keeps_above(rules).then_some(line.rule));
+    }
+    Reach::find_takers(&mut groups);
+    groups
+}
+
 struct Growing<'a, 'r> {
-    lines: &'a [Line],
-    reach: Vec<Reach>,
+    groups: &'a [Group<'a>],
     choices: &'a mut Choices<'r>,
     alphabet: &'a Alphabet,
     ids: &'a mut Ids,
     known: HashMap<Rc<[Place]>, State>,
+    /// The choices among groups that end at the same place: of an exec or not, of rules that keep what is there or not.
+    chosen: HashMap<(bool, bool, Vec<u32>), u32>,
     edges: BTreeMap<EdgeKey, State>,
     waiting: Vec<(State, Rc<[Place]>)>,
 }
 
 impl<'a> Growing<'a, '_> {
-    fn part(&self, (line, done): Place) -> Option<&Part> {
-        self.lines[line as usize].parts.get(usize::from(done))
+    fn group(&self, place: Place) -> &'a Group<'a> {
+        let groups: &'a [Group<'a>] = self.groups;
+        &groups[place.0 as usize]
+    }
+
+    fn part(&self, place: Place) -> Option<&'a Part> {
+        self.group(place).line.parts.get(usize::from(place.1))
     }
 
     /// With what follows without a further name: `**` may stand for none. Sorted, each once.
@@ -139,7 +180,7 @@ impl<'a> Growing<'a, '_> {
             at += 1;
         }
         let taking: BTreeSet<_> =
-            places.iter().filter(|place| self.takes_all(**place)).map(|place| self.reach[place.0 as usize]).collect();
+            places.iter().filter(|place| self.takes_all(**place)).map(|place| self.group(*place).reach).collect();
         if !taking.is_empty() {
             // Of very many rules with conditions, each takes only from itself.
             let wide: Vec<_> = taking.iter().copied().filter(Reach::takes_from_others).collect();
@@ -152,26 +193,26 @@ impl<'a> Growing<'a, '_> {
 
     /// The place, or one that is as good; none if it decides nothing any more, here and below, since rules that come first
     /// are `taking` all.
-    fn kept(&self, (line, done): Place, taking: &BTreeSet<Reach>, wide: &[Reach]) -> Option<Place> {
-        let reach = self.reach[line as usize];
-        let takes_all = self.takes_all((line, done));
+    fn kept(&self, place: Place, taking: &BTreeSet<Reach>, wide: &[Reach]) -> Option<Place> {
+        let reach = self.group(place).reach;
+        let takes_all = self.takes_all(place);
         let of_rule = || taking.range(Reach { taker: None, ..reach }..).take_while(|taker| taker.rule == reach.rule);
         let takes = |taker: &Reach| taker.takes_from(&reach) && !(takes_all && *taker == reach);
         let is_idle = wide.iter().any(takes) || of_rule().any(takes);
         match reach.taker {
             _ if is_idle => None,
-            Some(same) if takes_all => Some((same, self.length(same) + done - self.length(line))),
-            _ => Some((line, done)),
+            Some(same) if takes_all => Some((same, self.length(same) + place.1 - self.length(place.0))),
+            _ => Some(place),
         }
     }
 
     /// Whether all that is below is accepted.
-    fn takes_all(&self, (line, done): Place) -> bool {
-        done + 1 >= self.length(line) && self.reach[line as usize].taker.is_some()
+    fn takes_all(&self, place: Place) -> bool {
+        place.1 + 1 >= self.length(place.0) && self.group(place).reach.taker.is_some()
     }
 
-    fn length(&self, line: u32) -> u16 {
-        self.lines[line as usize].parts.len() as u16
+    fn length(&self, group: u32) -> u16 {
+        self.groups[group as usize].line.parts.len() as u16
     }
 
     /// The state of these places, new or known.
@@ -245,9 +286,8 @@ impl<'a> Growing<'a, '_> {
 
     /// What leads on from these places with one name.
     fn steps(&self, places: &[Place]) -> Vec<Step<'a>> {
-        let lines: &'a [Line] = self.lines;
         let steps = places.iter().filter_map(|&from| {
-            let part = lines[from.0 as usize].parts.get(usize::from(from.1))?;
+            let part = self.part(from)?;
             let like = if let Part::Like(wildcard) = part { Some(self.alphabet.index(wildcard)) } else { None };
             (*part != Part::Any).then_some(Step { from, part, like })
         });
@@ -256,22 +296,40 @@ impl<'a> Growing<'a, '_> {
 
     fn marks(&mut self, places: &[Place]) -> Marks {
         let ended = places.iter().filter(|place| self.part(**place).is_none());
-        let ended = ended.map(|(line, _)| &self.lines[*line as usize]);
-        let mut row = Row::default();
-        let mut keeps = false;
-        for line in ended {
-            keeps |= line.effect == Effect::Keeps;
-            line.note(self.choices.rules(), &mut row);
+        let ended: Vec<_> = ended.map(|place| (place.0, self.group(*place))).collect();
+        if let Some((_, denying)) = ended.iter().find(|(_, group)| group.line.effect == Effect::Denies) {
+            return Marks { rule: [denying.line.rule; Marks::SLOTS] };
         }
         // Of all that is below a mount, much can meet in the directory that it covers.
-        if keeps { row.strict_marks(self.choices) } else { row.marks(self.choices) }
+        let keeps = ended.iter().any(|(_, group)| group.line.effect == Effect::Keeps);
+        let of_slot = |slot: usize| {
+            let of_it = ended.iter().filter(|(_, group)| group.reach.slots >> slot & 1 != 0);
+            self.choice(slot == Marks::EXEC, keeps, of_it.map(|(index, _)| *index).collect())
+        };
+        Marks { rule: std::array::from_fn(of_slot) }
+    }
+
+    /// The choice among the rules of these groups.
+    fn choice(&mut self, exec: bool, keeps: bool, groups: Vec<u32>) -> u32 {
+        let key = (exec, keeps, groups);
+        if let Some(known) = self.chosen.get(&key) {
+            return *known;
+        }
+        let rules = key.2.iter().flat_map(|group| &self.groups[*group as usize].rules).copied().collect();
+        let choice = match (exec, keeps) {
+            (_, true) => self.choices.of_strict(rules),
+            (true, false) => self.choices.of_exec(rules),
+            (false, false) => self.choices.of(rules),
+        };
+        self.chosen.insert(key, choice);
+        choice
     }
 
     /// The labels of what is here, and of what is below and would not have them if the directory moved.
     fn labels(&self, places: &[Place]) -> (u64, u64) {
         let (mut here, mut below) = (0, 0);
         for place in places {
-            let line = &self.lines[place.0 as usize];
+            let line = self.group(*place).line;
             let Effect::Labels(mask) = line.effect else { continue };
             match self.part(*place) {
                 None => here |= mask,
@@ -285,12 +343,12 @@ impl<'a> Growing<'a, '_> {
     /// The first rule that stands in the way of something below which it would not be if the directory moved.
     fn below(&self, places: &[Place]) -> u32 {
         let begun = places.iter().filter_map(|place| {
-            let line = &self.lines[place.0 as usize];
-            let open = line.has_begun(place.1) && self.part(*place).is_some_and(|part| *part != Part::Any);
-            (open && line.keeps_above(self.choices.rules())).then_some(line.rule)
+            let group = self.group(*place);
+            let open = group.line.has_begun(place.1) && self.part(*place).is_some_and(|part| *part != Part::Any);
+            group.keeps_above.filter(|_| open)
         });
         let here = places.iter().filter(|place| self.part(**place).is_none()).filter_map(|place| {
-            let line = &self.lines[place.0 as usize];
+            let line = self.group(*place).line;
             (line.effect == Effect::Keeps).then_some(line.rule)
         });
         begun.chain(here).min().unwrap_or(NO_RULE)
@@ -315,28 +373,27 @@ impl<'a> Step<'a> {
     }
 }
 
-/// What a line decides where its pattern ends.
+/// What a group decides where its pattern ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Reach {
+    /// The first rule.
     rule: u32,
     effect: Effect,
-    /// The slots of [`Marks`] in which its rule is.
+    /// The slots of [`Marks`] in which its rules are.
     slots: u32,
     /// Whether the rule accepts whatever the circumstances are.
     certain: bool,
-    /// The first of the lines that decide the same, if the pattern ends in `**`, as its does.
+    /// The first of the groups that decide the same, if the pattern ends in `**`, as its does.
     taker: Option<u32>,
 }
 
 impl Reach {
-    fn of_all(lines: &[Line], choices: &Choices<'_>) -> Vec<Self> {
+    fn find_takers(groups: &mut [Group<'_>]) {
         let mut takers = BTreeMap::new();
-        let reach = (0..).zip(lines).map(|(index, line)| {
-            let reach = Self::of(line, choices);
-            let takes_all = line.parts.last() == Some(&Part::Any);
-            Self { taker: takes_all.then(|| *takers.entry(reach).or_insert(index)), ..reach }
-        });
-        reach.collect()
+        for (index, group) in (0..).zip(groups) {
+            let takes_all = group.line.parts.last() == Some(&Part::Any);
+            group.reach.taker = takes_all.then(|| *takers.entry(group.reach).or_insert(index));
+        }
     }
 
     fn of(line: &Line, choices: &Choices<'_>) -> Self {

@@ -126,7 +126,7 @@ impl<'a> Choices<'a> {
     }
 
     /// The choice of the first of these rules that accepts an exec.
-    fn of_exec(&mut self, mut accepting: Vec<u32>) -> u32 {
+    pub fn of_exec(&mut self, mut accepting: Vec<u32>) -> u32 {
         accepting.sort_unstable();
         accepting.dedup();
         // What comes after a rule that always accepts is never met.
