@@ -29,7 +29,12 @@ impl Listener {
     }
 
     fn at(host: &str, rule: &str) -> Self {
-        let listener = TcpListener::bind((host, port(rule))).expect("bind");
+        let listener = wait_for("a free port", LIMIT, || match TcpListener::bind((host, port(rule))) {
+            Ok(listener) => Some(listener),
+            // What a test before has left listening.
+            Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+            Err(error) => panic!("bind: {error}"),
+        });
         listener.set_nonblocking(true).expect("set_nonblocking");
         let address = listener.local_addr().expect("an address");
         Self { listener, address }
