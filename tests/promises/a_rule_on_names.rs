@@ -10,7 +10,6 @@ use std::{
 use holdpoint_tests::{
     Actor, Ended, User,
     agent::holdpoint,
-    listener::Listener,
     process,
     resolver::{Asked, Resolver},
     shared, ungoverned,
@@ -78,8 +77,8 @@ def visit(address):
 
 /// A page on every address of this host; its port.
 fn page() -> u16 {
-    let port = Listener::v4("hold").address().port();
-    let listener = TcpListener::bind(("0.0.0.0", port)).expect("bind");
+    let listener = TcpListener::bind(("0.0.0.0", 0)).expect("bind");
+    let port = listener.local_addr().expect("an address").port();
     thread::spawn(move || {
         for stream in listener.incoming() {
             answer(stream.expect("accept"));
