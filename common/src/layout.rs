@@ -73,6 +73,7 @@ layout! {
     sock_remote_port = "sock"."__sk_common.skc_dport";
     sock_family = "sock"."__sk_common.skc_family";
     sock_state = "sock"."__sk_common.skc_state";
+    udp_pending = "udp_sock"."pending";
     sock_local_address4 = "sock"."__sk_common.skc_rcv_saddr";
     sock_local_address6 = "sock"."__sk_common.skc_v6_rcv_saddr";
     sock_local_port = "sock"."__sk_common.skc_num";

@@ -74,6 +74,8 @@ pub struct Pending {
     pub deadline: u64,
     /// What makes another request the same, as far as asking again goes: [`Refused::fingerprint`].
     pub fingerprint: u64,
+    /// Labels that were carried when it was asked: what is read while it waits, the approval does not cover.
+    pub carried: u64,
     /// 1 once every other field is in place: read nothing before.
     pub ready: u32,
     /// How often the call has been stopped here: 1 after the first time.

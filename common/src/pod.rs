@@ -53,7 +53,7 @@ record! {
     Path = PATH;
     Facts = FACTS;
     Strings = STRINGS;
-    Pending = 3 * 8 + 8 * 4 + FACTS + 2 * STRINGS;
+    Pending = 4 * 8 + 8 * 4 + FACTS + 2 * STRINGS;
     Refused = 2 * 8;
     DecisionRecord = 2 * 4 + DIGEST_BYTES;
     Bell = 2 * 4 + 8;

@@ -183,10 +183,11 @@ pub struct Binding {
     /// `open(2)`: `f_flags`. Creation: file type and mode. IPv6 connect: scope id. Exec: `AT_EXECVE_CHECK` (6.14 and
     /// later) if that is all that is asked. Otherwise the [`Action`] or the [`crate::system::System`].
     pub flags: u32,
-    /// Connect: `IPPROTO_*` of the socket. chmod, mkdir: the mode. Rename: `RENAME_*`.
+    /// Connect: `IPPROTO_*` of the socket. chmod: the mode. Creation, mkdir: the mode, with the file's type, that the umask
+    /// leaves. Rename: `RENAME_*`.
     /// [`crate::system::System`]: what exactly, as the kernel numbers it.
     pub detail: u32,
-    /// chown: the new owner, as the initial user namespace counts; `u32::MAX` if it stays.
+    /// chown: the new owner, as the initial user namespace counts; `u32::MAX` if it stays. Of what is made: whose it will be.
     pub user: u32,
     /// chown: likewise, the new group.
     pub group: u32,

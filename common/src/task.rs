@@ -113,8 +113,8 @@ pub struct Connection {
     pub address: [u8; 16],
     /// Its port.
     pub port: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// The policy's revision: another one judges anew.
+    pub revision: u32,
 }
 
 /// What the agent offers a process that asked to be governed; taken at its next `execve(2)`.

@@ -34,7 +34,7 @@ use holdpoint_common::{
 
 use crate::{
     decide::{Target, decide, decide_at_once},
-    kernel::opaque,
+    kernel::{offset, opaque, read},
     maps::SWITCHES,
     walk::{self, Chain, Maps, Walk},
 };
@@ -124,7 +124,17 @@ pub fn gate_name(task: *mut Task, moves: bool, target: Target, replaces: u32) ->
 fn rule_of_target(task: *mut Task, asker: Asker, entry: u64, access: u32) -> u32 {
     let access = opaque(u64::from(access)) as u32;
     let walk = walk::from_dentry(task, entry);
+    let there: u64 = read(entry, offset!(dentry_inode));
+    // SAFETY: the entry is the current thread's own.
+    let own = unsafe { (*task).request.inode };
+    if there != 0 {
+        // What is replaced is whose and what it is; where there is nothing, what comes there.
+        // SAFETY: likewise.
+        unsafe { (*task).request.inode = there };
+    }
     let rule = or_unknown(walk.moved_rule(asker, access), &walk, asker, access);
+    // SAFETY: likewise.
+    unsafe { (*task).request.inode = own };
     if access & Class::Read.bit() == 0 {
         // It goes, and nobody gets to read it.
         (walk.scratch().labels, walk.scratch().labels_below) = (0, 0);
@@ -171,8 +181,9 @@ pub fn read_back(task: *mut Task) -> &'static Request {
     unsafe { &*(opaque(&raw const (*task).request as u64) as *const Request) }
 }
 
+/// Who asks, under the policy in force.
 #[inline(always)]
-fn asker(task: *mut Task) -> Asker {
+pub fn asker(task: *mut Task) -> Asker {
     // An array's record always exists; no table has revision 0.
     let revision = SWITCHES.get(0).map_or(0, |switches| switches.revision);
     // SAFETY: the entry is the current thread's own.

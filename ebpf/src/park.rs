@@ -30,6 +30,7 @@ use crate::{
     facts,
     gate::EPERM,
     kernel::{current, offset, read, repeat},
+    labels,
     maps::{DECISIONS, NO_PENDING, PENDING, SWITCHES},
     program, refused, report,
     strings::{self, Which},
@@ -384,6 +385,7 @@ fn begin(judged: &Judged, patience: u64) -> Outcome {
         }
         (*pending).id = id;
         (*pending).hook = judged.at;
+        (*pending).carried = labels::carried(judged.task);
         (*pending).deadline = (*pending).facts.at + patience;
         (&raw mut (*pending).ready).write_volatile(1);
         (*judged.task).hold = id;

@@ -212,6 +212,26 @@ fn a_rule_on_a_kind_of_file_is_not_one_on_others() {
 }
 
 #[test]
+fn a_rule_on_an_owner_is_about_what_a_rename_replaces() {
+    let place = format!("{ROOT}/{PLACE}/replaced");
+    let renamed = |agent: Option<&Agent>| {
+        let _ = fs::remove_dir_all(&place);
+        let [mine, theirs] = ["mine", "theirs"].map(|name| file(&format!("replaced/{name}")));
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
+        std::os::unix::fs::chown(&mine, Some(site::AGENT), None).unwrap();
+        let steps = with_actor([format!("rename {mine} {theirs}")]);
+        match agent {
+            Some(agent) => agent.spawn_as(User::AGENT, "words", steps).end().stdout,
+            None => ungoverned(User::AGENT, steps).end().stdout,
+        }
+    };
+    assert_eq!(renamed(None), "rename ok\n", "the control");
+    let rule = format!("open = {{ path = [\"{place}/**\"], access = [\"write\"], owner = [\"root\"] }}");
+    let agent = shared(&denying("", &[&rule]));
+    assert_eq!(renamed(Some(&agent)), "rename EPERM\n");
+}
+
+#[test]
 fn a_rule_on_a_kind_of_file_holds_one_before_it_is_there() {
     let place = format!("{ROOT}/{PLACE}/new");
     fs::create_dir_all(&place).unwrap();

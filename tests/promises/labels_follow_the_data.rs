@@ -160,6 +160,46 @@ fn nor_is_one_place_judged_for_another_on_the_same_socket() {
 }
 
 #[test]
+fn nor_does_a_name_that_the_kernel_does_not_look_at() {
+    let (agent, listener) = (agent(), Listener::v4("hold"));
+    let [free, file] = ["free", "labelled"].map(|rule| site::file(rule, "Ada\n"));
+    let receiver = UdpSocket::bind(("127.0.0.1", 0)).expect("bind");
+    let [tcp, udp] = [listener.address(), receiver.local_addr().expect("an address")].map(|to| to.port().to_string());
+    let udp_socket = "here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)";
+    // What was connected, but not to the end of it, is; a datagram that was begun (MSG_MORE) has its destination.
+    let cases = [
+        (
+            "here = socket.socket()\nhere.setblocking(False)\nhere.connect_ex(there)\nselect.select([], [here], [])",
+            &tcp,
+            "here.sendto(b'Ada', socket.MSG_FASTOPEN, ('127.0.0.1', 9))",
+            Some(&*tcp),
+        ),
+        (&format!("{udp_socket}\nhere.connect(('127.0.0.1', 0))"), &udp, "here.send(b'Ada')", Some("0")),
+        (
+            &format!("{udp_socket}\nhere.sendto(b'', 0x8000, there)"),
+            &udp,
+            "here.sendto(b'Ada', ('127.0.0.1', 9))",
+            None,
+        ),
+    ];
+    for (before, place, send, held) in cases {
+        let script = format!(
+            "import select, socket, sys\nthere = ('127.0.0.1', int(sys.argv[1]))\n{before}\nopen(sys.argv[2]).read()\n\
+             try:\n    {send}\n    print('sent')\nexcept OSError as error: print(error.errno)"
+        );
+        let started = |read: &str| agent.spawn(User::AGENT, ["python3", "-c", &script, place, read]);
+        assert_eq!(started(&free).end().stdout, "sent\n", "the control: nothing was read: {send}");
+        let actor = started(&file);
+        if let Some(port) = held {
+            let hold = held_for(&agent, &actor, "customer-data", &file);
+            assert_eq!(hold["port"].to_string(), port);
+            agent.deny(&hold);
+        }
+        assert_eq!(actor.end().stdout, "1\n", "{send}");
+    }
+}
+
+#[test]
 fn a_pipe_does_not_hide_it() {
     let (agent, (listener, connect)) = (agent(), there());
     for (rule, held) in [("free", false), ("labelled", true)] {

@@ -97,20 +97,23 @@ pub fn create(ctx: LsmContext) -> i32 {
     request.binding.anchor = directory(dentry);
     request.binding.access = Class::Create.bit() | bit(Class::Read, reads) | bit(Class::Write, writes);
     request.binding.flags = mode & 0xffff;
-    request.makes = made(if mode & kind::MASK == 0 { mode | kind::REGULAR } else { mode });
+    make(request, if mode & kind::MASK == 0 { mode | kind::REGULAR } else { mode });
     if is_sensitive_device(mode, ctx.arg(3)) {
         request.system = System::Device as u32;
     }
     gate(task, Operation::Open, hook::CREATE)
 }
 
-/// The mode of what is made with this one: not all kernels and file systems have taken the umask off before they ask. Where
+/// Notes what is to be made with this mode, and binds the decision to that and to whose it will be: not all kernels and file systems have taken the umask off before they ask. Where
 /// the directory has a default ACL, that says what becomes of it, and the open that follows is judged by the outcome.
 #[inline(always)]
-pub fn made(mode: u32) -> u32 {
+pub fn make(request: &mut Request, mode: u32) {
     let place: u64 = read(current(), offset!(task_place));
     let umask: u32 = read(place, offset!(place_umask));
-    mode & 0xffff & !(umask & 0o777)
+    let credentials: u64 = read(current(), offset!(task_cred));
+    request.makes = mode & 0xffff & !(umask & 0o777);
+    request.binding.detail = request.makes;
+    request.binding.user = read(credentials, offset!(cred_files_user));
 }
 
 /// `security_path_truncate(path)`: by truncate(2), and on some kernels by O_TRUNC and ftruncate(2).

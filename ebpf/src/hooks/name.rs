@@ -6,7 +6,7 @@ use holdpoint_common::{
     task::Task,
 };
 
-use super::file::{directory, made, on_behalf, on_file};
+use super::file::{directory, make, on_behalf, on_file};
 use crate::{
     decide::Target,
     gate::{at_once, gate_name},
@@ -52,8 +52,7 @@ pub fn mkdir(ctx: LsmContext) -> i32 {
     let mode: u32 = ctx.arg(2);
     changed(Action::Mkdir, ctx.arg(1), false, |request| {
         request.binding.access = Class::REPLACING;
-        request.binding.detail = mode & 0xffff;
-        request.makes = made(mode & 0o7777 | kind::DIRECTORY);
+        make(request, mode & 0o7777 | kind::DIRECTORY);
     })
 }
 

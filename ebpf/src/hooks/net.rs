@@ -15,10 +15,11 @@ use super::{
     system::{asked, refused},
 };
 use crate::{
-    gate::{EPERM, at_once, gate, on_host, request},
+    gate::{EPERM, asker, at_once, gate, on_host, request},
     kernel::{add_bits, current, offset, read},
     labels,
     maps::{JUDGED, SOCKETS, SWITCHES},
+    park::standing,
     report, task,
 };
 
@@ -36,7 +37,8 @@ const MSG_FASTOPEN: u32 = 0x2000_0000;
 /// `SS_CONNECTING`, `SS_CONNECTED`, `include/uapi/linux/net.h`.
 const SS_CONNECTING: u32 = 2;
 const SS_CONNECTED: u32 = 3;
-/// `include/net/tcp_states.h`.
+/// `include/net/tcp_states.h`: also of a datagram socket that is connected.
+const TCP_ESTABLISHED: u8 = 1;
 const TCP_LISTEN: u8 = 10;
 /// ::ffff:0:0/96, RFC 4291, 2.5.5.2.
 const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
@@ -99,8 +101,13 @@ pub fn send(ctx: LsmContext) -> i32 {
     let protocol: u16 = read(sock, offset!(sock_protocol));
     let given: u64 = read(message, offset!(message_name));
     let flags: u32 = read(message, offset!(message_flags));
+    if is_corked(sock, protocol) && labels::carried(task) != 0 {
+        // It goes where the datagram that it is added to was meant to go, whatever name is given.
+        return refused(System::Socket, u64::from(protocol));
+    }
     // TCP looks at the name only to open a connection with the first data.
-    let named = given != 0 && (!matches!(protocol, IPPROTO_TCP | IPPROTO_MPTCP) || flags & MSG_FASTOPEN != 0);
+    let opens = flags & MSG_FASTOPEN != 0 && !is_connected(sock);
+    let named = given != 0 && (!matches!(protocol, IPPROTO_TCP | IPPROTO_MPTCP) || opens);
     let said: u16 = read(given, 0);
     // IPv4 takes an unspecified family for its own (`udp_sendmsg`), IPv6 for no name at all (`udpv6_sendmsg`).
     let named = named && (said != AF_UNSPEC || family == AF_INET);
@@ -132,12 +139,14 @@ fn judge(task: *mut Task, sock: u64, at: u32) -> i32 {
 #[inline(never)]
 fn remember(task: *mut Task, sock: u64, carried: u64) {
     let Some(socket) = own_socket(task, sock) else { return };
-    // SAFETY: the entry is the current thread's own.
-    let to = unsafe {
+    // SAFETY: the entries are the current thread's own.
+    let (to, carried) = unsafe {
         let binding = &(*task).request.binding;
-        Destination { address: canonical(binding.address), port: binding.port as u16 }
+        let held = if (*task).granted != 0 { standing((*task).hold) } else { None };
+        let shown = held.map_or(carried, |pending| carried & (*pending).carried);
+        (Destination { address: canonical(binding.address), port: binding.port as u16 }, shown)
     };
-    let connection = connection(socket, to);
+    let connection = connection(task, socket, to);
     if let Some(judged) = JUDGED.get_ptr_mut(connection) {
         // SAFETY: the pointer is to a map's value.
         add_bits(judged, carried);
@@ -168,34 +177,34 @@ pub fn receive(task: *mut Task, socket: u64) -> i32 {
 /// Where a connection leads that was not asked about: it is not the tree's own, or the sender has read labelled data since.
 #[inline(always)]
 fn unasked(task: *mut Task, sock: u64) -> Option<Destination> {
-    let to = peer(sock);
-    if to.port == 0 {
+    if !is_connected(sock) {
         return None;
     }
+    let to = peer(sock);
     let asked = own_socket(task, sock).is_some_and(|socket| {
         let carried = labels::carried(task);
-        carried == 0 || carried & !judged(socket, to) == 0
+        carried == 0 || carried & !judged(task, socket, to) == 0
     });
     if asked { None } else { Some(to) }
 }
 
 /// The labels that were judged for that place.
 #[inline(always)]
-fn judged(socket: Socket, to: Destination) -> u64 {
+fn judged(task: *mut Task, socket: Socket, to: Destination) -> u64 {
     // SAFETY: a number is read, whoever adds to it meanwhile.
-    unsafe { JUDGED.get(connection(socket, to)).map_or(0, |judged| *judged) }
+    unsafe { JUDGED.get(connection(task, socket, to)).map_or(0, |judged| *judged) }
 }
 
 #[inline(always)]
-fn connection(socket: Socket, to: Destination) -> Connection {
-    Connection { socket: socket.id, address: to.address, port: u32::from(to.port), reserved: 0 }
+fn connection(task: *mut Task, socket: Socket, to: Destination) -> Connection {
+    let revision = asker(task).revision;
+    Connection { socket: socket.id, address: to.address, port: u32::from(to.port), revision }
 }
 
 /// A connected socket that this tree has not made was not asked about when it connected.
 #[inline(always)]
 fn elsewhere(task: *mut Task, sock: u64) -> Option<Destination> {
-    let to = peer(sock);
-    if to.port == 0 || is_own(task, sock) { None } else { Some(to) }
+    if !is_connected(sock) || is_own(task, sock) { None } else { Some(peer(sock)) }
 }
 
 #[inline(always)]
@@ -296,7 +305,9 @@ pub fn option(ctx: LsmContext) -> i32 {
         // `IP_OPTIONS`; `IPV6_RTHDR`, its older forms (RFC 3542, RFC 2292), and `IPV6_FLOWLABEL_MGR`, which takes one too.
         (0, 4) | (41, 57 | 5 | 6 | 32)
         // `SO_BINDTODEVICE`, `SO_MARK`, `SO_BINDTOIFINDEX`; `IP_TRANSPARENT`, `IP_UNICAST_IF`; IPv6's, and `IPV6_PKTINFO`.
-        | (1, 25 | 36 | 62) | (0, 19 | 50) | (41, 50 | 75 | 76) => asked(System::Socket, ctx.arg::<u32>(2).into()),
+        | (1, 25 | 36 | 62) | (0, 19 | 50) | (41, 50 | 75 | 76)
+        // `IP_FREEBIND`, `IPV6_FREEBIND`: sending in another host's name.
+        | (0, 15) | (41, 78) => asked(System::Socket, ctx.arg::<u32>(2).into()),
         _ => 0,
     }
 }
@@ -439,6 +450,22 @@ fn goes_there_already(socket: u64, sock: u64, destination: Destination) -> bool 
     }
     let peer = peer(sock);
     peer.port != 0 && peer == Destination { address: canonical(destination.address), ..destination }
+}
+
+/// Whether the socket has another end. That of a datagram socket can have port 0, and `ping` has none.
+#[inline(always)]
+fn is_connected(sock: u64) -> bool {
+    let port: u16 = read(sock, offset!(sock_remote_port));
+    let state: u8 = read(sock, offset!(sock_state));
+    port != 0 || state == TCP_ESTABLISHED
+}
+
+/// Whether a datagram is being put together on the socket (`MSG_MORE`, `UDP_CORK`), which has its destination.
+#[inline(always)]
+fn is_corked(sock: u64, protocol: u16) -> bool {
+    const UDP: u16 = 17;
+    const UDP_LITE: u16 = 136;
+    matches!(protocol, UDP | UDP_LITE) && read::<u32>(sock, offset!(udp_pending)) != 0
 }
 
 /// Where the socket is connected to; port 0 if nowhere.
