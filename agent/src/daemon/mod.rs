@@ -527,26 +527,27 @@ impl Daemon {
     }
 
     fn reconcile(&mut self) {
-        self.take_pending();
+        if let Some(pending) = self.take_pending() {
+            self.forget_hosts(&pending);
+        }
         match self.revisions.follow_mounts(&mut self.kernel) {
             Ok(true) => tracing::info!("file systems were mounted or unmounted: the policy was compiled again"),
             Ok(false) => {}
             Err(error) => tracing::error!("the mounts of this host changed, and the policy stays as it was: {error:#}"),
-        }
-        if let Err(error) = self.forget_hosts() {
-            tracing::error!("what is known of names of hosts stays too long: {error:#}");
         }
         if let Err(error) = self.follow_clock() {
             tracing::error!("rules with times stay at the clock of before: {error:#}");
         }
     }
 
-    /// Forgets what was over before the oldest request that is still held, which is judged by what it knew.
-    fn forget_hosts(&mut self) -> Result<()> {
-        let oldest = self.kernel.pending()?.iter().map(|pending| pending.facts.at).min();
+    /// Forgets what was over before the oldest of the requests that are still held, which is judged by what it knew.
+    fn forget_hosts(&mut self, pending: &[Pending]) {
+        let oldest = pending.iter().map(|pending| pending.facts.at).min();
         let now = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
         let then = oldest.map_or(now, |oldest| oldest.min(now));
-        self.kernel.forget_hosts(then.saturating_sub(FORGOTTEN.as_nanos() as u64))
+        if let Err(error) = self.kernel.forget_hosts(then.saturating_sub(FORGOTTEN.as_nanos() as u64)) {
+            tracing::error!("what is known of names of hosts stays too long: {error:#}");
+        }
     }
 
     /// Tells the kernel side if the host's clock was set, or its time zone has another offset now.
@@ -559,12 +560,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// The pending map is the truth: whatever an event did not say is found here.
-    fn take_pending(&mut self) {
-        match self.kernel.pending() {
-            Ok(pending) => pending.iter().for_each(|pending| self.held(HoldId(pending.id))),
-            Err(error) => tracing::error!("{error:#}"),
-        }
+    /// The pending map is the truth: whatever an event did not say is found here. Gives what is held; none if that cannot be
+    /// listed.
+    fn take_pending(&mut self) -> Option<Vec<Pending>> {
+        let pending = self.kernel.pending().inspect_err(|error| tracing::error!("{error:#}")).ok()?;
+        pending.iter().for_each(|pending| self.held(HoldId(pending.id)));
+        Some(pending)
     }
 
     /// Appends to the record; what cannot be appended is logged.

@@ -26,14 +26,16 @@ use holdpoint_common::{
     task::Task,
 };
 
-use super::{net::mapped, system::refused};
+use super::{
+    net::{IPPROTO_UDP, mapped},
+    system::refused,
+};
 use crate::{
     kernel::{current, offset, opaque, read, repeat, symbols},
     maps::{HOSTS, MESSAGES, NO_MESSAGE, QUERIES, RESOLVERS, SWITCHES},
     task::governed,
 };
 
-const UDP: u8 = 17;
 const SECOND: u64 = 1_000_000_000;
 /// How long an answer is waited for.
 const PATIENCE: u64 = 60 * SECOND;
@@ -120,7 +122,9 @@ fn between(packet: u64, sock: u64, from_resolver: bool) -> Option<Datagram> {
     // An array's record always exists.
     let revision = SWITCHES.get(0).map_or(0, |switches| switches.revision);
     // SAFETY: rows of a revision in force are not changed.
-    if protocol != UDP || unsafe { RESOLVERS.get(ResolverKey { revision, address: resolver }) }.is_none() {
+    if u16::from(protocol) != IPPROTO_UDP
+        || unsafe { RESOLVERS.get(ResolverKey { revision, address: resolver }) }.is_none()
+    {
         return None;
     }
     let end = head + u64::from(read::<u32>(packet, offset!(packet_tail)));
@@ -360,5 +364,5 @@ pub fn answers(sock: u64) -> bool {
 
 #[inline(always)]
 fn is_udp_on_host(sock: u64) -> bool {
-    read::<u16>(sock, offset!(sock_protocol)) == u16::from(UDP) && is_on_host(sock)
+    read::<u16>(sock, offset!(sock_protocol)) == IPPROTO_UDP && is_on_host(sock)
 }

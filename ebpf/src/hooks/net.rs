@@ -30,6 +30,8 @@ const AF_INET6: u16 = 10;
 /// `sizeof(struct sockaddr_in6)`; 24 bytes without the scope are accepted too (RFC 2133).
 const SOCKADDR_IN6: u32 = 28;
 const IPPROTO_TCP: u16 = 6;
+pub const IPPROTO_UDP: u16 = 17;
+const IPPROTO_UDPLITE: u16 = 136;
 /// As much of it as `sk_protocol` holds: 262.
 const IPPROTO_MPTCP: u16 = 262;
 /// `include/linux/socket.h`.
@@ -463,9 +465,7 @@ fn is_connected(sock: u64) -> bool {
 /// Whether a datagram is being put together on the socket (`MSG_MORE`, `UDP_CORK`), which has its destination.
 #[inline(always)]
 fn is_corked(sock: u64, protocol: u16) -> bool {
-    const UDP: u16 = 17;
-    const UDP_LITE: u16 = 136;
-    matches!(protocol, UDP | UDP_LITE) && read::<u32>(sock, offset!(udp_pending)) != 0
+    matches!(protocol, IPPROTO_UDP | IPPROTO_UDPLITE) && read::<u32>(sock, offset!(udp_pending)) != 0
 }
 
 /// Where the socket is connected to; port 0 if nowhere.
