@@ -110,7 +110,7 @@ pub enum PolicyVerb {
         #[arg(long, value_name = "FILE", default_value = policy::POLICY)]
         policy: PathBuf,
         #[command(flatten)]
-        who: policy::Who,
+        who: Box<policy::Who>,
         /// Judge for the host of this name; unless said, for this one
         #[arg(long, value_name = "NAME", value_parser = policy::host)]
         host_name: Option<Host>,

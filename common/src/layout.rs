@@ -33,6 +33,7 @@ macro_rules! layout {
 pub const ABSENT: u32 = u32::MAX;
 
 layout! {
+    file_path = "file"."f_path";
     file_path_dentry = "file"."f_path.dentry";
     file_inode = "file"."f_inode";
     file_flags = "file"."f_flags";
@@ -134,6 +135,7 @@ layout! {
     tty_session = "tty_struct"."ctrl.session|session";
     files_table = "files_struct"."fdt";
     place_umask = "fs_struct"."umask";
+    place_directory = "fs_struct"."pwd.dentry";
     table_length = "fdtable"."max_fds";
     table_files = "fdtable"."fd";
     table_closing = "fdtable"."close_on_exec";

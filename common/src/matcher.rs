@@ -5,7 +5,7 @@ use crate::{
     request::{Class, NAME_BYTES},
     tables::{
         ANYWHERE, ARGUMENTS_BEGIN, AddressKey, CHAIN, CHAIN_LINKS, Conditions, Consequence, ELSEWHERE, EdgeKey, KIND,
-        LITERAL_BYTES, Letters, Link, MemberKey, NAMES_BEGIN, NO_RULE, NameKey, Named, OTHERWISE, ObjectKey,
+        LITERAL_BYTES, Letters, Link, Marks, MemberKey, NAMES_BEGIN, NO_RULE, NameKey, Named, OTHERWISE, ObjectKey,
         PORT_INTERVALS, Ports, RootKey, RuleKey, Schedule, State, SystemKey, UNKNOWN, Verdict, WORDS, Word, WordKey,
         protocol, write_class,
     },
@@ -86,6 +86,8 @@ pub trait Context {
     fn login(&self) -> u32;
     /// Labels of the data that the asking process, or its tree, has read: a mask.
     fn labels(&self) -> u64;
+    /// The sets of working directories that the one of who asks is in: a mask.
+    fn workplaces(&self) -> u64;
     /// Now, as the minute of the week in the host's time.
     fn minute(&self) -> u32;
     /// User id of who owns the file; none if there is no file yet.
@@ -413,6 +415,7 @@ fn hold<T: Tables + Context>(tables: &T, key: &RuleKey) -> bool {
     let Some(asked) = tables.conditions(key) else { return true };
     let is_member = |set, id| tables.has_member(&MemberKey { revision: key.revision, set, id });
     (asked.labels == 0 || asked.labels & tables.labels() != 0)
+        && (asked.workplaces == 0 || asked.workplaces & tables.workplaces() != 0)
         && (asked.users == 0 || is_member(asked.users, tables.user()))
         && (asked.logins == 0 || is_member(asked.logins, tables.login()))
         && (asked.groups == 0 || belongs(tables, key.revision, asked.groups))
@@ -613,8 +616,9 @@ fn descend(
     access: u32,
     scratch: &mut Scratch,
 ) -> (u32, u32) {
-    scratch.enter(root, access);
-    let mut descent = Descent { tables, names, revision, access, scratch };
+    let slot = Marks::slot(access);
+    scratch.enter(root, slot);
+    let mut descent = Descent { tables, names, revision, slot, scratch };
     tables.repeat(DEPTH as u32, &mut descent);
     scratch.labels |= scratch.here;
     scratch.labels_below |= scratch.under;
@@ -623,9 +627,9 @@ fn descend(
 
 impl Scratch {
     #[inline(always)]
-    fn enter(&mut self, state: &State, access: u32) {
+    fn enter(&mut self, state: &State, slot: usize) {
         self.edge.state = state.id;
-        (self.ways, self.first, self.below) = (state.ways, state.marks.first(access), state.below);
+        (self.ways, self.first, self.below) = (state.ways, state.marks.at(slot), state.below);
         (self.here, self.under) = (state.labels, state.labels_below);
     }
 }
@@ -635,7 +639,8 @@ struct Descent<'a, T, N> {
     tables: &'a T,
     names: &'a N,
     revision: u32,
-    access: u32,
+    /// The slot of [`Marks`] that is asked for.
+    slot: usize,
     scratch: &'a mut Scratch,
 }
 
@@ -648,7 +653,7 @@ impl<T: Tables, N: Names> Turn for Descent<'_, T, N> {
         let next = self.step(level).or_else(|| self.otherwise(level));
         let at = &mut *self.scratch;
         match next {
-            Some(state) => at.enter(state, self.access),
+            Some(state) => at.enter(state, self.slot),
             None => {
                 (at.first, at.below) = (NO_RULE, NO_RULE);
                 (at.here, at.under) = (0, 0);

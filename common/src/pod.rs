@@ -60,7 +60,7 @@ record! {
     Report = 2 * 4 + 8 + FACTS;
     Program = PROGRAM;
     Request = BINDING + 3 * 8 + 8 * 4;
-    Task = 6 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 3 * 8 + 8 * 4 + MET + SCRATCH + WORDS + 8 * DEPTH;
+    Task = 7 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 3 * 8 + 8 * 4 + MET + SCRATCH + WORDS + 8 * DEPTH;
     Enrolment = 8 + 4 * 4;
     Met = MET;
     Carrier = 2 * 8;
@@ -78,7 +78,7 @@ record! {
     Link = 2 * 4 + 8;
     WordKey = WORD_KEY;
     Word = 2 * 4 + 8;
-    Conditions = 8 + 10 * 4;
+    Conditions = 2 * 8 + 10 * 4;
     MemberKey = 3 * 4;
     ResolverKey = 4 + 16;
     Question = QUESTION;

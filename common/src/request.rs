@@ -62,11 +62,13 @@ pub enum Action {
     Map = 11,
     /// Other times of access and modification.
     Times = 12,
+    /// Writing anywhere in it, by a descriptor that was opened to append.
+    Overwrite = 13,
 }
 
 impl Action {
     /// All actions, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Link,
         Self::Rename,
         Self::Unlink,
@@ -80,6 +82,7 @@ impl Action {
         Self::Receive,
         Self::Map,
         Self::Times,
+        Self::Overwrite,
     ];
 
     /// The word for it in messages and records.
@@ -99,6 +102,7 @@ impl Action {
             Self::Receive => "receive",
             Self::Map => "map",
             Self::Times => "times",
+            Self::Overwrite => "overwrite",
         }
     }
 }
@@ -117,27 +121,33 @@ impl TryFrom<u32> for Action {
 pub enum Class {
     /// Opened for reading.
     Read = 0,
-    /// Opened for writing.
+    /// Opened for writing anywhere. What asks for it asks for [`Class::Append`] too.
     Write = 1,
     /// Brought into being.
     Create = 2,
-    /// Emptied or shortened.
+    /// Emptied or shortened. What asks for it asks for [`Class::Write`] too.
     Truncate = 3,
+    /// Opened for writing, at its end or elsewhere.
+    Append = 4,
     /// Given to `execve(2)`; for the pseudo subject [`crate::tables::ENROLMENT`]: starts a governed tree.
-    Exec = 4,
+    Exec = 5,
 }
 
 /// Number of [`Class`]es.
-pub const CLASSES: usize = 5;
+pub const CLASSES: usize = 6;
 
 impl Class {
     /// All classes, in the order of their bits.
-    pub const ALL: [Self; CLASSES] = [Self::Read, Self::Write, Self::Create, Self::Truncate, Self::Exec];
+    pub const ALL: [Self; CLASSES] = [Self::Read, Self::Write, Self::Create, Self::Truncate, Self::Append, Self::Exec];
 
     /// The mask of every way of opening.
-    pub const OPENING: u32 = 0xf;
+    pub const OPENING: u32 = 0x1f;
+    /// The mask of what writing anywhere asks for.
+    pub const WRITING: u32 = Self::Write.bit() | Self::Append.bit();
+    /// The mask of what emptying and shortening ask for.
+    pub const TRUNCATING: u32 = Self::Truncate.bit() | Self::WRITING;
     /// The mask of what connecting to a socket does: what is said there goes both ways.
-    pub const TALKING: u32 = Self::Read.bit() | Self::Write.bit();
+    pub const TALKING: u32 = Self::Read.bit() | Self::WRITING;
     /// The mask of what putting another file in the place of one does to it, or removing it: all but reading.
     pub const REPLACING: u32 = Self::OPENING & !Self::Read.bit();
 
@@ -155,6 +165,7 @@ impl Class {
             Self::Write => "write",
             Self::Create => "create",
             Self::Truncate => "truncate",
+            Self::Append => "append",
             Self::Exec => "exec",
         }
     }

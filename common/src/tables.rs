@@ -30,6 +30,13 @@ pub const TRUSTED_CANARY: u32 = u32::MAX - 2;
 /// Both.
 pub const CANARIES: [u32; 2] = [CANARY, TRUSTED_CANARY];
 
+/// The pseudo subject whose tables have no rules: what a directory is labelled with there are the sets of working directories
+/// that it belongs to ([`Conditions::workplaces`]). It is there if the policy has any.
+pub const WORKPLACES: u32 = u32::MAX - 3;
+
+/// Most sets of working directories that a policy can have: the bits of a mask.
+pub const WORKPLACE_SETS: usize = 64;
+
 /// Pseudo device of the unified control group hierarchy: the trie of control group names.
 pub const CGROUPS: u32 = u32::MAX;
 
@@ -117,6 +124,8 @@ impl Word {
 pub struct Conditions {
     /// The asking process, or its tree, has read data with one of these labels.
     pub labels: u64,
+    /// The working directory of who asks is in one of these sets: a mask.
+    pub workplaces: u64,
     /// Number of a set of user ids: who asks is in it.
     pub users: u32,
     /// Number of a set of user ids: who owns the file is in it.
@@ -207,8 +216,9 @@ impl Schedule {
     }
 }
 
-/// For each set of [`Class`]es, the choice of the rule that accepts one of them: a row by access mask, so that the kernel
-/// decides with one load and no branch. [`Class::Exec`] is never asked for with another; its slot is the empty set's.
+/// For each set of [`Class`]es that can be asked for, the choice of the rule that accepts one of them: a row, so that the
+/// kernel decides with one load and no branch. Writing has degrees, of which each asks for those before it: appending, writing
+/// anywhere, emptying. [`Class::Exec`] is never asked for with another; its slot is the empty set's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Marks {
@@ -220,29 +230,83 @@ impl Marks {
     /// The slot of [`Class::Exec`].
     pub const EXEC: usize = 0;
 
-    /// Number of sets: those of the four classes of opening.
-    pub const SLOTS: usize = 1 << Class::Exec as usize;
+    /// Number of sets: reading or not, creating or not, and a degree of writing or none.
+    pub const SLOTS: usize = 16;
+
+    /// What the degrees of writing ask for.
+    const DEGREES: [u32; 4] = [0, Class::Append.bit(), Class::WRITING, Class::TRUNCATING];
 
     /// No rule for any class.
     pub const NONE: Self = Self { rule: [NO_RULE; Self::SLOTS] };
+
+    /// The slots of all masks, 4 bits each: of those without [`Class::Append`], and of those with it.
+    const BY_ACCESS: [u64; 2] = [Self::slots_from(0), Self::slots_from(Class::Append.bit())];
+
+    /// The slot of what asks for `access`, a mask of [`Class`] bits. Looked up, since the kernel's verifier does not know how
+    /// large a number is that is put together of bits.
+    #[inline(always)]
+    #[must_use]
+    pub fn slot(access: u32) -> usize {
+        let [without, with] = Self::BY_ACCESS;
+        let slots = if access & Class::Append.bit() == 0 { without } else { with };
+        (slots >> (4 * (access & 0xf)) & 0xf) as usize
+    }
+
+    /// The slots of the 16 masks from `access` on.
+    const fn slots_from(access: u32) -> u64 {
+        let (mut slots, mut next) = (0, 16);
+        while next > 0 {
+            next -= 1;
+            slots = slots << 4 | Self::slot_of(access | next);
+        }
+        slots
+    }
+
+    /// Of a degree of writing, those before it are part.
+    const fn slot_of(access: u32) -> u64 {
+        let degree = if access & Class::Truncate.bit() != 0 {
+            3
+        } else if access & Class::Write.bit() != 0 {
+            2
+        } else if access & Class::Append.bit() != 0 {
+            1
+        } else {
+            0
+        };
+        (access & Class::Read.bit() | (access >> Class::Create as u32 & 1) << 1 | degree << 2) as u64
+    }
+
+    /// What the requests of a slot ask for: never a degree of writing without those before it.
+    #[must_use]
+    pub fn asked(slot: usize) -> u32 {
+        let bit = |class: Class, place: usize| if slot >> place & 1 != 0 { class.bit() } else { 0 };
+        bit(Class::Read, 0) | bit(Class::Create, 1) | Self::DEGREES[slot >> 2 & 3]
+    }
 
     /// The choice for any class in `access`, a mask of [`Class`] bits.
     #[inline(always)]
     #[must_use]
     pub fn first(&self, access: u32) -> u32 {
-        self.rule[access as usize & (Self::SLOTS - 1)]
+        self.at(Self::slot(access))
+    }
+
+    /// The choice in a slot.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(&self, slot: usize) -> u32 {
+        self.rule[slot & (Self::SLOTS - 1)]
     }
 
     /// The slots of what asks for nothing but classes in `access`.
     pub fn slots_only(access: u32) -> impl Iterator<Item = usize> {
-        (1..Self::SLOTS).filter(move |asked| *asked as u32 & !access == 0)
+        (1..Self::SLOTS).filter(move |slot| Self::asked(*slot) & !access == 0)
     }
 
     /// The slots of what asks for `class`, alone or with others.
     pub fn slots(class: Class) -> impl Iterator<Item = usize> {
-        (0..Self::SLOTS).filter(move |asked| match class {
-            Class::Exec => *asked == Self::EXEC,
-            class => asked & class.bit() as usize != 0,
+        (0..Self::SLOTS).filter(move |slot| match class {
+            Class::Exec => *slot == Self::EXEC,
+            class => Self::asked(*slot) & class.bit() != 0,
         })
     }
 }

@@ -39,6 +39,9 @@ pub struct Task {
     /// While the entry is made up: which subjects the program that calls `execve(2)` can start: a bit each, in the order
     /// of the policy.
     pub callers: u64,
+    /// Scratch of the thread: the sets of working directories that its own is in, see
+    /// [`crate::tables::Conditions::workplaces`].
+    pub workplaces: u64,
     /// Index of the subject in the policy.
     pub subject: u32,
     /// User id that launched the tree.

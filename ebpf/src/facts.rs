@@ -132,7 +132,7 @@ pub fn exchanged(judged: &Judged) -> Option<u64> {
 #[inline(never)]
 fn takes_content(inode: u64, access: u32) -> bool {
     let mode: u16 = read(inode, offset!(inode_mode));
-    let keeps = Class::Write.bit() | Class::Create.bit();
+    let keeps = Class::WRITING | Class::Create.bit();
     u32::from(mode) & kind::MASK == kind::REGULAR && (access & keeps == 0 || access & Class::Truncate.bit() != 0)
 }
 

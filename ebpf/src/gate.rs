@@ -37,6 +37,7 @@ use crate::{
     kernel::{offset, opaque, read},
     maps::SWITCHES,
     walk::{self, Chain, Maps, Walk},
+    workplace,
 };
 
 /// `-EPERM`.
@@ -97,6 +98,7 @@ pub fn on_host(task: *mut Task, system: System) -> &'static mut Request {
 pub fn gate(task: *mut Task, operation: Operation, at: u32) -> i32 {
     let request = read_back(task);
     let asker = asker(task);
+    workplace::note(task, asker.revision);
     let walk = walk(operation, request, task);
     let rule = first_rule(operation, request, &walk, asker, false);
     let rule = or_noted(task, asker, request, rule);
@@ -107,6 +109,7 @@ pub fn gate(task: *mut Task, operation: Operation, at: u32) -> i32 {
 #[inline(always)]
 pub fn gate_name(task: *mut Task, moves: bool, target: Target, replaces: u32) -> i32 {
     let asker = asker(task);
+    workplace::note(task, asker.revision);
     // First, since both walks fill the same chain.
     let of_target = match target {
         Target::Entry(entry) => rule_of_target(task, asker, entry, replaces),
@@ -153,6 +156,13 @@ fn or_noted(task: *mut Task, asker: Asker, request: &Request, rule: u32) -> u32 
 /// Likewise, where nothing can be held: what a rule would hold is refused.
 #[inline(always)]
 pub fn at_once(task: *mut Task, operation: Operation) -> i32 {
+    workplace::note(task, asker(task).revision);
+    at_once_there(task, operation)
+}
+
+/// Likewise, where [`workplace::note`] was called already.
+#[inline(always)]
+pub fn at_once_there(task: *mut Task, operation: Operation) -> i32 {
     let request = read_back(task);
     let asker = asker(task);
     let walk = walk(operation, request, task);

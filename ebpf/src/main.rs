@@ -27,6 +27,7 @@ mod strings;
 mod syscall;
 mod task;
 mod walk;
+mod workplace;
 
 /// Some helpers are for GPL programs only.
 #[unsafe(link_section = "license")]

@@ -85,7 +85,7 @@ unsafe fn leave(program: *mut Program) {
 /// Whether the request writes to a file that is busy.
 #[inline(always)]
 pub fn is_written(request: &Request) -> bool {
-    let writes = request.binding.access & (Class::Write.bit() | Class::Truncate.bit()) != 0;
+    let writes = request.binding.access & Class::TRUNCATING != 0;
     writes && !cfg!(feature = "broken-grant") && has_users(request.binding.inode, request.binding.device)
 }
 

@@ -4,7 +4,7 @@
 //! not in io_uring (the completion carries -EINTR or -513), in kernel threads, or where the kernel opens files on
 //! its own account: there, a request that would be held is refused.
 
-use holdpoint_common::pending::hook;
+use holdpoint_common::{pending::hook, request::Class};
 
 use crate::kernel::{current, offset, read, registers};
 
@@ -28,6 +28,7 @@ const WORKER: u32 = 0x10 | 0x4000 | 0x0020_0000;
 mod flags {
     pub const ACCESS: u64 = 3;
     pub const WRITE: u64 = 1;
+    pub const APPEND: u64 = 0o2000;
 }
 
 /// Number of the current system call, with [`COMPAT`].
@@ -123,21 +124,23 @@ pub fn execution_check() -> u32 {
     flags as u32 & AT_EXECVE_CHECK
 }
 
-/// The access that a creating `open(2)` asks for, from its flags: (reads, writes). They are in registers, which the
-/// kernel has saved and nobody can change. Where they are not (`openat2`, 32-bit), both.
+/// The access that a creating `open(2)` asks for, from its flags: a mask. They are in registers, which the kernel has
+/// saved and nobody can change. Where they are not (`openat2`, 32-bit), reading and writing.
 #[inline(always)]
-pub fn open_access(number: u32) -> (bool, bool) {
+pub fn open_access(number: u32) -> u32 {
     let flags: Option<u64> = match number {
         2 => Some(read(registers(), offset!(regs_second))),
         85 => Some(flags::WRITE),
         257 => Some(read(registers(), offset!(regs_third))),
         _ if opens(number) => None,
-        _ => return (false, false),
+        _ => return 0,
     };
-    match flags.map(|flags| flags & flags::ACCESS) {
-        Some(0) => (true, false),
-        Some(flags::WRITE) => (false, true),
-        Some(_) | None => (true, true),
+    let Some(flags) = flags else { return Class::Read.bit() | Class::WRITING };
+    let writes = if flags & flags::APPEND != 0 { Class::Append.bit() } else { Class::WRITING };
+    match flags & flags::ACCESS {
+        0 => Class::Read.bit(),
+        flags::WRITE => writes,
+        _ => Class::Read.bit() | writes,
     }
 }
 

@@ -192,17 +192,33 @@ impl Walk {
         stricter(&Maps(self.chain.task), asker, rule, below)
     }
 
+    /// Labels of what is at the path.
+    #[inline(always)]
+    pub fn labels(&self, asker: Asker) -> u64 {
+        self.choices(asker, 0);
+        let scratch = self.scratch();
+        let labels = scratch.labels;
+        (scratch.labels, scratch.labels_below) = (0, 0);
+        labels
+    }
+
     /// [`matcher::path_rules`].
     #[inline(always)]
     fn rules(&self, asker: Asker, access: u32, exec: bool) -> (u32, u32) {
+        let (choices, below) = self.choices(asker, access);
+        (first_of(&Maps(self.chain.task), asker, choices, exec), below)
+    }
+
+    /// The choices of what accepts `access` to the path, and what stands in the way of anything below.
+    #[inline(always)]
+    fn choices(&self, asker: Asker, access: u32) -> ([u32; 3], u32) {
         let way = u64::from(access) << 32 | self.chain.depth << 1 | u64::from(self.device == CGROUPS);
         let who = pair(asker.revision, asker.subject);
         let from_root = choice_from_root(who, pair(self.device, self.kind), way);
         let from_anywhere = choice_from_anywhere(who, way);
         let by_name = choice_by_name(who, way);
         let choices = [from_root >> 32, from_anywhere >> 32, by_name].map(|choice| choice as u32);
-        let rule = first_of(&Maps(self.chain.task), asker, choices, exec);
-        (rule, (from_root as u32).min(from_anywhere as u32))
+        (choices, (from_root as u32).min(from_anywhere as u32))
     }
 
     /// Where the labels of what is looked up are noted.
@@ -566,6 +582,12 @@ impl Context for Maps {
     fn labels(&self) -> u64 {
         // SAFETY: the entry is the current thread's own.
         if self.is_made_up() { unsafe { (*self.0).callers } } else { labels::carried(self.0) }
+    }
+
+    #[inline(always)]
+    fn workplaces(&self) -> u64 {
+        // SAFETY: the entry is the current thread's own.
+        unsafe { (*self.0).workplaces }
     }
 
     #[inline(always)]

@@ -104,6 +104,62 @@ fn a_rule_for_one_user_is_not_one_for_others() {
     assert_eq!(opened(&agent, User::ROOT, &secret), ["open ok"]);
 }
 
+#[test]
+fn a_rule_for_a_working_directory_is_one_for_who_works_there() {
+    let (secret, inside) = (file("cwd"), file("infra/prod/eu/x"));
+    let (prod, test) =
+        (format!("{ROOT}/{PLACE}/infra/prod"), Path::new(&file("infra/test/x")).parent().unwrap().to_owned());
+    let link = format!("{ROOT}/{PLACE}/link-{}", site::fresh());
+    std::os::unix::fs::symlink(&prod, &link).unwrap();
+    let rule = format!("open = {{ path = [\"{secret}\"] }}\ncwd = [\"{prod}/**\"]");
+    let step = |directory: &str| [format!("chdir {directory}"), format!("open {secret} r")];
+    let (eu, test) = (Path::new(&inside).parent().unwrap().display().to_string(), test.display().to_string());
+    let there = [prod.as_str(), &eu, &link];
+    let elsewhere = [test.as_str(), "/", ROOT];
+    let agent = shared(&denying("", &[&rule]));
+    for (directories, said) in [(there, "EPERM"), (elsewhere, "ok")] {
+        for directory in directories {
+            let control = ungoverned(User::AGENT, with_actor(step(directory))).end();
+            assert_eq!(control.stdout, "chdir ok\nopen ok\n", "the control: {directory}");
+            let ended = agent.spawn_as(User::AGENT, "words", with_actor(step(directory))).wait_end();
+            assert_eq!(ended.stdout, format!("chdir ok\nopen {said}\n"), "{directory}");
+        }
+    }
+    let gone = format!("{eu}/gone-{}", site::fresh());
+    fs::create_dir(&gone).unwrap();
+    fs::set_permissions(&gone, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(&eu, fs::Permissions::from_mode(0o777)).unwrap();
+    let steps = [format!("chdir {gone}"), format!("rmdir {gone}"), format!("open {secret} r")];
+    let ended = agent.spawn_as(User::AGENT, "words", with_actor(steps)).wait_end();
+    assert_eq!(ended.stdout, "chdir ok\nrmdir ok\nopen EPERM\n", "where it was");
+}
+
+#[test]
+fn what_is_held_for_a_working_directory_is_another_matter_elsewhere() {
+    let program = site::program("words-run", "/bin/true");
+    let prod = Path::new(&file("held/prod/x")).parent().unwrap().display().to_string();
+    let agent = shared(&format!(
+        "[[subject]]\nname = \"words\"\n[reviewers]\npeople = [\"reviewer\"]\n
+        [[rule]]\nname = \"in prod\"\nexec = {{ path = [\"{program}\"], args = [\"apply\"] }}\ncwd = [\"{prod}\"]
+        then = \"hold\"\nreviewers = \"people\"\non_deny = \"fail\"\npause = \"0s\"\n"
+    ));
+    let steps = |directory: &str| [format!("chdir {directory}"), format!("exec {program} apply")];
+    let done = "chdir ok\n";
+    assert_eq!(ungoverned(User::AGENT, with_actor(steps(&prod))).end().stdout, done, "the control");
+    assert_eq!(agent.spawn_as(User::AGENT, "words", with_actor(steps("/"))).end().stdout, done, "elsewhere");
+    for (approved, said) in [(true, done), (false, "chdir ok\nexec EPERM\n")] {
+        let actor = agent.spawn_as(User::AGENT, "words", with_actor(steps(&prod)));
+        let hold = agent.hold_of(&actor);
+        assert_eq!((hold.text("rule"), &hold["context"]["cwd"]), ("in prod", &prod.as_str().into()));
+        if approved {
+            agent.approve(&hold)
+        } else {
+            agent.deny(&hold)
+        }
+        assert_eq!(actor.end().stdout, said);
+    }
+}
+
 /// The actor, in these groups beside its own; `first` is its own.
 fn in_groups(first: u32, others: &str, step: &str) -> Vec<std::ffi::OsString> {
     let change = format!("setpriv --reuid {} --regid {first} {others}", site::AGENT);

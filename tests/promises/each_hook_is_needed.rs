@@ -66,7 +66,8 @@ const NEEDED: [(&str, &str); 56] = [
 ];
 
 /// Programs that refuse nothing, one without which nobody is governed at all, and one that no single attempt shows.
-const BOOKKEEPING: [(&str, &str); 16] = [
+const BOOKKEEPING: [(&str, &str); 17] = [
+    ("truncate_open", "is about what is open already: see a_rule_on_appending.rs"),
     ("enter", "makes the attacker governed: without it the attack says so and ends"),
     ("found_at_exec", "makes governed who ran before: see governed_for_good.rs"),
     ("running", "likewise"),

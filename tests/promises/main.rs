@@ -8,6 +8,7 @@ mod a_denial_is_final;
 mod a_policy_is_put_in_force_whole;
 mod a_policy_of_several_files;
 mod a_rule_means_what_it_says;
+mod a_rule_on_appending;
 mod a_rule_on_arguments;
 mod a_rule_on_names;
 mod each_hook_is_needed;

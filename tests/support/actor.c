@@ -1,8 +1,11 @@
 /* actor STEP...: does one thing after another and prints a line on what came of it: "open ok", "open EPERM".
  *
- *   open PATH HOW             HOW: r, w or rw, then any of +creat +excl +trunc +nonblock; keeps the descriptor
+ *   open PATH HOW             HOW: r, w or rw, then any of +creat +excl +trunc +append +nonblock; keeps the descriptor
  *   close, read, write TEXT   on that descriptor
+ *   resize SIZE, overwrite, share, share-later    of that descriptor: ftruncate; takes O_APPEND off it; maps it shared and
+ *                             writable, at once or after it was mapped to read
  *   truncate PATH SIZE
+ *   chdir PATH
  *   rename, exchange, link OLD NEW; symlink TEXT PATH; unlink, rmdir, mkdir, mknod, chmod, chown, utime, setxattr PATH
  *   connect ADDRESS PORT [HOW]         on a new socket, which becomes the descriptor; HOW: any of nonblock, +udp, +udplite,
  *                             +mptcp, by TCP if it is none of these
@@ -17,8 +20,9 @@
  *   join                      waits for all threads
  *   after PATH STEP           the step, once there is something at PATH
  *   wait                      waits for a child
- *   apart USER FILE STEP      a child of this real user does the step, after it has opened FILE to read it if that is not
- *                             "-"; prints "apart PID", and each line of the child begins with its pid
+ *   apart USER GROUP DIRECTORY FILE STEP    a child of this real user, with this group beside its own, does the step in
+ *                             DIRECTORY, after it has opened FILE to read it if that is not "-"; prints "apart PID", and
+ *                             each line of the child begins with its pid
  *   gather                    waits for all children; each line begins with the pid
  *   handler SIGNAL restart|plain|jump    prints "handled SIGNAL" when it comes; jump leaves the step: "jumped"
  *   send ADDRESS PORT         a datagram, by the same socket each time
@@ -50,6 +54,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/bpf.h>
 #include <linux/io_uring.h>
 #include <linux/netlink.h>
@@ -154,8 +159,19 @@ static int how(const char *words)
     flags |= strstr(words, "+creat") ? O_CREAT : 0;
     flags |= strstr(words, "+excl") ? O_EXCL : 0;
     flags |= strstr(words, "+trunc") ? O_TRUNC : 0;
+    flags |= strstr(words, "+append") ? O_APPEND : 0;
     flags |= strstr(words, "+nonblock") ? O_NONBLOCK : 0;
     return flags;
+}
+
+/* What is mapped is written to: the effect is there at once. */
+static long share(bool later)
+{
+    char *page = mmap(NULL, 1, PROT_READ | (later ? 0 : PROT_WRITE), MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED || (later && mprotect(page, 1, PROT_READ | PROT_WRITE)))
+        return -1;
+    *page = '!';
+    return 0;
 }
 
 static void connect_now(void)
@@ -286,11 +302,14 @@ static void apart(char **word)
         return;
     }
     thread = getpid();
-    if (setreuid(atoi(word[1]), -1))
+    gid_t group = atoi(word[2]);
+    if (setgroups(1, &group) || setreuid(atoi(word[1]), -1))
         fail("setreuid");
-    if (strcmp(word[2], "-") != 0 && open(word[2], O_RDONLY) < 0)
-        fail(word[2]);
-    step(word + 3);
+    if (chdir(word[3]))
+        fail(word[3]);
+    if (strcmp(word[4], "-") != 0 && open(word[4], O_RDONLY) < 0)
+        fail(word[4]);
+    step(word + 5);
     _exit(0);
 }
 
@@ -630,6 +649,18 @@ static void step(char **word)
     } else if (is(word, "write")) {
         long length = write(fd, word[1], strlen(word[1]));
         result("write", length, errno);
+    } else if (is(word, "resize")) {
+        long value = ftruncate(fd, atol(word[1]));
+        result("resize", value, errno);
+    } else if (is(word, "overwrite")) {
+        long value = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_APPEND);
+        result("overwrite", value, errno);
+    } else if (is(word, "share") || is(word, "share-later")) {
+        long value = share(is(word, "share-later"));
+        result(word[0], value, errno);
+    } else if (is(word, "chdir")) {
+        long value = chdir(word[1]);
+        result("chdir", value, errno);
     } else if (is(word, "truncate")) {
         long value = truncate(word[1], atol(word[2]));
         result("truncate", value, errno);

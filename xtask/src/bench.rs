@@ -4,6 +4,7 @@
 //! difference of two clock readings is a number of instructions, the same on every host.
 
 pub mod operations;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,9 +34,9 @@ pub struct BenchArgs {
     /// Policy of the agent; it must allow what the benchmark does [default: policies/default.toml]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// A policy of that many rules in its place, of which what the benchmark does meets the last
-    #[arg(long, value_name = "COUNT", conflicts_with = "policy")]
-    rules: Option<usize>,
+    /// Compare policies of that many rules, of which what the benchmark does meets the last: --rules 10,10000
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', conflicts_with = "policy")]
+    rules: Vec<usize>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -53,18 +54,13 @@ struct Row {
 /// Measures and prints.
 pub fn bench(args: &BenchArgs) -> Result<i32> {
     setup::ensure()?;
-    let policy = match (args.rules, &args.policy) {
-        (Some(count), _) => written(count)?,
-        (None, Some(file)) => file.clone(),
-        (None, None) => default_policy(),
-    };
+    if args.rules.is_empty() { costs(args) } else { rules::bench(args) }
+}
+
+/// What holdpoint costs who is governed, and who is not.
+fn costs(args: &BenchArgs) -> Result<i32> {
     let without = Plan::new(args.kernel, Accel::Counting);
-    let with = Plan {
-        agent: true,
-        programs: [(HOLDPOINT.into(), programs::holdpoint()?)].into(),
-        files: BTreeMap::from([(POLICY.into(), policy.clone())]),
-        ..Plan::new(args.kernel, Accel::Counting)
-    };
+    let with = with_agent(args.kernel, args.policy.clone().unwrap_or_else(default_policy))?;
     let governed = [HOLDPOINT, "run", "--", XTASK, "guest-count"];
     let ungoverned = &governed[3..];
 
@@ -83,39 +79,22 @@ pub fn bench(args: &BenchArgs) -> Result<i32> {
             Row { operation, without, ungoverned, governed }
         })
         .collect();
-    if args.rules.is_some() {
-        std::fs::remove_file(&policy).with_context(|| format!("failed to remove {}", policy.display()))?;
+    if args.json {
+        print_json(&rows)?
+    } else {
+        print(&rows, args)
     }
-    print(&rows, args)?;
     Ok(0)
 }
 
-/// A file with a policy of `count` rules.
-fn written(count: usize) -> Result<PathBuf> {
-    let file = std::env::temp_dir().join(format!("holdpoint-bench-{}.toml", std::process::id()));
-    std::fs::write(&file, policy_of(count)).with_context(|| format!("failed to write {}", file.display()))?;
-    Ok(file)
-}
-
-/// Rules on paths, arguments and addresses in turn, none of which the benchmark meets, before three that it does.
-fn policy_of(count: usize) -> String {
-    let mut text = "[[subject]]\nname = \"bench\"\n".to_owned();
-    let mut rule = |name: &str, operation: &str, then: &str| {
-        text += &format!("[[rule]]\nname = \"{name}\"\n{operation}\nthen = \"{then}\"\n");
-    };
-    for n in 0..count.saturating_sub(3) {
-        let (high, low) = (n / 256, n % 256);
-        let operation = match n % 3 {
-            0 => format!("open = {{ path = [\"/srv/teams/{high}/projects/{low}/key\"] }}"),
-            1 => format!("exec = {{ path = [\"/**\"], args = [\"word{n}\"] }}"),
-            _ => format!("connect = {{ to = [\"10.{high}.{low}.0/24\"], port = [443, \"8000-8999\"] }}"),
-        };
-        rule(&n.to_string(), &operation, "deny");
-    }
-    rule("the last on opening", "open = { path = [\"/**\"] }", "allow");
-    rule("the last on executing", "exec = { path = [\"/**\"] }", "allow");
-    rule("the last on connecting", "connect = {}", "allow");
-    text
+/// A machine with the agent, under the policy in that file.
+fn with_agent(kernel: Kernel, policy: PathBuf) -> Result<Plan> {
+    Ok(Plan {
+        agent: true,
+        programs: [(HOLDPOINT.into(), programs::holdpoint()?)].into(),
+        files: BTreeMap::from([(POLICY.into(), policy)]),
+        ..Plan::new(kernel, Accel::Counting)
+    })
 }
 
 fn count(machine: &mut Machine, argv: &[&str], signals: &Signals) -> Result<Counts> {
@@ -129,16 +108,16 @@ fn count(machine: &mut Machine, argv: &[&str], signals: &Signals) -> Result<Coun
     serde_json::from_str(text.trim()).with_context(|| format!("the guest printed {text:?} instead of numbers"))
 }
 
-fn print(rows: &[Row], args: &BenchArgs) -> Result<()> {
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(rows).context("failed to write JSON")?);
-        return Ok(());
-    }
+fn print_json(rows: &impl Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(rows).context("failed to write JSON")?);
+    Ok(())
+}
+
+fn print(rows: &[Row], args: &BenchArgs) {
     println!("instructions, 8 directories deep, on {}", args.kernel);
     println!("{:<44} {:>9} {:>18} {:>18}", "", "without", "not governed", "governed, allowed");
     for row in rows {
         let cell = |count: i64| format!("{:+} {:>6.3}", count - row.without, count as f64 / row.without as f64);
         println!("{:<44} {:>9} {:>18} {:>18}", row.operation, row.without, cell(row.ungoverned), cell(row.governed));
     }
-    Ok(())
 }

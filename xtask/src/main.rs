@@ -52,7 +52,11 @@ enum Task {
     GuestServe,
     /// The measured part of `bench`
     #[command(hide = true)]
-    GuestCount,
+    GuestCount {
+        /// What is measured in place of the operations
+        #[arg(trailing_var_arg = true)]
+        command: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -76,7 +80,7 @@ fn perform(task: Task) -> Result<i32> {
         Task::Bench(args) => bench::bench(&args),
         Task::Guest => guest::init().map(|()| 0),
         Task::GuestServe => guest::serve().map(|()| 0),
-        Task::GuestCount => bench::operations::count().map(|()| 0),
+        Task::GuestCount { command } => bench::operations::count(&command).map(|()| 0),
     }
 }
 

@@ -81,6 +81,9 @@ pub struct Who {
     /// A group that it belongs to, by name or number
     #[arg(long, value_name = "GROUP")]
     pub group: Vec<String>,
+    /// Its working directory
+    #[arg(long, value_name = "DIRECTORY")]
+    pub cwd: Option<String>,
     /// The moment, as in "Mon 14:30"; now unless said
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
@@ -107,9 +110,12 @@ pub enum Operation {
         /// To read
         #[arg(long)]
         read: bool,
-        /// To write
+        /// To write anywhere
         #[arg(long)]
         write: bool,
+        /// To write at its end
+        #[arg(long)]
+        append: bool,
         /// To bring it into being
         #[arg(long)]
         create: bool,
@@ -151,14 +157,16 @@ impl Operation {
                 let path = policy::asked::path(path)?;
                 What::File { path, access: Class::Exec.bit(), args: args.clone(), owner: None, mode: 0 }
             }
-            Self::Open { path, read, write, create, truncate, owner, mode } => {
+            Self::Open { path, read, write, append, create, truncate, owner, mode } => {
                 let said = [
                     (*read, Class::Read),
                     (*write, Class::Write),
+                    (*append, Class::Append),
                     (*create, Class::Create),
                     (*truncate, Class::Truncate),
                 ];
-                let access = said.iter().filter(|(said, _)| *said).fold(0, |mask, (_, class)| mask | class.bit());
+                let said = said.iter().filter(|(said, _)| *said).map(|(_, class)| class.bit());
+                let access = policy::asked::access(said);
                 What::File {
                     path: policy::asked::path(path)?,
                     access: if access == 0 { Class::Read.bit() } else { access },
@@ -184,12 +192,14 @@ impl Who {
         let user = self.user.as_deref().map(policy::User::parse).transpose()?;
         let login = self.login.as_deref().map(policy::User::parse).transpose()?;
         let groups = self.group.iter().map(|group| policy::User::group(group)).collect::<Result<_, _>>()?;
+        let cwd = self.cwd.as_deref().map(policy::asked::path).transpose()?;
         let at = self.at.as_deref().map(policy::asked::moment).transpose()?;
         Ok(Asked {
             subject: self.subject.clone(),
             user,
             login,
             groups,
+            cwd,
             at: at.unwrap_or_else(policy::asked::now),
             read: self.if_read.clone(),
             what,

@@ -12,6 +12,8 @@ pub(super) fn lines(status: &Status) -> String {
     text += &format!("  policy     {}, revision {}\n", shown(&status.policy_file), shown(&status.policy_revision));
     text += &format!("  host       {}\n", shown(&status.host));
     text += &format!("  hooks      {}\n", hooks(status));
+    let memory = status.kernel_memory.map_or("?".to_owned(), |bytes| bytes.div_ceil(1 << 20).to_string());
+    text += &format!("  memory     {memory} MiB of the kernel's, for tables\n");
     text += &format!("  governed   {} threads\n", status.governed_threads);
     text += &format!("  pending    {} holds\n", status.pending_holds);
     text += &format!("  hard links {} files that rules are about have further names\n", status.hard_links);
@@ -65,6 +67,7 @@ mod tests {
             policy_file: "/etc/holdpoint/policy.toml".into(),
             host: "web-1".into(),
             policy_revision: "ab".into(),
+            kernel_memory: Some(3 << 20),
             governed_threads: 3,
             pending_holds: 1,
             hard_links: 0,

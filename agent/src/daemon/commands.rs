@@ -111,6 +111,7 @@ impl Daemon {
             policy_file: policy.source.name().to_owned(),
             host: policy.host.name().to_owned(),
             policy_revision: policy.revision().to_owned(),
+            kernel_memory: pins.memory().ok(),
             governed_threads: self.kernel.governed().len() as u64,
             pending_holds: self.holds.pending().count() as u64,
             hard_links: self.revisions.linked().files.len() as u64,

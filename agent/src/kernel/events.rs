@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use nix::sys::stat::SFlag;
 
 use crate::{
-    policy::{Mounts, Policy},
+    policy::{Mounts, Policy, access_words},
     request::{Content, Login, Object, Operation, Request},
     user,
 };
@@ -117,7 +117,7 @@ impl Reader<'_> {
             },
             Kernel::Open => Operation::Open {
                 path: self.path(facts),
-                access: Class::ALL.iter().filter(|c| facts.binding.access & c.bit() != 0).map(|c| c.word()).collect(),
+                access: access_words(facts.binding.access),
                 flags: facts.binding.flags,
                 object: object(facts),
                 content: content(&facts.content),
@@ -227,8 +227,7 @@ fn content(stamps: &Stamps) -> Option<Content> {
 
 /// Whether it is `truncate(2)` and not an open that empties the file.
 fn resizes(facts: &Facts) -> bool {
-    let alone = Class::Truncate.bit() | Class::Write.bit();
-    facts.binding.access == alone && facts.binding.flags == 0
+    facts.binding.access == Class::TRUNCATING && facts.binding.flags == 0
 }
 
 /// As whom, and where, who asks has logged in.

@@ -8,13 +8,14 @@
 use std::{
     fs,
     io::ErrorKind,
+    os::fd::{AsFd as _, AsRawFd as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Map, MapData},
+    maps::{Map, MapData, MapInfo},
     programs::{BtfTracePoint, FEntry, Iter, Lsm, Program, links::FdLink},
 };
 use holdpoint_common::{CONTRACT, pod::MAPS};
@@ -30,7 +31,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ho
 const RUNNING: &str = "running";
 
 /// Each program: its name, and what it attaches to.
-const PROGRAMS: [(&str, Attach); 73] = [
+const PROGRAMS: [(&str, Attach); 74] = [
     ("inherit", Attach::Lsm("task_alloc")),
     ("placed", Attach::Lsm("task_alloc")),
     ("named", Attach::Tracepoint("sched_process_fork")),
@@ -47,6 +48,7 @@ const PROGRAMS: [(&str, Attach); 73] = [
     ("open", Attach::Lsm("file_open")),
     ("create", Attach::Lsm("path_mknod")),
     ("truncate", Attach::Lsm("path_truncate")),
+    ("truncate_open", Attach::LsmIfThere("file_truncate")),
     ("map", Attach::Lsm("mmap_file")),
     ("protect", Attach::Lsm("file_mprotect")),
     ("receive", Attach::Lsm("file_receive")),
@@ -177,6 +179,20 @@ impl Pins {
     /// The iterator over what runs.
     pub fn running(&self) -> PathBuf {
         self.own_links().join(RUNNING)
+    }
+
+    /// Bytes of memory that the maps take: `memlock` in their `/proc/self/fdinfo` (`bpf_map_show_fdinfo`).
+    pub fn memory(&self) -> Result<u64> {
+        let mut sum = 0;
+        for name in MAPS {
+            let path = self.maps().join(name);
+            let info = MapInfo::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+            let file = format!("/proc/self/fdinfo/{}", info.fd()?.as_fd().as_raw_fd());
+            let text = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+            let bytes = text.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse::<u64>().ok());
+            sum += bytes.with_context(|| format!("{file} does not say how much memory the map takes"))?;
+        }
+        Ok(sum)
     }
 
     /// Whether any program is attached by a pin here.

@@ -6,11 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use holdpoint_common::{request::Class, system::System, tables::protocol};
+use holdpoint_common::{
+    request::Class,
+    system::System,
+    tables::{Marks, protocol},
+};
 use jiff::Zoned;
 
 use super::{
-    classes,
+    access_words,
     only::{self, User},
     problem::Flaw,
 };
@@ -29,6 +33,8 @@ pub struct Asked {
     pub login: Option<User>,
     /// The groups of who asks; none that a rule names if it is not said.
     pub groups: Vec<User>,
+    /// Where who asks works; nowhere that a rule names if it is not said.
+    pub cwd: Option<PathBuf>,
     /// The minute of the week.
     pub at: u32,
     /// Names of the labels whose data was read before.
@@ -97,7 +103,7 @@ impl fmt::Display for What {
                 write!(f, "exec {}{}", path.display().to_string().escape_debug(), words.concat())
             }
             Self::File { path, access, .. } => {
-                write!(f, "open {} ({})", path.display().to_string().escape_debug(), access_words(*access))
+                write!(f, "open {} ({})", path.display().to_string().escape_debug(), access_words(*access).join(", "))
             }
             Self::Connect { to, port, protocol, names } => {
                 let words = only::protocol_words(protocol::bit(*protocol)).concat();
@@ -110,9 +116,9 @@ impl fmt::Display for What {
     }
 }
 
-/// The words for an access mask.
-pub fn access_words(access: u32) -> String {
-    classes(access).map(Class::word).collect::<Vec<_>>().join(", ")
+/// The access that these classes ask for, with what that takes along: who empties a file writes it.
+pub fn access(classes: impl Iterator<Item = u32>) -> u32 {
+    Marks::asked(Marks::slot(classes.fold(0, |mask, bits| mask | bits)))
 }
 
 /// The absolute path that `text` spells.

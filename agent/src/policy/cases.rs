@@ -22,8 +22,8 @@ use super::{
 };
 
 const TOP_KEYS: [&str; 3] = ["policy", "host", "case"];
-const CASE_KEYS: [&str; 14] = [
-    "name", "host", "subject", "open", "exec", "connect", "system", "user", "login", "group", "at", "if_read",
+const CASE_KEYS: [&str; 15] = [
+    "name", "host", "subject", "open", "exec", "connect", "system", "user", "login", "group", "cwd", "at", "if_read",
     "expect", "rule",
 ];
 const OPERATIONS: [&str; 4] = ["open", "exec", "connect", "system"];
@@ -127,6 +127,7 @@ fn case(value: &Spanned<DeValue<'_>>, everywhere: Option<&Host>, problems: &mut 
         None => Vec::new(),
         Some(_) => plain(section.texts("group", problems, User::group)),
     };
+    let cwd = read_text(&section, "cwd", problems, asked::path);
     let at = read_text(&section, "at", problems, only::moment);
     let read = match section.entry("if_read") {
         None => Vec::new(),
@@ -140,7 +141,7 @@ fn case(value: &Spanned<DeValue<'_>>, everywhere: Option<&Host>, problems: &mut 
     let expect = read_text(&section, "expect", problems, verdict);
     let name = name?;
     let asked =
-        Asked { subject: subject?.into_inner(), user, login, groups, at: at.unwrap_or(NOON), read, what: what? };
+        Asked { subject: subject?.into_inner(), user, login, groups, cwd, at: at.unwrap_or(NOON), read, what: what? };
     Some(Case { span: name.span(), name: name.into_inner(), host, asked, expect: expect?, rule })
 }
 
@@ -166,7 +167,7 @@ fn open(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<Wha
     let section = Section::of("open", value, &["path", "access", "owner", "mode"], problems)?;
     let access = match section.entry("access") {
         None => Class::Read.bit(),
-        Some(_) => section.texts("access", problems, rule::access)?.iter().fold(0, |mask, bit| mask | bit.get_ref()),
+        Some(_) => asked::access(section.texts("access", problems, rule::access)?.iter().map(|bits| *bits.get_ref())),
     };
     file(&section, access, Vec::new(), problems)
 }

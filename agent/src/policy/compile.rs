@@ -8,6 +8,7 @@ mod letters;
 mod objects;
 mod paths;
 mod words;
+mod workplaces;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +31,7 @@ pub use self::{
     automaton::is_state_of,
     objects::{Objects, links_of_rules},
 };
-use self::{choice::Choices, letters::Alphabet};
+use self::{choice::Choices, letters::Alphabet, workplaces::Workplaces};
 use super::{
     Block, Pattern, Place, Places, Policy, Rule, When,
     problem::{Problem, Span},
@@ -130,8 +131,10 @@ pub fn compile(
     let starters = (STARTERS..).zip(&policy.subjects);
     let starters = starters.map(|(rule, subject)| (RuleKey { revision, rule }, subject.number())).collect();
     let mut tables = Tables { rules: consequences(policy, revision), starters, ..Tables::default() };
-    problems.extend(paths::compile(policy, revision, places, canaries, &mut tables));
-    problems.extend(conditions::compile(policy, revision, places, &mut tables));
+    let workplaces = Workplaces::of(policy);
+    problems.extend(workplaces.problem());
+    problems.extend(paths::compile(policy, revision, places, &workplaces, canaries, &mut tables));
+    problems.extend(conditions::compile(policy, revision, places, &workplaces, &mut tables));
     tables.resolvers = resolvers(policy, revision);
     let mut choices = Choices::new(policy, revision, &mut tables);
     addresses::compile(policy, revision, &mut choices, &mut tables, &mut problems);

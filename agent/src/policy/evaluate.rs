@@ -9,8 +9,8 @@ use holdpoint_common::{
     system::System,
     tables::{
         ADDRESS_HEAD_BITS, AddressKey, Conditions, Consequence, EdgeKey, LITERAL_BYTES, Letters, Link, MemberKey,
-        NO_RULE, NameKey, Named, OTHERWISE, ObjectKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey, Word,
-        WordKey,
+        NO_RULE, NameKey, Named, OTHERWISE, ObjectKey, Ports, RootKey, RuleKey, Schedule, State, SystemKey, WORKPLACES,
+        Word, WordKey,
     },
 };
 
@@ -38,6 +38,8 @@ pub struct Circumstances {
     pub groups: Vec<u32>,
     /// Labels of the data that the asking process, or its tree, has read: a mask.
     pub labels: u64,
+    /// The sets of working directories that the one of who asks is in: a mask.
+    pub workplaces: u64,
     /// The minute of the week in the host's time.
     pub minute: u32,
     /// User id of who owns the file; none if there is no file yet.
@@ -91,8 +93,20 @@ impl<'a> Evaluation<'a> {
         matcher::or_noted(self, asker, self.noted.get(), rule, on_host)
     }
 
+    /// The sets of working directories that the directory is in, a mask. None: a path of more names than are walked.
+    pub fn workplaces(&self, revision: u32, place: Option<(u32, &impl Names)>) -> u64 {
+        let asker = Asker { revision, subject: WORKPLACES };
+        match place {
+            Some((device, names)) => self.labels(asker, device, names).0,
+            None => {
+                let mut labels = 0;
+                matcher::unknown_path_rule(self, asker, 0, &mut labels);
+                labels
+            }
+        }
+    }
+
     /// Labels of the data at the path, and of what is below it and would lose them if it moved.
-    #[cfg(test)]
     pub fn labels(&self, asker: Asker, device: u32, names: &impl Names) -> (u64, u64) {
         let mut scratch = Scratch::default();
         matcher::path_rules(self, asker, device, names, 0, &mut scratch);
@@ -211,6 +225,10 @@ impl matcher::Context for Evaluation<'_> {
 
     fn labels(&self) -> u64 {
         self.circumstances.labels
+    }
+
+    fn workplaces(&self) -> u64 {
+        self.circumstances.workplaces
     }
 
     fn minute(&self) -> u32 {

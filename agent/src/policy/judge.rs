@@ -169,7 +169,9 @@ impl Judge {
             return Err(Flaw::new(format!("the policy has no label {name:?}"), remedy));
         }
         let labels = self.policy.labels_named(&asked.read);
-        let plain = Circumstances { user, login, groups, minute: asked.at, labels, ..Circumstances::default() };
+        let workplaces = asked.cwd.as_ref().map_or(0, |cwd| self.workplaces(cwd));
+        let plain =
+            Circumstances { user, login, groups, minute: asked.at, labels, workplaces, ..Circumstances::default() };
         Ok(match &asked.what {
             What::File { path, args, owner, mode, .. } => {
                 let owner = owner.as_ref().map(|owner| self.user(owner)).transpose()?;
@@ -186,36 +188,46 @@ impl Judge {
         })
     }
 
+    fn workplaces(&self, cwd: &Path) -> u64 {
+        let walked = self.walked(&self.real(cwd));
+        let evaluation = Evaluation::new(&self.tables, Circumstances::default());
+        evaluation.workplaces(REVISION, walked.as_ref().map(|walked| (walked.place.device, walked)))
+    }
+
     fn rule_on_path(&self, evaluation: &Evaluation<'_>, asker: Asker, path: &Path, access: u32) -> u32 {
         let real = self.real(path);
-        let mut places = self.site.places().resolve(&real).into_iter();
-        let Some(place) = places.next() else { return evaluation.unknown_path_rule(asker, access) };
-        if place.components.len() > DEPTH {
-            return evaluation.unknown_path_rule(asker, access);
-        }
-        // What is on a file system that the kernel makes itself is also at a pseudo device, which sorts behind.
-        let kind = places.map(|place| place.device).find(|device| *device >= kind(0)).unwrap_or(kind(0));
-        let rule = evaluation.path_rule(asker, place.device, &Walked { place: &place, kind }, access);
+        let Some(walked) = self.walked(&real) else { return evaluation.unknown_path_rule(asker, access) };
+        let device = walked.place.device;
+        let rule = evaluation.path_rule(asker, device, &walked, access);
         match (&self.site, fs::metadata(&real)) {
-            (Site::Here(_), Ok(file)) => evaluation.with_object(asker, rule, place.device, file.ino(), access),
+            (Site::Here(_), Ok(file)) => evaluation.with_object(asker, rule, device, file.ino(), access),
             _ => rule,
         }
+    }
+
+    /// The path as the kernel walks it; none if it has more names than are walked.
+    fn walked(&self, real: &Path) -> Option<Walked> {
+        let mut places = self.site.places().resolve(real).into_iter();
+        let place = places.next().filter(|place| place.components.len() <= DEPTH)?;
+        // What is on a file system that the kernel makes itself is also at a pseudo device, which sorts behind.
+        let kind = places.map(|place| place.device).find(|device| *device >= kind(0)).unwrap_or(kind(0));
+        Some(Walked { place, kind })
     }
 }
 
 /// A path as the kernel walks it.
-pub struct Walked<'a> {
-    place: &'a Place,
+pub struct Walked {
+    place: Place,
     kind: u32,
 }
 
-impl Walked<'_> {
+impl Walked {
     fn name(&self, level: usize) -> &[u8] {
         self.place.components.get(level).map_or(&[], |name: &OsString| OsStr::as_bytes(name))
     }
 }
 
-impl Names for Walked<'_> {
+impl Names for Walked {
     fn depth(&self) -> usize {
         self.place.components.len()
     }

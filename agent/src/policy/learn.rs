@@ -22,9 +22,8 @@ use self::{
     written::{comment, list, quoted},
 };
 use super::{
-    Asked, Flaw, Judge, Own, Pattern, Policy, Rule, Site, Source, Then, What, When,
-    asked::{NOON, access_words},
-    classes, only, parse, verdict_word,
+    Asked, Flaw, Judge, Own, Pattern, Policy, Rule, Site, Source, Then, What, When, access_words, asked::NOON, classes,
+    only, parse, verdict_word,
 };
 use crate::request::shown;
 
@@ -320,10 +319,10 @@ impl<'a> Draft<'a> {
         learned.into_iter().for_each(|one| by_access.entry(one.access).or_default().push(one));
         let rules = by_access.into_iter().map(|(access, learned)| {
             let lines: String = learned.iter().map(line).collect();
-            let words: Vec<_> = classes(access).map(Class::word).collect();
+            let words = access_words(access);
             let operation = format!("open = {{ path = [\n{lines}], access = {} }}", list(&words));
             let from = learned.into_iter().map(|one| (one.text, one.evidence)).collect();
-            self.allows(rule, subject, &access_words(access), &operation, from)
+            self.allows(rule, subject, &words.join(", "), &operation, from)
         });
         rules.collect()
     }
@@ -626,7 +625,16 @@ fn asked(subject: &str, piece: &Piece) -> Asked {
         }
         Piece::System(system) => What::System(*system),
     };
-    Asked { subject: subject.to_owned(), user: None, login: None, groups: Vec::new(), at: NOON, read: Vec::new(), what }
+    Asked {
+        subject: subject.to_owned(),
+        user: None,
+        login: None,
+        groups: Vec::new(),
+        cwd: None,
+        at: NOON,
+        read: Vec::new(),
+        what,
+    }
 }
 
 fn file(path: &str, access: u32) -> What {

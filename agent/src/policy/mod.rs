@@ -329,3 +329,9 @@ impl Rule {
 pub fn classes(access: u32) -> impl Iterator<Item = Class> {
     Class::ALL.into_iter().filter(move |class| access & class.bit() != 0)
 }
+
+/// The words for a mask: who writes anywhere may append, which goes without saying.
+pub fn access_words(access: u32) -> Vec<&'static str> {
+    let writes = access & Class::Write.bit() != 0;
+    classes(access).filter(|class| !(writes && *class == Class::Append)).map(Class::word).collect()
+}

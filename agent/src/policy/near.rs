@@ -6,10 +6,10 @@ use std::path::Path;
 use holdpoint_common::{system::System, tables::protocol};
 
 use super::{
-    Rule, When,
+    Rule, When, access_words,
     address::Block,
     argument::Argument,
-    asked::{Asked, What, access_words},
+    asked::{Asked, What},
     host_name::HostName,
     judge::{Answer, Judge},
     only::{self, User},
@@ -79,11 +79,12 @@ fn object(rule: &Rule, what: &What) -> Option<String> {
 
 fn differing(access: u32, asked: u32, lets_pass: bool) -> Option<String> {
     let more = asked & !access;
+    let words = |access| access_words(access).join(", ");
     match lets_pass {
         true if more == 0 => None,
-        true => Some(format!("it lets pass {} only; asked for is {} too", access_words(access), access_words(more))),
+        true => Some(format!("it lets pass {} only; asked for is {} too", words(access), words(more))),
         false if access & asked != 0 => None,
-        false => Some(format!("it is about {}; asked for is {}", access_words(access), access_words(asked))),
+        false => Some(format!("it is about {}; asked for is {}", words(access), words(asked))),
     }
 }
 
@@ -105,6 +106,12 @@ fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
     if !belongs(judge, &only.groups, &asked.groups) {
         let said = if asked.groups.is_empty() { "none that is said".to_owned() } else { named(&asked.groups) };
         differs.push(format!("it is for members of {}; who asks is in: {said}", named(&only.groups)));
+    }
+    let works_there = |cwd: &Path| accept(judge, &only.workplaces, cwd);
+    if !only.workplaces.is_empty() && !asked.cwd.as_deref().is_some_and(works_there) {
+        let wanted: Vec<_> = only.workplaces.iter().map(super::Pattern::to_string).collect();
+        let cwd = asked.cwd.as_ref().map_or("is not said".to_owned(), |cwd| format!("is {}", cwd.display()));
+        differs.push(format!("it is for who works in {}; the working directory {cwd}", wanted.join(", ")));
     }
     if only.during.is_some_and(|times| !times.has(asked.at)) {
         differs.push(format!("its time does not include {}", only::shown_moment(asked.at)));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use holdpoint_common::tables::{Schedule, WEEK, protocol};
 
-use super::{argument::Argument, host_name::HostName, problem::Flaw};
+use super::{argument::Argument, host_name::HostName, pattern::Pattern, problem::Flaw};
 
 /// A rule applies only where all of this holds; what is empty asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Only {
     pub protocols: u32,
     /// The destination was looked up by one of these names.
     pub hosts: Vec<HostName>,
+    /// Who asks works in a directory that one of these accepts.
+    pub workplaces: Vec<Pattern>,
     /// It is one of these minutes of the week.
     pub during: Option<Schedule>,
     /// Each of these matches one of the arguments.

@@ -42,8 +42,9 @@ impl Replay {
             }
             _ => return Line::SomethingElse,
         };
+        let cwd = line["cwd"].as_str().and_then(|cwd| asked::path(cwd).ok());
         match self.asked(request) {
-            Some(asked) => Line::Asks(Box::new(asked)),
+            Some(asked) => Line::Asks(Box::new(Asked { cwd, ..asked })),
             None => Line::CannotBeAsked,
         }
     }
@@ -68,6 +69,7 @@ fn asked(request: &Value) -> Option<Asked> {
         user: Some(User::Number(number("uid")?)),
         login: request["login"]["uid"].as_u64().and_then(|uid| uid.try_into().ok()).map(User::Number),
         groups: number("gid").map(User::Number).into_iter().collect(),
+        cwd: None,
         at: asked::minute(&at.to_zoned(TimeZone::system())),
         read: Vec::new(),
         what: what(request)?,
@@ -80,8 +82,8 @@ pub fn what(request: &Value) -> Option<What> {
     match word("operation")? {
         "exec" => file(request, Class::Exec.bit()),
         "open" => {
-            let access = request["access"].as_array()?.iter().map(|word| rule::access(word.as_str()?).ok());
-            file(request, access.sum::<Option<u32>>()?)
+            let bits = request["access"].as_array()?.iter().map(|word| rule::access(word.as_str()?).ok());
+            file(request, asked::access(bits.collect::<Option<Vec<_>>>()?.into_iter()))
         }
         "file" if request["action"] == "connect" => Some(What::Socket { path: asked::path(word("path")?).ok()? }),
         "file" => file(request, access_of(word("action")?)?),
@@ -119,6 +121,7 @@ fn access_of(action: &str) -> Option<u32> {
         // A connection is no access to a file.
         Action::Link | Action::Rename | Action::Connect => None,
         Action::Unlink | Action::Rmdir | Action::Mkdir | Action::Symlink => Some(Class::REPLACING),
+        Action::Overwrite => Some(Class::WRITING),
         Action::Chmod | Action::Chown | Action::Xattr | Action::Receive | Action::Map | Action::Times => {
             Some(Class::OPENING)
         }

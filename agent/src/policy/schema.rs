@@ -137,6 +137,7 @@ fn rule() -> Value {
             "user": { "$ref": "#/$defs/users" },
             "login": { "$ref": "#/$defs/users" },
             "group": texts("Groups, by name or number, of who asks"),
+            "cwd": { "description": "Where who asks works: its working directory", "allOf": [{ "$ref": "#/$defs/patterns" }] },
             "during": texts("Times of the week: Mon-Fri 09:00-17:00, Sat,Sun, not 22:00-06:00"),
             "if_read": texts("Labels: only where data of one of them was read before"),
             "then": { "description": "What follows", "enum": ["allow", "audit", "hold", "deny", "kill"] },
@@ -165,7 +166,7 @@ fn open() -> Value {
         &json!({
             "path": { "$ref": "#/$defs/patterns" },
             "label": { "$ref": "#/$defs/labels" },
-            "access": words("Ways of opening; all if it is not there", &["read", "write", "create", "truncate"]),
+            "access": words("Ways of opening; all if it is not there", &["read", "write", "append", "create", "truncate"]),
             "owner": { "$ref": "#/$defs/users" },
             "mode": { "$ref": "#/$defs/modes" },
         }),

@@ -189,6 +189,8 @@ pub struct Status {
     pub host: String,
     /// The policy's revision, as in [`crate::request::Request::policy`].
     pub policy_revision: String,
+    /// Bytes of the kernel's memory that the tables take, full or not; none if somebody removed their pins.
+    pub kernel_memory: Option<u64>,
     /// Governed threads.
     pub governed_threads: u64,
     /// Pending holds.

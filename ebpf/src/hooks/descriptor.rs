@@ -10,9 +10,9 @@ use holdpoint_common::{
 
 use super::{file, net};
 use crate::{
-    gate::at_once,
+    gate::{asker, at_once_there},
     kernel::{current, offset, read, repeat},
-    task, walk,
+    task, walk, workplace,
 };
 
 /// Most places in a descriptor table that are looked at; a process that uses more brings too much along.
@@ -28,15 +28,18 @@ enum Way {
 /// `security_file_receive(file)`: a descriptor comes from another process. Too late to hold: the message is consumed.
 #[lsm(hook = "file_receive")]
 pub fn receive(ctx: LsmContext) -> i32 {
-    match task::governed(current()) {
-        Some(task) => judge(task, ctx.arg(0), Way::Received),
-        None => 0,
-    }
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    workplace::note(task, asker(task).revision);
+    judge(task, ctx.arg(0), Way::Received)
 }
 
 /// What the current process, which is becoming governed by an exec, keeps open over it. 0 if all of it passes.
 #[inline(always)]
 pub fn inherited(task: *mut Task) -> i32 {
+    // Here, since no stack is left for that in the search.
+    workplace::note(task, asker(task).revision);
     let files: u64 = read(current(), offset!(task_files));
     let table: u64 = read(files, offset!(files_table));
     let mut scan = Scan {
@@ -73,6 +76,7 @@ impl Turn for Scan {
     }
 }
 
+/// The thread's workplace is noted.
 #[inline(always)]
 fn judge(task: *mut Task, file: u64, way: Way) -> i32 {
     let inode: u64 = read(file, offset!(file_inode));
@@ -94,7 +98,7 @@ fn judge(task: *mut Task, file: u64, way: Way) -> i32 {
         request.system = System::Device as u32;
     }
     request.implied = (way == Way::Inherited).into();
-    at_once(task, Operation::File)
+    at_once_there(task, Operation::File)
 }
 
 /// What a descriptor without a path is a handle of, by the name at `name` that the kernel gives it

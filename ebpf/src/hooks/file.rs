@@ -25,14 +25,18 @@ mod mode {
     pub const NO_ACCOUNT: u32 = 0x2000_0000;
 }
 
-/// `include/uapi/asm-generic/mman-common.h`.
+/// `include/uapi/asm-generic/mman-common.h`, `include/uapi/linux/mman.h`.
+const PROT_WRITE: u64 = 2;
 const PROT_EXEC: u64 = 4;
+const MAP_TYPE: u64 = 0xf;
+const MAP_PRIVATE: u64 = 2;
 
 /// `f_flags` bits, `include/uapi/asm-generic/fcntl.h`.
 mod flags {
     /// `__FMODE_EXEC`: opened by the kernel in order to execute it; user space cannot set it.
     pub const EXEC: u32 = 0x20;
     pub const TRUNCATE: u32 = 0o1000;
+    pub const APPEND: u32 = 0o2000;
     /// `__O_TMPFILE`.
     pub const UNNAMED: u32 = 0o20_000_000;
 }
@@ -66,8 +70,7 @@ pub fn open(ctx: LsmContext) -> i32 {
     let empties = flags & flags::TRUNCATE != 0 && !created;
     request.binding.access = access(file)
         // Emptying writes, whatever it is opened for.
-        | bit(Class::Truncate, empties)
-        | bit(Class::Write, empties)
+        | if empties { Class::TRUNCATING } else { 0 }
         | bit(Class::Create, created || unnamed);
     request.binding.flags = flags;
     request.created = created.into();
@@ -92,10 +95,9 @@ pub fn create(ctx: LsmContext) -> i32 {
     };
     let dentry: u64 = ctx.arg(1);
     let mode: u32 = ctx.arg(2);
-    let (reads, writes) = syscall::open_access(syscall::number());
     let request = on_file(task, dentry, 0);
     request.binding.anchor = directory(dentry);
-    request.binding.access = Class::Create.bit() | bit(Class::Read, reads) | bit(Class::Write, writes);
+    request.binding.access = Class::Create.bit() | syscall::open_access(syscall::number());
     request.binding.flags = mode & 0xffff;
     make(request, if mode & kind::MASK == 0 { mode | kind::REGULAR } else { mode });
     if is_sensitive_device(mode, ctx.arg(3)) {
@@ -104,8 +106,9 @@ pub fn create(ctx: LsmContext) -> i32 {
     gate(task, Operation::Open, hook::CREATE)
 }
 
-/// Notes what is to be made with this mode, and binds the decision to that and to whose it will be: not all kernels and file systems have taken the umask off before they ask. Where
-/// the directory has a default ACL, that says what becomes of it, and the open that follows is judged by the outcome.
+/// Notes what is to be made with this mode, and binds the decision to that and to whose it will be. The umask is taken off
+/// here, since not all kernels and file systems have done so before they ask. Where the directory has a default ACL, that
+/// says what becomes of it, and the open that follows is judged by the outcome.
 #[inline(always)]
 pub fn make(request: &mut Request, mode: u32) {
     let place: u64 = read(current(), offset!(task_place));
@@ -119,6 +122,18 @@ pub fn make(request: &mut Request, mode: u32) {
 /// `security_path_truncate(path)`: by truncate(2), and on some kernels by O_TRUNC and ftruncate(2).
 #[lsm(hook = "path_truncate")]
 pub fn truncate(ctx: LsmContext) -> i32 {
+    truncated(ctx.arg(0))
+}
+
+/// `security_file_truncate(file)`, 6.2 and later: by ftruncate(2), and for O_TRUNC.
+#[lsm(hook = "file_truncate")]
+pub fn truncate_open(ctx: LsmContext) -> i32 {
+    let file: u64 = ctx.arg(0);
+    truncated(file + offset!(file_path))
+}
+
+#[inline(always)]
+fn truncated(path: u64) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
@@ -126,11 +141,10 @@ pub fn truncate(ctx: LsmContext) -> i32 {
         // O_TRUNC is judged when the file is opened.
         return 0;
     }
-    let path: u64 = ctx.arg(0);
     let dentry: u64 = read(path, offset!(path_dentry));
     let inode: u64 = read(dentry, offset!(dentry_inode));
     let request = on_file(task, dentry, inode);
-    request.binding.access = Class::Truncate.bit() | Class::Write.bit();
+    request.binding.access = Class::TRUNCATING;
     request.binding.target = syscall::new_length();
     if program::is_written(request) {
         return program::ETXTBSY;
@@ -138,44 +152,72 @@ pub fn truncate(ctx: LsmContext) -> i32 {
     gate(task, Operation::Open, hook::TRUNCATE)
 }
 
-/// `security_mmap_file(file, prot, flags)`: a file mapped executable is executed, by a loader of the caller's own.
-///
-/// The third argument of the LSM hook is what the kernel will map, after personality; as fmod_ret it is the second.
+/// `security_mmap_file(file, reqprot, prot, flags)`: a file mapped executable is executed, by a loader of the caller's own;
+/// and who shares a writable one writes anywhere in it. `prot` is what the kernel will map, after personality.
 #[lsm(hook = "mmap_file")]
 pub fn map(ctx: LsmContext) -> i32 {
-    let protection: u64 = ctx.arg(2);
-    if protection & PROT_EXEC == 0 {
-        return 0;
-    }
-    mapped(ctx.arg(0))
+    let (protection, flags): (u64, u64) = (ctx.arg(2), ctx.arg(3));
+    let shares = flags & MAP_TYPE != MAP_PRIVATE;
+    mapped(ctx.arg(0), protection & PROT_EXEC != 0, protection & PROT_WRITE != 0 && shares)
 }
 
-/// `security_file_mprotect(vma, reqprot, prot)`: likewise, later.
+/// `security_file_mprotect(vma, reqprot, prot)`: likewise, later. What is mapped privately is taken for shared.
 #[lsm(hook = "file_mprotect")]
 pub fn protect(ctx: LsmContext) -> i32 {
     let protection: u64 = ctx.arg(2);
-    if protection & PROT_EXEC == 0 {
+    let (executes, writes) = (protection & PROT_EXEC != 0, protection & PROT_WRITE != 0);
+    if !executes && !writes {
         return 0;
     }
     let area: u64 = ctx.arg(0);
-    mapped(read(area, offset!(area_file)))
+    mapped(read(area, offset!(area_file)), executes, writes)
 }
 
 #[inline(always)]
-fn mapped(file: u64) -> i32 {
+fn mapped(file: u64, executes: bool, writes: bool) -> i32 {
+    if file == 0 || !executes && !(writes && only_appends(file)) {
+        return 0;
+    }
     let Some(task) = task::governed(current()) else {
         return 0;
     };
-    if file == 0 || syscall::executes(syscall::number()) {
+    if syscall::executes(syscall::number()) {
         return 0;
     }
+    let (action, access) =
+        if executes { (Action::Map, Class::Exec.bit()) } else { (Action::Overwrite, Class::WRITING) };
+    on_open(task, file, action, access).implied = executes.into();
+    at_once(task, Operation::File)
+}
+
+/// `fcntl(2)` with F_SETFL takes O_APPEND off a file that is open, or leaves it.
+#[inline(always)]
+pub fn set_flags(file: u64, flags: u64) -> i32 {
+    if flags as u32 & flags::APPEND != 0 || !only_appends(file) {
+        return 0;
+    }
+    let Some(task) = task::governed(current()) else {
+        return 0;
+    };
+    on_open(task, file, Action::Overwrite, Class::WRITING);
+    at_once(task, Operation::File)
+}
+
+/// Whether what is written by this open file goes to its end: then it was not asked for more.
+#[inline(always)]
+fn only_appends(file: u64) -> bool {
+    access(file) & Class::WRITING == Class::Append.bit()
+}
+
+/// The current thread's request to do this with a file that is open already.
+#[inline(always)]
+fn on_open(task: *mut Task, file: u64, action: Action, access: u32) -> &'static mut Request {
     let inode: u64 = read(file, offset!(file_inode));
     let dentry = own_dentry(read(file, offset!(file_path_dentry)), inode);
     let request = on_file(task, dentry, inode);
-    request.binding.access = Class::Exec.bit();
-    request.binding.flags = Action::Map as u32;
-    request.implied = 1;
-    at_once(task, Operation::File)
+    request.binding.access = access;
+    request.binding.flags = action as u32;
+    request
 }
 
 /// The current thread's request about the file at `inode`, by its entry `dentry`; `inode` is 0 if there is no file yet.
@@ -226,10 +268,11 @@ pub fn is_socket(mode: u32) -> bool {
 /// What an open file is open for.
 #[inline(always)]
 pub fn access(file: u64) -> u32 {
-    let mode: u32 = read(file, offset!(file_mode));
-    match bit(Class::Read, mode & mode::READ != 0) | bit(Class::Write, mode & mode::WRITE != 0) {
+    let (mode, flags): (u32, u32) = (read(file, offset!(file_mode)), read(file, offset!(file_flags)));
+    let writes = if flags & flags::APPEND != 0 { Class::Append.bit() } else { Class::WRITING };
+    match bit(Class::Read, mode & mode::READ != 0) | if mode & mode::WRITE != 0 { writes } else { 0 } {
         // Access mode 3: for `ioctl(2)` alone, which can be anything.
-        0 => Class::Read.bit() | Class::Write.bit(),
+        0 => Class::Read.bit() | Class::WRITING,
         some => some,
     }
 }

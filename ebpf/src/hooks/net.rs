@@ -15,7 +15,7 @@ use super::{
     system::{asked, refused},
 };
 use crate::{
-    gate::{EPERM, asker, at_once, gate, on_host, request},
+    gate::{EPERM, asker, at_once, at_once_there, gate, on_host, request},
     kernel::{add_bits, current, offset, read},
     labels,
     maps::{JUDGED, SOCKETS, SWITCHES},
@@ -158,7 +158,7 @@ fn remember(task: *mut Task, sock: u64, carried: u64) {
     }
 }
 
-/// A descriptor of the socket at `socket` that this process has not made.
+/// A descriptor of the socket at `socket` that this process has not made. The thread's workplace is noted.
 #[inline(always)]
 pub fn receive(task: *mut Task, socket: u64) -> i32 {
     let sock: u64 = read(socket, offset!(socket_sk));
@@ -169,11 +169,12 @@ pub fn receive(task: *mut Task, socket: u64) -> i32 {
     let state: u8 = read(sock, offset!(sock_state));
     if state == TCP_LISTEN && !is_own(task, sock) {
         // Whom it accepts counts as the tree's own.
-        return asked(System::Listen, 0);
+        on_host(task, System::Listen);
+        return at_once_there(task, Operation::System);
     }
     let Some(to) = elsewhere(task, sock) else { return 0 };
     fill(task, socket, read(sock, offset!(sock_protocol)), family, to);
-    at_once(task, Operation::Connect)
+    at_once_there(task, Operation::Connect)
 }
 
 /// Where a connection leads that was not asked about: it is not the tree's own, or the sender has read labelled data since.

@@ -5,7 +5,7 @@ use holdpoint_common::{request::Operation, system::System, task::Task};
 
 use super::{
     descriptor::handle,
-    file::{device, is_pseudo_terminal, is_terminal},
+    file::{self, device, is_pseudo_terminal, is_terminal},
 };
 use crate::{
     gate::{at_once, never, on_host},
@@ -226,10 +226,17 @@ pub fn uring(_ctx: LsmContext) -> i32 {
 
 /// `security_file_fcntl(file, cmd, arg)`: who is sent a signal when there is something to read, and which. The kernel sends
 /// it on its own account, and asks nobody then; a terminal's goes to whoever works at it. And leases, for which others wait.
-/// Called often, so the command is looked at first.
+/// What was opened to append is asked about before it is made to write elsewhere. Called often, so the command is looked at
+/// first.
 #[lsm(hook = "file_fcntl")]
 pub fn owner(ctx: LsmContext) -> i32 {
     let (command, value): (u32, u64) = (ctx.arg(1), ctx.arg(2));
+    if command == F_SETFL {
+        let answer = file::set_flags(ctx.arg(0), value);
+        if answer != 0 {
+            return answer;
+        }
+    }
     let concerns = match command {
         F_SETOWN | F_SETOWN_EX => true,
         F_SETSIG => value != 0 && value != SIGIO,

@@ -8,12 +8,13 @@ use jiff::Zoned;
 use super::{
     dice::Dice,
     world::{
-        ACTOR, ASKERS, CUSTOMER, DATA, DIRECTORIES, File, MARK, OWNERS, PROGRAMS, ROOT, SECRET, SYSTEM, WORDS, World,
+        ACTOR, ASKERS, CUSTOMER, DATA, DIRECTORIES, File, GROUPS, MARK, OWNERS, PROGRAMS, ROOT, SECRET, SYSTEM, WORDS,
+        World,
     },
 };
 
 /// Everything that a rule can ask for, each way of writing a pattern by itself.
-pub const MATCHERS: [&str; 24] = [
+pub const MATCHERS: [&str; 27] = [
     "exact path",
     "path/**",
     "*",
@@ -22,6 +23,7 @@ pub const MATCHERS: [&str; 24] = [
     "**/name",
     "label",
     "access",
+    "appending",
     "owner",
     "mode",
     "exec path",
@@ -36,6 +38,8 @@ pub const MATCHERS: [&str; 24] = [
     "system",
     "subject",
     "user",
+    "group",
+    "cwd",
     "during",
     "if_read",
 ];
@@ -50,7 +54,7 @@ pub const VERDICTS: [&str; 5] = ["allow", "audit", "hold", "deny", "kill"];
 const SAID: [&str; 9] = ["allow", "audit", "audit", "hold", "hold", "deny", "deny", "kill", "kill"];
 const AT_ONCE: [&str; 4] = ["allow", "audit", "deny", "kill"];
 
-const ACCESS: [&str; 4] = ["read", "write", "create", "truncate"];
+const ACCESS: [&str; 5] = ["read", "write", "append", "create", "truncate"];
 const MODES: [&str; 5] = ["setuid", "setgid", "executable", "world-readable", "world-writable"];
 const PROTOCOLS: [&str; 4] = ["tcp", "udp", "mptcp", "other"];
 const CLASSES: [&str; 6] = ["any", "loopback", "private", "link-local", "multicast", "public"];
@@ -69,6 +73,9 @@ const BLOCKS: [&str; 10] = [
 ];
 const WIDE: usize = 7;
 const NARROW: [&str; 5] = ["127.0.0.1", "127.1.0.0/16", "10.9.0.0/16", "::1", "9.9.9.9"];
+/// Directories to work in: one of these holds in most.
+const WORKPLACES: [&str; 6] =
+    ["/srv/hp/agree/**", "/srv/hp/agree/a", "/srv/hp/*/b/**", "**/b", "/srv/hp/agree/{a,b}", "/tmp/**"];
 const RANGES: [&str; 6] = ["22", "80-443", "1-1023", "8080", "8000-8999", "443"];
 
 pub struct Rule {
@@ -222,8 +229,9 @@ fn kind_of_file(dice: &mut Dice, text: &mut String, matchers: &mut Vec<&'static 
 fn open(dice: &mut Dice, world: &World, matchers: &mut Vec<&'static str>) -> String {
     let mut text = object(dice, &world.data, &DATA, matchers);
     if dice.chance(40) {
-        matchers.push("access");
-        let _ = write!(text, ", access = {:?}", dice.some(4, &ACCESS));
+        let access = dice.some(4, &ACCESS);
+        matchers.push(if access.contains(&"append") { "appending" } else { "access" });
+        let _ = write!(text, ", access = {access:?}");
     }
     kind_of_file(dice, &mut text, matchers);
     format!("open = {{ {text} }}")
@@ -288,6 +296,14 @@ fn conditions(dice: &mut Dice, matchers: &mut Vec<&'static str>) -> String {
     if dice.chance(20) {
         matchers.push("user");
         let _ = writeln!(text, "user = {:?}", dice.some(3, &ASKERS));
+    }
+    if dice.chance(20) {
+        matchers.push("group");
+        let _ = writeln!(text, "group = {:?}", dice.some(2, &GROUPS));
+    }
+    if dice.chance(20) {
+        matchers.push("cwd");
+        let _ = writeln!(text, "cwd = {:?}", dice.some(2, &WORKPLACES));
     }
     if dice.chance(20) {
         matchers.push("during");

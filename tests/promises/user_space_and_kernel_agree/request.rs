@@ -6,7 +6,8 @@ use super::{
     dice::Dice,
     policy::{Policy, SUBJECTS},
     world::{
-        ACTOR, ADDRESSES, ASKERS, CUSTOMER, DIRECTORIES, File, MARK, PORTS, ROOT, SECRET, SYSTEM, WORDS, World, number,
+        ACTOR, ADDRESSES, ASKERS, CUSTOMER, DIRECTORIES, File, GROUPS, MARK, PORTS, ROOT, SECRET, SYSTEM, WORDS, World,
+        group, number,
     },
 };
 
@@ -23,6 +24,9 @@ pub struct Tree {
 
 pub struct Request {
     user: &'static str,
+    group: &'static str,
+    /// Where it works.
+    directory: String,
     /// Whether the process has read what has the label that only processes carry.
     secret: bool,
     /// What the actor does.
@@ -62,11 +66,12 @@ impl Tree {
                 .collect();
             let read = if labels.is_empty() { String::new() } else { format!("if_read = {labels:?}\n") };
             for (number, question) in request.questions.iter().enumerate() {
-                let (subject, user) = (self.subject, request.user);
+                let Request { user, group, directory, .. } = request;
                 let _ = write!(
                     text,
-                    "[[case]]\nname = \"{tree} {index} {number}\"\nsubject = {subject:?}\nuser = {user:?}\n\
-                     at = {at:?}\n{read}{question}\nexpect = \"allow\"\n"
+                    "[[case]]\nname = \"{tree} {index} {number}\"\nsubject = {:?}\nuser = {user:?}\ngroup = [{group:?}]\n\
+                     cwd = {directory:?}\nat = {at:?}\n{read}{question}\nexpect = \"allow\"\n",
+                    self.subject
                 );
             }
         }
@@ -76,7 +81,8 @@ impl Tree {
 
 impl Request {
     fn random(dice: &mut Dice, world: &World, policy: &Policy) -> Self {
-        let (user, secret) = (dice.pick(&ASKERS), dice.chance(30));
+        let (user, group, secret) = (dice.pick(&ASKERS), dice.pick(&GROUPS), dice.chance(30));
+        let directory = if dice.chance(20) { "/".to_owned() } else { format!("{ROOT}/{}", dice.pick(&DIRECTORIES)) };
         let (step, questions) = match dice.roll(27) {
             0..=6 => open(dice, world),
             7 | 8 => create(dice),
@@ -84,7 +90,7 @@ impl Request {
             18..=23 => connect(dice),
             _ => system(dice),
         };
-        Self { user, secret, step, questions }
+        Self { user, group, directory, secret, step, questions }
     }
 
     pub fn is_exec(&self) -> bool {
@@ -94,13 +100,15 @@ impl Request {
     /// The step of the actor, in a process of its own.
     fn apart(&self) -> String {
         let read = if self.secret { SECRET } else { "-" };
-        format!("apart {} {read} {}", number(self.user), self.step)
+        let (user, group) = (number(self.user), group(self.group));
+        format!("apart {user} {group} {} {read} {}", self.directory, self.step)
     }
 }
 
 impl std::fmt::Display for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (as {}, secret read: {})", self.questions.join(", then "), self.user, self.secret)
+        let Self { user, group, directory, secret, .. } = self;
+        write!(f, "{} (as {user}, in {group}, at {directory}, secret read: {secret})", self.questions.join(", then "))
     }
 }
 
@@ -110,10 +118,12 @@ fn opening(path: &str, access: &[&str], facts: &str) -> String {
 
 /// Of a file that is there.
 fn open(dice: &mut Dice, world: &World) -> (String, Vec<String>) {
-    const WAYS: [(&str, &str, &[&str]); 7] = [
+    const WAYS: [(&str, &str, &[&str]); 9] = [
         ("open", "r", &["read"]),
         ("open", "w", &["write"]),
         ("open", "rw", &["read", "write"]),
+        ("open", "w+append", &["append"]),
+        ("open", "rw+append", &["read", "append"]),
         ("open", "w+trunc", &["write", "truncate"]),
         ("open", "rw+trunc", &["read", "write", "truncate"]),
         ("truncate", "3", &["write", "truncate"]),
@@ -136,10 +146,11 @@ fn create(dice: &mut Dice) -> (String, Vec<String>) {
     // Some rules are on all that begins so; and no other request makes it.
     let path = format!("{ROOT}/{}/k-{:x}", dice.pick(&DIRECTORIES), dice.roll(1 << 40));
     let made = ", owner = \"root\", mode = \"0644\"";
-    match dice.roll(4) {
+    match dice.roll(5) {
         0 => (format!("mknod {path}"), vec![opening(&path, &["create"], made)]),
         1 => opened_anew(&path, "w+creat", &["write", "create"], made),
-        2 => opened_anew(&path, "w+creat+excl", &["write", "create"], made),
+        2 => opened_anew(&path, "w+creat+append", &["append", "create"], made),
+        3 => opened_anew(&path, "w+creat+excl", &["write", "create"], made),
         _ => opened_anew(&path, "rw+creat", &["read", "write", "create"], made),
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use holdpoint_tests::site;
-use nix::unistd::User;
+use nix::unistd::{Group, User};
 
 use super::dice::Dice;
 
@@ -28,6 +28,8 @@ pub const ACTOR: &str = "/srv/hp/agree-read/actor";
 
 /// Who asks. Whoever asks cannot answer, and root does.
 pub const ASKERS: [&str; 3] = ["agent", "daemon", "reviewer"];
+/// Groups that who asks belongs to beside its own.
+pub const GROUPS: [&str; 3] = ["daemon", "adm", "staff"];
 /// Whose files there are.
 pub const OWNERS: [&str; 3] = ["root", "agent", "daemon"];
 const DATA_MODES: [u32; 6] = [0o600, 0o644, 0o666, 0o755, 0o2644, 0o4600];
@@ -103,6 +105,11 @@ fn make(file: &File, content: &[u8]) {
     fs::write(path, content).unwrap();
     chown(path, Some(number(file.owner)), None).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(file.mode)).unwrap();
+}
+
+/// The number of a group.
+pub fn group(name: &str) -> u32 {
+    Group::from_name(name).unwrap().unwrap_or_else(|| panic!("no group {name}")).gid.as_raw()
 }
 
 /// The number of a user.

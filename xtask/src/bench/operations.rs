@@ -22,9 +22,28 @@ const DIRECTORY: &str = "/srv/a/b/c/d/e/f/g";
 /// What is done once, and how often in a round.
 type Operation = (&'static str, u32, Box<dyn FnMut() -> Result<()>>);
 
-/// Prints how many instructions each operation takes, as JSON: the mean of the best of some rounds. The others were
-/// interrupted more often.
-pub fn count() -> Result<()> {
+/// Prints how many instructions each operation takes, or else this command, as JSON.
+pub fn count(command: &[String]) -> Result<()> {
+    let counts = match command {
+        [] => of_operations()?,
+        [program, arguments @ ..] => Counts::from([(command.join(" "), of_command(program, arguments)?)]),
+    };
+    println!("{}", serde_json::to_string(&counts).context("failed to write JSON")?);
+    Ok(())
+}
+
+/// On all processes of the guest, until the command has ended.
+fn of_command(program: &str, arguments: &[String]) -> Result<i64> {
+    let start = now()?;
+    let output =
+        Command::new(program).args(arguments).output().with_context(|| format!("failed to start {program}"))?;
+    let taken = now()? - start;
+    ensure!(output.status.success(), "{program} failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(taken)
+}
+
+/// The mean of the best of some rounds. The others were interrupted more often.
+fn of_operations() -> Result<Counts> {
     if Path::new(DIRECTORY).exists() {
         // What an earlier count in this guest has left.
         fs::remove_dir_all(DIRECTORY).with_context(|| format!("failed to remove {DIRECTORY}"))?;
@@ -35,8 +54,7 @@ pub fn count() -> Result<()> {
         let count = best(times, &mut operation).with_context(|| format!("failed to {name}"))?;
         counts.insert(name.to_owned(), count);
     }
-    println!("{}", serde_json::to_string(&counts).context("failed to write JSON")?);
-    Ok(())
+    Ok(counts)
 }
 
 fn operations() -> Result<Vec<Operation>> {

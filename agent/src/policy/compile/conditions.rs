@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdpoint_common::tables::{Conditions, MemberKey, NameKey, RuleKey, SOCKET, STARTERS, Schedule};
 
-use super::{Tables, limits};
+use super::{Tables, limits, workplaces::Workplaces};
 use crate::policy::{
     Only, Places, Policy, Rule,
     host_name::HostName,
@@ -13,7 +13,13 @@ use crate::policy::{
 };
 
 /// Adds the conditions of the policy's rules.
-pub fn compile(policy: &Policy, revision: u32, places: &dyn Places, tables: &mut Tables) -> Vec<Problem> {
+pub fn compile(
+    policy: &Policy,
+    revision: u32,
+    places: &dyn Places,
+    workplaces: &Workplaces<'_>,
+    tables: &mut Tables,
+) -> Vec<Problem> {
     let mut numbering = Numbering {
         places,
         problems: Vec::new(),
@@ -23,7 +29,8 @@ pub fn compile(policy: &Policy, revision: u32, places: &dyn Places, tables: &mut
     };
     for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| !rule.only.is_unconditional()) {
         let labels = policy.labels_named(&rule.only.labels);
-        let conditions = Conditions { labels, ..numbering.of(rule) };
+        let workplaces = workplaces.mask(rule);
+        let conditions = Conditions { labels, workplaces, ..numbering.of(rule) };
         tables.conditions.insert(RuleKey { revision, rule: index }, conditions);
     }
     for (index, subject) in (0..).zip(&policy.subjects).filter(|(_, subject)| subject.has_conditions()) {
@@ -73,12 +80,14 @@ impl Numbering<'_> {
             socket,
             protocols,
             hosts,
+            workplaces: _,
             during,
             arguments: _,
             observes,
         } = &rule.only;
         Conditions {
             labels: 0,
+            workplaces: 0,
             users: self.set(USERS, users, &rule.span),
             logins: self.set(USERS, logins, &rule.span),
             groups: self.set(GROUPS, groups, &rule.span),

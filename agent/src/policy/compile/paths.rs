@@ -12,7 +12,7 @@ use holdpoint_common::{
     request::Class,
     tables::{
         ANYWHERE, CANARIES, CGROUPS, ELSEWHERE, ENROLMENT, LITERAL_BYTES, Marks, NO_RULE, NameKey, Named, RootKey,
-        STARTERS, State, UNKNOWN, class_name,
+        STARTERS, State, UNKNOWN, WORKPLACES, class_name,
     },
 };
 
@@ -22,6 +22,7 @@ use super::{
     choice::{Choices, Row},
     letters::Alphabet,
     limits, shown,
+    workplaces::Workplaces,
 };
 use crate::policy::{
     Pattern, Place, Places, Policy, Rule, classes,
@@ -38,12 +39,14 @@ pub fn compile(
     policy: &Policy,
     revision: u32,
     places: &dyn Places,
+    workplaces: &Workplaces<'_>,
     canaries: Option<&Canaries<'_>>,
     tables: &mut Tables,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut lines = of_rules(policy, places, &mut problems);
     add_labels(policy, places, &mut lines, &mut problems);
+    add_workplaces(workplaces, places, &mut lines, &mut problems);
     for ((subject, device), starters) in of_starters(policy, places, &mut problems) {
         lines.insert((subject, device), starters);
     }
@@ -78,6 +81,7 @@ pub fn compile(
     for (subject, canary) in subjects.chain(canaries) {
         note_unknown(policy, revision, subject, canary, &mut ids, &mut choices, tables);
     }
+    note_unknown_workplaces(workplaces, revision, &mut ids, tables);
     problems.extend(choices.give_back(tables));
     problems
 }
@@ -108,6 +112,17 @@ fn add_labels(policy: &Policy, places: &dyn Places, lines: &mut Lines, problems:
                 let line = Line { parts: parts.clone(), anywhere: device == ANYWHERE, rule: NO_RULE, effect };
                 lines.entry((subject, device)).or_default().push(line);
             }
+        }
+    }
+}
+
+/// The working directories that rules ask for, as labels that a subject of their own has.
+fn add_workplaces(workplaces: &Workplaces<'_>, places: &dyn Places, lines: &mut Lines, problems: &mut Vec<Problem>) {
+    for (mask, set) in workplaces.sets() {
+        let placed = set.patterns.iter().flat_map(|pattern| placed(set.lets_pass, pattern, set.span, places, problems));
+        for (device, parts) in placed {
+            let line = Line { parts, anywhere: device == ANYWHERE, rule: NO_RULE, effect: Effect::Labels(mask) };
+            lines.entry((WORKPLACES, device)).or_default().push(line);
         }
     }
 }
@@ -384,11 +399,28 @@ fn note_unknown(
     let (possible, certain) = (possible.strict_marks(choices), certain.marks(choices));
     for (device, marks, labels) in [(UNKNOWN, possible, any), (ELSEWHERE, certain, every)] {
         if marks != Marks::NONE || labels != 0 {
-            let (id, ways) = (ids.next(), State::LAST);
-            let state = State { labels, labels_below: 0, id, ways, below: NO_RULE, reserved: 0, marks };
-            tables.roots.insert(RootKey { revision, subject, device }, state);
+            tables.roots.insert(RootKey { revision, subject, device }, alone(ids, marks, labels));
         }
     }
+}
+
+/// Likewise, for working directories. That the first row is there says that the policy asks for some.
+fn note_unknown_workplaces(workplaces: &Workplaces<'_>, revision: u32, ids: &mut Ids, tables: &mut Tables) {
+    if workplaces.is_empty() {
+        return;
+    }
+    let possible = workplaces.mask_of(|set| !set.lets_pass);
+    let certain = workplaces.mask_of(|set| set.patterns.iter().any(Pattern::is_everything));
+    for (device, labels) in [(UNKNOWN, possible), (ELSEWHERE, certain)] {
+        let state = alone(ids, Marks::NONE, labels);
+        tables.roots.insert(RootKey { revision, subject: WORKPLACES, device }, state);
+    }
+}
+
+/// A state that nothing leads out of.
+fn alone(ids: &mut Ids, marks: Marks, labels: u64) -> State {
+    let (id, ways) = (ids.next(), State::LAST);
+    State { labels, labels_below: 0, id, ways, below: NO_RULE, reserved: 0, marks }
 }
 
 fn everything(rule: &Rule) -> bool {

@@ -26,8 +26,8 @@ pub enum What {
 }
 
 const READ: &[Class] = &[Class::Read];
-const CHANGE: &[Class] = &[Class::Write, Class::Create, Class::Truncate];
-const CONNECT: &[Class] = &[Class::Read, Class::Write];
+const CHANGE: &[Class] = &[Class::Write, Class::Append, Class::Create, Class::Truncate];
+const CONNECT: &[Class] = &[Class::Read, Class::Write, Class::Append];
 
 /// All of it.
 pub const SENSITIVE: [Sensitive; 5] = [

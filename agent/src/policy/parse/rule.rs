@@ -21,7 +21,7 @@ use crate::policy::{
     section::{self, Section, read_each},
 };
 
-pub const RULE_KEYS: [&str; 19] = [
+pub const RULE_KEYS: [&str; 20] = [
     "name",
     "subject",
     "open",
@@ -31,6 +31,7 @@ pub const RULE_KEYS: [&str; 19] = [
     "user",
     "group",
     "login",
+    "cwd",
     "during",
     "if_read",
     "then",
@@ -56,7 +57,7 @@ pub const CONNECT_KEYS: [&str; 6] = ["to", "not", "name", "port", "protocol", "u
 const HOLD_KEYS: [&str; 5] = ["reviewers", "timeout", "on_deny", "on_timeout", "pause"];
 
 /// Ways of opening that `access` can name.
-const ACCESS: [Class; CLASSES - 1] = [Class::Read, Class::Write, Class::Create, Class::Truncate];
+const ACCESS: [Class; CLASSES - 1] = [Class::Read, Class::Write, Class::Append, Class::Create, Class::Truncate];
 
 const PATIENCE: Duration = Duration::from_mins(5);
 const PATIENCE_LIMITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
@@ -101,11 +102,12 @@ fn label(name: &str, names: &Names) -> Result<String, Flaw> {
     }
 }
 
-/// What must hold for each kind of operation: who, when, after what.
+/// What must hold for each kind of operation: who, where, when, after what.
 fn circumstances(section: &Section<'_>, names: &Names, only: &mut Only, problems: &mut Vec<Problem>) -> Option<()> {
     only.users = some(section, "user", problems, User::parse)?;
     only.groups = some(section, "group", problems, User::group)?;
     only.logins = some(section, "login", problems, User::parse)?;
+    only.workplaces = some(section, "cwd", problems, Pattern::parse)?.concat();
     let during = some(section, "during", problems, |text| Times::parse(text).map(|_| text.to_owned()))?;
     only.during = (!during.is_empty()).then(|| only::during(&during));
     only.labels = some(section, "if_read", problems, |name| label(name, names))?;
@@ -155,7 +157,7 @@ fn open(value: &Spanned<DeValue<'_>>, names: &Names, only: &mut Only, problems: 
     let complete = file(&section, only, problems);
     let paths = paths(&section, names, problems);
     let access = match section.entry("access") {
-        None => Some(ACCESS.iter().fold(0, |mask, class| mask | class.bit())),
+        None => Some(Class::OPENING),
         Some(_) => {
             section.texts("access", problems, access).map(|bits| bits.iter().fold(0, |mask, bit| mask | bit.get_ref()))
         }
@@ -164,11 +166,12 @@ fn open(value: &Spanned<DeValue<'_>>, names: &Names, only: &mut Only, problems: 
     Some(When::Open { paths: paths?, access: access? })
 }
 
-/// The bit of the access that `text` names.
+/// The bits of the access that `text` names: who writes may append.
 pub fn access(text: &str) -> Result<u32, Flaw> {
     match ACCESS.iter().find(|class| class.word() == text) {
+        Some(Class::Write) => Ok(Class::WRITING),
         Some(class) => Ok(class.bit()),
-        None => Err(Flaw::new(format!("unknown access {text:?}"), "one of: read, write, create, truncate")),
+        None => Err(Flaw::new(format!("unknown access {text:?}"), "one of: read, write, append, create, truncate")),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt::Write, net::IpAddr, ops::RangeInclusive};
 
+use holdpoint_common::tables::Marks;
+
 use super::*;
 use crate::policy::{Rule, When};
 
@@ -49,7 +51,7 @@ impl Dice {
     fn operation(&mut self) -> String {
         match self.roll(5) {
             0 | 1 => {
-                let access = self.some(3, &["read", "write", "create", "truncate"]).join(", ");
+                let access = self.some(3, &["read", "write", "append", "create", "truncate"]).join(", ");
                 format!("open = {{ path = [{}], access = [{access}] }}", self.paths())
             }
             2 => format!("exec = {{ path = [{}] }}", self.paths()),
@@ -153,8 +155,12 @@ fn tables_and_rules_agree_on_random_policies() {
 
 fn agree_on_paths(policy: &Policy, tables: &Tables, subject: u32, dice: &mut Dice) {
     for _ in 0..60 {
-        // An exec is asked for alone, the four classes of opening in any mixture.
-        let (path, access) = (dice.path(), 1 + dice.roll(16) as u32);
+        // An exec is asked for alone, the classes of opening in any mixture that there is.
+        let path = dice.path();
+        let access = match dice.roll(Marks::SLOTS) {
+            Marks::EXEC => EXEC,
+            slot => Marks::asked(slot),
+        };
         let found = at_of(tables, subject, 1, &path, access);
         let expected = expected(policy, subject, |rule| accepts_path(rule, &path, access));
         assert_eq!(found, expected, "subject {subject}, {path}, access {access:#b}\n{}", policy.source.files[0].text);

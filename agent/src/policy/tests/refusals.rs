@@ -99,7 +99,7 @@ fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     );
     assert_said_of_rule(
         &format!("{EXEC_CURL}\nthen = \"deny\"\nquorum = 2"),
-        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, group, login, during, if_read, then, mode, reviewers, why, timeout, on_deny, on_timeout, pause)",
+        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, group, login, cwd, during, if_read, then, mode, reviewers, why, timeout, on_deny, on_timeout, pause)",
     );
 }
 
@@ -211,7 +211,7 @@ fn a_rule_without_a_verdict_or_a_path_is_refused() {
 fn unknown_access_is_refused() {
     assert_said_of_rule(
         "open = { path = [\"/a\"], access = [\"exec\"] }\nthen = \"deny\"",
-        "web-1.toml:7:35: unknown access \"exec\" (one of: read, write, create, truncate)",
+        "web-1.toml:7:35: unknown access \"exec\" (one of: read, write, append, create, truncate)",
     );
 }
 

@@ -56,6 +56,7 @@ fn asks(user: &str, at: &str, what: What) -> Asked {
         user: Some(User::parse(user).expect("a user")),
         login: None,
         groups: Vec::new(),
+        cwd: None,
         at: asked::moment(at).expect("a moment"),
         read: Vec::new(),
         what,
@@ -232,6 +233,40 @@ fn a_rule_for_a_login_is_not_one_for_whoever_else_asks() {
     assert_eq!(said(&judge, &service), ("allow", None));
     let near = near(&judge, &service, judge.ask(&service).expect("an answer"));
     assert_eq!(near[0].differs, ["it is for who has logged in as 1000; nobody has"]);
+}
+
+#[test]
+fn where_who_asks_works_counts() {
+    let text = format!(
+        "{HEAD}{}{}",
+        rule("0", "open = { path = [\"/srv/**\"] }\ncwd = [\"/infra/prod/**\", \"**/.git\"]"),
+        rule("1", "open = { path = [\"/srv/**\"] }\ncwd = [\"/infra/**\"]").replace("deny", "allow"),
+    );
+    let judge = Judge::new(policy(&text), &Own::customary(), Site::Anywhere).expect("a good policy");
+    let works =
+        |cwd: Option<&str>| Asked { cwd: cwd.map(Into::into), ..asks("1000", "Mon 12:00", open("/srv/x", READ)) };
+    for cwd in ["/infra/prod", "/infra/prod/eu", "/home/a/.git"] {
+        assert_eq!(said(&judge, &works(Some(cwd))), by("deny", "0"), "{cwd}");
+    }
+    assert_eq!(said(&judge, &works(Some("/infra/test"))), by("allow", "1"));
+    for elsewhere in [None, Some("/"), Some("/infrastructure"), Some("/srv/infra/prod")] {
+        assert_eq!(said(&judge, &works(elsewhere)), ("allow", None), "{elsewhere:?}");
+    }
+    let near = near(&judge, &works(Some("/")), judge.ask(&works(Some("/"))).expect("an answer"));
+    assert_eq!(near[1].differs, ["it is for who works in /infra/**; the working directory is /"]);
+}
+
+#[test]
+fn a_directory_that_cannot_be_told_is_where_rules_stand_in_the_way() {
+    let text = format!(
+        "{HEAD}{}{}",
+        rule("0", "open = { path = [\"/srv/**\"] }\ncwd = [\"/a/**\"]").replace("deny", "allow"),
+        rule("1", "open = { path = [\"/srv/**\"] }\ncwd = [\"/a/**\", \"/b\"]"),
+    );
+    let judge = Judge::new(policy(&text), &Own::customary(), Site::Anywhere).expect("a good policy");
+    let deep = "/d".repeat(65);
+    let asked = Asked { cwd: Some(deep.into()), ..asks("1000", "Mon 12:00", open("/srv/x", READ)) };
+    assert_eq!(said(&judge, &asked), by("deny", "1"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Which rule a request meets, as the kernel's own matcher says.
 
 use holdpoint_common::system::System;
-use holdpoint_common::tables::{CANARY, CGROUPS, ELSEWHERE, ENROLMENT, RootKey, RuleKey};
+use holdpoint_common::tables::{CANARY, CGROUPS, ELSEWHERE, ENROLMENT, Marks, RootKey, RuleKey};
 
 use std::path::Path;
 
@@ -84,6 +84,32 @@ fn access_is_matched_by_its_kind() {
     assert_eq!(at(&tables, "/srv/x", READ | WRITE), Some(0), "any kind that is asked for counts");
     assert_eq!(at(&tables, "/srv/x", Class::Create.bit()), Some(1));
     assert_eq!(at(&tables, "/srv/x", EXEC), Some(2));
+}
+
+#[test]
+fn who_appends_asks_for_less_than_who_writes() {
+    let append = Class::Append.bit();
+    assert!((0..Marks::SLOTS).all(|slot| Marks::slot(Marks::asked(slot)) == slot));
+    let allowed =
+        ["open = { path = [\"/log\"], access = [\"append\"] }", "open = { path = [\"/data\"], access = [\"write\"] }"];
+    let allowed: String =
+        (0..).zip(allowed).map(|(n, what)| rule(&format!("{n}"), what).replace("deny", "allow")).collect();
+    let tables = tables(&format!("{allowed}{}", rule("2", "open = { path = [\"/**\"] }")));
+    assert_eq!(at(&tables, "/log", append), Some(0));
+    assert_eq!(at(&tables, "/log", Class::WRITING), Some(2), "who may append may not write elsewhere");
+    assert_eq!(at(&tables, "/log", append | READ), Some(2));
+    assert_eq!([append, Class::WRITING].map(|access| at(&tables, "/data", access)), [Some(1); 2]);
+    assert_eq!(at(&tables, "/data", Class::TRUNCATING), Some(2));
+
+    let tables = rules(&[
+        "open = { path = [\"/log\"], access = [\"append\"] }",
+        "open = { path = [\"/data\"], access = [\"write\"] }",
+        "open = { path = [\"/kept\"], access = [\"truncate\"] }",
+    ]);
+    let all = [append, Class::WRITING, Class::TRUNCATING];
+    assert_eq!(all.map(|access| at(&tables, "/log", access)), [Some(0); 3], "who writes anywhere can append");
+    assert_eq!(all.map(|access| at(&tables, "/data", access)), [Some(1); 3]);
+    assert_eq!(all.map(|access| at(&tables, "/kept", access)), [None, None, Some(2)]);
 }
 
 #[test]
