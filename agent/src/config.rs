@@ -16,6 +16,7 @@
 //! ```
 
 pub mod destination;
+mod keys;
 mod secrets;
 
 use std::{
@@ -26,10 +27,14 @@ use std::{
 
 use reqwest::Url;
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
+pub use self::keys::Keys;
 use crate::{
-    approval::standard_webhooks::Secret,
+    approval::channel::{Channel, KINDS},
     policy::{Problem, Refusal, Source},
 };
 
@@ -38,7 +43,7 @@ use crate::{
 pub struct Config {
     /// Where callbacks arrive, if anywhere.
     pub listener: Option<Listener>,
-    /// Ways to reviewers. Names are unique, and so are secrets: a secret tells which channel answers.
+    /// Ways to reviewers. Names are unique, and so are secrets of callbacks: these tell which channel answers.
     pub channels: Vec<Channel>,
 }
 
@@ -49,28 +54,6 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What reviewers call it, without a slash at the end.
     pub url: String,
-}
-
-/// One way to reviewers: a webhook.
-#[derive(Clone)]
-pub struct Channel {
-    /// Its name: letters, digits, `-` and `_`.
-    pub name: String,
-    /// Where questions go. May contain a token, so it is not shown.
-    pub url: Url,
-    /// Signs what goes out and what comes back.
-    pub secret: Secret,
-    /// Certificates (PEM) that the reviewers' side is checked against instead of the system's.
-    pub authorities: Option<Vec<u8>>,
-    /// Groups of reviewers that are asked this way.
-    pub reviewers: Vec<String>,
-}
-
-impl std::fmt::Debug for Channel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let host = self.url.host_str().unwrap_or_default();
-        f.debug_struct("Channel").field("name", &self.name).field("host", &host).finish_non_exhaustive()
-    }
 }
 
 /// Why there is no configuration.
@@ -94,7 +77,7 @@ pub enum ConfigError {
 struct File {
     listener: Option<RawListener>,
     #[serde(default)]
-    channel: Vec<Spanned<RawChannel>>,
+    channel: Vec<RawChannel>,
 }
 
 #[derive(Deserialize)]
@@ -104,15 +87,11 @@ struct RawListener {
     url: Option<Spanned<String>>,
 }
 
+/// What every kind has; the rest is read by the kind.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawChannel {
     name: Spanned<String>,
     kind: Spanned<String>,
-    url: Spanned<String>,
-    secret_file: Option<Spanned<PathBuf>>,
-    credential: Option<Spanned<String>>,
-    ca_file: Option<Spanned<PathBuf>>,
     reviewers: Spanned<Vec<String>>,
 }
 
@@ -132,28 +111,36 @@ pub fn load(path: &Path, credentials: Option<&Path>) -> Result<(Config, Vec<Path
 
 fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<PathBuf>), Refusal> {
     let text = source.files.first().map_or("", |file| &file.text);
-    let file: File = match toml::from_str(text) {
-        Ok(file) => file,
+    let parsed = toml::from_str(text).and_then(|file: File| Ok((file, DeTable::parse(text)?)));
+    let (file, mut table) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
-            let message = error.message().replace('\n', ", ");
-            let problem =
-                Problem::new(error.span().unwrap_or_default(), message, "see holdpoint's example of config.toml");
+            let problem = malformed(&error);
             return Err(Refusal::new(source, vec![problem]));
         }
     };
     let mut problems = vec![];
     let listener = file.listener.and_then(|raw| kept(listener(&raw), &mut problems));
-    let channels = channels(&file.channel, credentials, &mut problems);
-    let named = file.channel.iter().filter_map(|channel| channel.get_ref().secret_file.as_ref());
-    let secrets = named.map(|file| file.get_ref().clone()).collect();
+    let tables = match table.get_mut().remove("channel").map(Spanned::into_inner) {
+        Some(DeValue::Array(tables)) => tables.into_iter().collect(),
+        _ => vec![],
+    };
+    let mut secrets = vec![];
+    let channels = channels(&file.channel, tables, credentials, &mut secrets, &mut problems);
     if problems.is_empty() { Ok((Config { listener, channels }, secrets)) } else { Err(Refusal::new(source, problems)) }
+}
+
+fn malformed(error: &toml::de::Error) -> Problem {
+    let message = error.message().replace('\n', ", ");
+    Problem::new(error.span().unwrap_or_default(), message, "see holdpoint's example of config.toml")
 }
 
 fn kept<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
     result.map_err(|problem| problems.push(problem)).ok()
 }
 
-fn at<T>(spanned: &Spanned<T>, message: impl Into<String>, remedy: impl Into<String>) -> Problem {
+/// The problem that `message` says, at this value.
+pub fn at<T>(spanned: &Spanned<T>, message: impl Into<String>, remedy: impl Into<String>) -> Problem {
     Problem::new(spanned.span(), message, remedy)
 }
 
@@ -183,48 +170,54 @@ fn base(raw: &Spanned<String>) -> Result<String, Problem> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-fn channels(raw: &[Spanned<RawChannel>], credentials: Option<&Path>, problems: &mut Vec<Problem>) -> Vec<Channel> {
+fn channels<'a>(
+    raw: &'a [RawChannel],
+    tables: Vec<Spanned<DeValue<'a>>>,
+    credentials: Option<&'a Path>,
+    secrets: &mut Vec<PathBuf>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Channel> {
     let mut channels: Vec<Channel> = vec![];
-    for (index, spanned) in raw.iter().enumerate() {
-        let raw_channel = spanned.get_ref();
-        let earlier =
-            raw[..index].iter().find(|earlier| earlier.get_ref().name.get_ref() == raw_channel.name.get_ref());
-        if let Some(earlier) = earlier {
-            let message = format!("a channel named \"{}\" exists already", raw_channel.name.get_ref());
-            let problem = at(&raw_channel.name, message, "give each channel a name of its own");
-            problems.push(problem.against(earlier.get_ref().name.span()));
+    for ((index, raw_channel), table) in raw.iter().enumerate().zip(tables) {
+        let RawChannel { name, .. } = raw_channel;
+        if let Some(earlier) = raw[..index].iter().find(|earlier| earlier.name.get_ref() == name.get_ref()) {
+            let message = format!("a channel named \"{}\" exists already", name.get_ref());
+            let problem = at(name, message, "give each channel a name of its own");
+            problems.push(problem.against(earlier.name.span()));
         }
-        let Some(channel) = kept(channel(spanned, credentials), problems) else { continue };
-        if let Some(same) = channels.iter().find(|other| other.secret == channel.secret) {
+        let mut keys = Keys { name, table, credentials, secrets: vec![] };
+        let channel = kept(channel(raw_channel, &mut keys), problems);
+        secrets.append(&mut keys.secrets);
+        let Some(channel) = channel else { continue };
+        let same = |other: &&Channel| other.way.secret().is_some() && other.way.secret() == channel.way.secret();
+        if let Some(same) = channels.iter().find(same) {
             let message = format!("channel \"{}\" has the same secret as \"{}\"", channel.name, same.name);
-            problems.push(at(&raw_channel.name, message, "a secret tells who answers: give each channel its own"));
+            problems.push(at(name, message, "a secret tells who answers: give each channel its own"));
         }
         channels.push(channel);
     }
     channels
 }
 
-fn channel(spanned: &Spanned<RawChannel>, credentials: Option<&Path>) -> Result<Channel, Problem> {
-    let raw = spanned.get_ref();
+fn channel(raw: &RawChannel, keys: &mut Keys<'_>) -> Result<Channel, Problem> {
     let name = raw.name.get_ref();
     if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
         return Err(at(&raw.name, "not a channel's name", "1 to 64 letters, digits, - and _"));
     }
-    if raw.kind.get_ref() != "webhook" {
-        return Err(at(&raw.kind, format!("unknown kind \"{}\"", raw.kind.get_ref()), "one of: webhook"));
-    }
+    let Some(kind) = KINDS.iter().find(|kind| kind.word == raw.kind.get_ref()) else {
+        let known = KINDS.map(|kind| kind.word).join(", ");
+        return Err(at(&raw.kind, format!("unknown kind \"{}\"", raw.kind.get_ref()), format!("one of: {known}")));
+    };
     if raw.reviewers.get_ref().is_empty() {
         return Err(at(&raw.reviewers, "this channel asks nobody", "name groups of the policy's [reviewers]"));
     }
-    let url = destination::parse(raw.url.get_ref())
-        .map_err(|flaw| at(&raw.url, flaw, "an https URL, or http to this host: http://127.0.0.1:PORT/..."))?;
-    Ok(Channel {
-        name: name.clone(),
-        url,
-        secret: secrets::secret(spanned, credentials)?,
-        authorities: raw.ca_file.as_ref().map(secrets::authorities).transpose()?,
-        reviewers: raw.reviewers.get_ref().clone(),
-    })
+    if let DeValue::Table(table) = keys.table.get_mut() {
+        for common in ["name", "kind", "reviewers"] {
+            table.remove(common);
+        }
+    }
+    let way = (kind.read)(keys)?;
+    Ok(Channel { name: name.clone(), reviewers: raw.reviewers.get_ref().clone(), way })
 }
 
 #[cfg(test)]

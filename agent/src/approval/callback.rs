@@ -34,10 +34,11 @@ use tokio::{
 use self::refused::Refused;
 use super::{
     Submission,
+    channel::Channel,
     standard_webhooks::{ID, Received, Rejection, SIGNATURE, TIMESTAMP, verify},
 };
 use crate::{
-    config::{Channel, Config},
+    config::Config,
     record::Entry,
     request::{Answer, Digest, HoldId, Outcome, Proof, Refusal, Word},
 };
@@ -137,9 +138,10 @@ impl Callbacks {
         let now = Timestamp::now().as_second();
         let mut rejection = Rejection::Signature;
         for channel in &self.channels {
-            match verify(&channel.secret, received, body, now) {
-                Ok(()) => return Ok(channel),
-                Err(found) => rejection = found,
+            match channel.way.secret().map(|secret| verify(secret, received, body, now)) {
+                Some(Ok(())) => return Ok(channel),
+                Some(Err(found)) => rejection = found,
+                None => {}
             }
         }
         Err(rejection)

@@ -25,7 +25,7 @@ pub(super) struct Limit {
 
 /// What one attempt came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Attempt {
+pub enum Attempt {
     /// The other side took the message.
     Delivered,
     /// It does not want to be asked again.
@@ -37,6 +37,13 @@ pub(super) enum Attempt {
         /// How long it wants to be left alone.
         pause: Option<Duration>,
     },
+}
+
+impl Attempt {
+    /// It may be taken later, whenever that is.
+    pub(super) fn failed(error: impl Into<String>) -> Self {
+        Self::Failed { error: error.into(), pause: None }
+    }
 }
 
 /// The message did not get through.
@@ -66,7 +73,7 @@ where
         sleep_until(next).await;
         failure.attempts += 1;
         let patience = PATIENCE.min(end - Instant::now());
-        let late = Attempt::Failed { error: "no answer in time".into(), pause: None };
+        let late = Attempt::failed("no answer in time");
         match timeout(patience, attempt()).await.unwrap_or(late) {
             Attempt::Delivered => return Ok(failure.attempts),
             Attempt::Gone => return Err(Failure { error: "410: it wants no more".into(), ..failure }),

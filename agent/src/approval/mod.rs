@@ -5,14 +5,15 @@
 //! reviewers no channel asks can still be answered on the host.
 
 pub mod callback;
-mod delivery;
+pub mod channel;
+pub mod delivery;
+mod http;
 mod message;
 pub mod standard_webhooks;
 mod webhook;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -21,8 +22,8 @@ use tokio::{
 };
 
 use self::{
+    channel::{Channel, Message, Says},
     delivery::{Failure, Limit},
-    webhook::Webhook,
 };
 use crate::{
     config::Config,
@@ -48,7 +49,7 @@ pub struct Approval {
     host: String,
     /// Beginning of callback URLs.
     base: Option<String>,
-    webhooks: Vec<Arc<Webhook>>,
+    channels: Vec<Channel>,
     asking: HashMap<HoldId, Vec<AbortHandle>>,
     notes: mpsc::Sender<Entry>,
 }
@@ -56,26 +57,17 @@ pub struct Approval {
 impl Approval {
     /// The channels of `config`. `host` is what reviewers are told of where this is; what is to be recorded
     /// comes out of `notes`.
-    ///
-    /// # Errors
-    /// TLS cannot be set up: the system has no certificate authorities and a channel names none.
-    pub fn new(config: &Config, host: String, notes: mpsc::Sender<Entry>) -> anyhow::Result<Self> {
+    pub fn new(config: &Config, host: String, notes: mpsc::Sender<Entry>) -> Self {
         let base = config.listener.as_ref().map(|listener| listener.url.clone());
-        let webhooks = config.channels.iter().map(|channel| Webhook::new(channel.clone()).map(Arc::new));
-        Ok(Self { host, base, webhooks: webhooks.collect::<Result<_, _>>()?, asking: HashMap::new(), notes })
+        Self { host, base, channels: config.channels.clone(), asking: HashMap::new(), notes }
     }
 
     /// Asks the channels of the hold's reviewers, until they took the question, the deadline, or
     /// [`Self::tell`]. Needs a Tokio runtime; returns at once. `now` is on the clock of the deadline.
     pub fn ask(&mut self, now: Timestamp, hold: &Hold) {
         let callback = self.base.as_ref().map(|base| format!("{base}/v1/holds/{}/answer", hold.id));
-        let body = Bytes::from(message::created(now, &self.host, hold, callback.as_deref()));
         let left = Duration::try_from(hold.deadline.duration_since(now)).unwrap_or_default();
-        let limit = Limit { time: left, attempts: u32::MAX };
-        let asking: Vec<_> = self
-            .asked_by(&hold.reviewers)
-            .map(|webhook| self.send(now, hold.id, Kind::Created, webhook, body.clone(), limit))
-            .collect();
+        let asking = self.say(now, hold, Says::Question { callback }, Limit { time: left, attempts: u32::MAX });
         if asking.is_empty() {
             tracing::info!(hold = %hold.id, reviewers = hold.reviewers, "no channel asks these reviewers");
         }
@@ -85,70 +77,44 @@ impl Approval {
     /// Stops asking and tells the channels how the hold ended. Returns at once; best effort.
     pub fn tell(&mut self, now: Timestamp, hold: &Hold, standing: &Standing) {
         self.asking.remove(&hold.id).into_iter().flatten().for_each(|task| task.abort());
-        let body = Bytes::from(message::ended(now, &self.host, hold, standing));
-        for webhook in self.asked_by(&hold.reviewers) {
-            self.send(now, hold.id, Kind::Ended, webhook, body.clone(), FAREWELL);
-        }
+        self.say(now, hold, Says::Outcome(standing.clone()), FAREWELL);
     }
 
-    fn asked_by(&self, group: &str) -> impl Iterator<Item = &Arc<Webhook>> {
-        self.webhooks.iter().filter(move |webhook| webhook.asks(group))
+    /// Says it to all channels that ask the hold's reviewers.
+    fn say(&self, at: Timestamp, hold: &Hold, says: Says, limit: Limit) -> Vec<AbortHandle> {
+        let message = Arc::new(Message { at, host: self.host.clone(), hold: hold.clone(), says });
+        let asked = self.channels.iter().filter(|channel| channel.asks(&hold.reviewers));
+        asked.map(|channel| self.send(channel.clone(), Arc::clone(&message), limit)).collect()
     }
 
-    fn send(
-        &self,
-        now: Timestamp,
-        hold: HoldId,
-        kind: Kind,
-        webhook: &Arc<Webhook>,
-        body: Bytes,
-        limit: Limit,
-    ) -> AbortHandle {
-        let (webhook, notes) = (Arc::clone(webhook), self.notes.clone());
-        let id = format!("{}-{hold}-{}", kind.word(), webhook.name());
+    fn send(&self, channel: Channel, message: Arc<Message>, limit: Limit) -> AbortHandle {
+        let notes = self.notes.clone();
         let began = Instant::now();
         let task = tokio::spawn(async move {
-            let result = delivery::deliver(limit, || webhook.post(&id, body.clone())).await;
+            let result = delivery::deliver(limit, || channel.way.send(&channel.name, &message)).await;
             let elapsed = SignedDuration::try_from(began.elapsed()).unwrap_or_default();
-            report(now + elapsed, hold, kind, webhook.name(), result, &notes);
+            report(message.at + elapsed, &message, channel.name, result, &notes);
         });
         task.abort_handle()
     }
 }
 
-/// What a message is about; the beginning of its `webhook-id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Created,
-    Ended,
-}
-
-impl Kind {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Ended => "ended",
-        }
-    }
-}
-
 fn report(
     time: Timestamp,
-    hold: HoldId,
-    kind: Kind,
-    channel: &str,
+    message: &Message,
+    channel: String,
     result: Result<u32, Failure>,
     notes: &mpsc::Sender<Entry>,
 ) {
-    let channel = channel.to_owned();
-    let event = match (kind, result) {
-        (Kind::Created, Ok(attempts)) => Event::Asked { hold, channel, attempts },
-        (Kind::Created, Err(Failure { error, .. })) => {
+    let hold = message.hold.id;
+    let event = match (&message.says, result) {
+        (Says::Question { .. }, Ok(attempts)) => Event::Asked { hold, channel, attempts },
+        (Says::Question { .. }, Err(Failure { error, .. })) => {
             tracing::warn!(%hold, channel, error, "reviewers could not be asked");
             Event::NotAsked { hold, channel, error }
         }
-        (Kind::Ended, Ok(_)) => return,
-        (Kind::Ended, Err(Failure { error, .. })) => {
+        (Says::Outcome(_), Ok(_)) => return,
+        (Says::Outcome(_), Err(Failure { error, .. })) => {
             tracing::warn!(%hold, channel, error, "reviewers could not be told how the hold ended");
             return;
         }

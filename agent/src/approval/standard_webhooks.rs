@@ -9,6 +9,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use crate::policy::Flaw;
+
 /// Header that identifies a message, the same over all attempts to deliver it.
 pub const ID: &str = "webhook-id";
 /// Header with the time of the attempt, whole seconds since 1970.
@@ -40,6 +42,17 @@ impl FromStr for Secret {
         let encoded = text.strip_prefix("whsec_").ok_or("it does not begin with whsec_")?;
         let bytes = BASE64.decode(encoded).map_err(|_| "what follows whsec_ is not base64")?;
         if LENGTHS.contains(&bytes.len()) { Ok(Self(bytes)) } else { Err("it is not 24 to 64 bytes long") }
+    }
+}
+
+impl Secret {
+    /// As [`Self::from_str`], with what to do about it.
+    ///
+    /// # Errors
+    /// It is no such secret.
+    pub fn read(text: &str) -> Result<Self, Flaw> {
+        let remedy = "whsec_ and the base64 of 24 to 64 random bytes: echo whsec_$(openssl rand -base64 32)";
+        text.parse().map_err(|flaw| Flaw::new(format!("not a secret: {flaw}"), remedy))
     }
 }
 

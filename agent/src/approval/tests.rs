@@ -14,14 +14,14 @@ use holdpoint_common::decision::Decision;
 use serde_json::Value;
 use tokio::{net::TcpListener, time::timeout};
 
+use bytes::Bytes;
+
 use super::{
     standard_webhooks::{ID, Received, SIGNATURE, Secret, TIMESTAMP, verify},
+    webhook::Webhook,
     *,
 };
-use crate::{
-    config::Channel,
-    request::{End, Process, Reading, sample},
-};
+use crate::request::{End, Process, Reading, sample};
 
 const HOLD: HoldId = HoldId(7);
 
@@ -108,16 +108,11 @@ async fn receive(State(side): State<Side>, headers: HeaderMap, body: Bytes) -> R
 }
 
 fn approval(url: &str) -> (Approval, mpsc::Receiver<Entry>) {
-    let channel = Channel {
-        name: "ops".into(),
-        url: url.parse().unwrap(),
-        secret: secret(),
-        authorities: None,
-        reviewers: vec!["security".into()],
-    };
+    let way = Webhook::new(url.parse().unwrap(), secret(), None).unwrap();
+    let channel = Channel { name: "ops".into(), reviewers: vec!["security".into()], way: Arc::new(way) };
     let (notes, lines) = mpsc::channel(16);
     let config = Config { listener: None, channels: vec![channel] };
-    (Approval::new(&config, "host-1".into(), notes).unwrap(), lines)
+    (Approval::new(&config, "host-1".into(), notes), lines)
 }
 
 /// A hold with `seconds` left, and its now.

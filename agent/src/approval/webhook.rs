@@ -1,121 +1,78 @@
-//! One attempt to POST a message to a channel. The only user of reqwest.
-//!
-//! No proxy from the environment, no cookies, no redirects: the question goes to the configured place or
-//! nowhere. Names are resolved here, so that one that points to a refused address is not followed.
+//! A receiver of messages after Standard Webhooks, which answers by signed callbacks.
 
-use std::{error::Error, net::SocketAddr, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
 use jiff::Timestamp;
-use reqwest::{
-    Client, StatusCode,
-    dns::{Addrs, Name, Resolve, Resolving},
-    header::{CONTENT_TYPE, RETRY_AFTER},
-    redirect,
-};
+use reqwest::Url;
+use serde::Deserialize;
+use toml::Spanned;
 
 use super::{
-    delivery::{Attempt, retry_after},
-    standard_webhooks::sign,
+    channel::{Attempting, Message, Way},
+    delivery::Attempt,
+    http::Http,
+    standard_webhooks::{Secret, sign},
 };
-use crate::config::{Channel, destination};
+use crate::{
+    config::{Keys, at},
+    policy::Problem,
+};
 
-/// A channel with its connections.
-#[derive(Debug)]
-pub(super) struct Webhook {
-    channel: Channel,
-    client: Client,
+/// A receiver.
+pub struct Webhook {
+    /// May contain a token, so it is not shown.
+    url: Url,
+    /// Signs what goes out and what comes back.
+    secret: Secret,
+    http: Http,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    url: Spanned<String>,
+    secret_file: Option<Spanned<PathBuf>>,
+    credential: Option<Spanned<String>>,
+    ca_file: Option<Spanned<PathBuf>>,
+}
+
+/// Reads the keys of such a channel.
+pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
+    let raw: Raw = keys.read()?;
+    let url = keys.url(&raw.url)?;
+    let secret = keys.secret("secret_file", &raw.secret_file, "credential", &raw.credential, Secret::read)?;
+    let authorities = raw.ca_file.as_ref().map(|file| keys.authorities(file)).transpose()?;
+    let remedy = "install ca-certificates, or name the authorities: ca_file = \"...\"";
+    let webhook = Webhook::new(url, secret, authorities.as_deref()).map_err(|flaw| at(&raw.url, flaw, remedy))?;
+    Ok(Arc::new(webhook))
 }
 
 impl Webhook {
-    pub(super) fn new(channel: Channel) -> anyhow::Result<Self> {
-        // An error says that a provider is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .dns_resolver(Guarded { scheme: channel.url.scheme().to_owned() })
-            .connect_timeout(Duration::from_secs(10))
-            .user_agent(concat!("holdpoint/", env!("CARGO_PKG_VERSION")));
-        let client = match &channel.authorities {
-            Some(pem) => client.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem)?),
-            // Plain http: a host without certificate authorities is no obstacle.
-            None if channel.url.scheme() == "http" => client.tls_certs_only([]),
-            None => client,
-        };
-        let client = client.build().map_err(|error| {
-            anyhow::anyhow!("channel \"{}\": TLS cannot be set up: {}", channel.name, reason(&error))
-        })?;
-        Ok(Self { channel, client })
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.channel.name
-    }
-
-    pub(super) fn asks(&self, group: &str) -> bool {
-        self.channel.reviewers.iter().any(|asked| asked == group)
-    }
-
-    /// Sends `body` as the message `id`, signed as of now.
-    pub(super) fn post(&self, id: &str, body: Bytes) -> impl Future<Output = Attempt> + Send + use<> {
-        let now = Timestamp::now();
-        let mut request = self.client.post(self.channel.url.clone()).header(CONTENT_TYPE, "application/json");
-        for (name, value) in sign(&self.channel.secret, id, now.as_second(), &body) {
-            request = request.header(name, value);
-        }
-        let sent = request.body(body).send();
-        async move {
-            match sent.await {
-                Ok(response) => judge(&response, now),
-                Err(error) => Attempt::Failed { error: reason(&error), pause: None },
-            }
-        }
+    /// The receiver at `url`, checked against `authorities` (PEM) instead of the system's if there are any.
+    ///
+    /// # Errors
+    /// Why TLS cannot be set up.
+    pub fn new(url: Url, secret: Secret, authorities: Option<&[u8]>) -> Result<Self, String> {
+        Ok(Self { http: Http::new(&url, authorities)?, url, secret })
     }
 }
 
-fn judge(response: &reqwest::Response, now: Timestamp) -> Attempt {
-    let status = response.status();
-    if status.is_success() {
-        return Attempt::Delivered;
-    }
-    if status == StatusCode::GONE {
-        return Attempt::Gone;
-    }
-    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let pause = header.and_then(|value| retry_after(value, now));
-    let about = if status.is_redirection() { " (redirects are not followed)" } else { "" };
-    Attempt::Failed { error: format!("{}{about}", status.as_u16()), pause }
-}
-
-/// The innermost cause: the outer ones contain the URL, which may contain a token.
-fn reason(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    match cause.downcast_ref::<reqwest::Error>() {
-        Some(_) => "the request could not be made".into(),
-        None => cause.to_string(),
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.url.host_str().unwrap_or_default();
+        f.debug_struct("Webhook").field("host", &host).finish_non_exhaustive()
     }
 }
 
-/// The system's resolver, without addresses that questions may not be sent to.
-struct Guarded {
-    scheme: String,
-}
+impl Way for Webhook {
+    fn send(&self, name: &str, message: &Arc<Message>) -> Attempting {
+        let body = message.body();
+        let signed = sign(&self.secret, &message.id(name), Timestamp::now().as_second(), &body);
+        let posted = self.http.post(self.url.clone(), signed.into(), body);
+        Box::pin(async move { posted.await.map_or_else(|failed| failed, |_| Attempt::Delivered) })
+    }
 
-impl Resolve for Guarded {
-    fn resolve(&self, name: Name) -> Resolving {
-        let scheme = self.scheme.clone();
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> =
-                found.filter(|address| destination::may_connect(&scheme, address.ip())).collect();
-            if allowed.is_empty() {
-                return Err(format!("{} has no address that may be asked", name.as_str()).into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
+    fn secret(&self) -> Option<&Secret> {
+        Some(&self.secret)
     }
 }

@@ -80,7 +80,7 @@ fn a_channel_is_read_and_shows_neither_secret_nor_url() {
     assert_eq!(config.channels[0].reviewers, ["security"]);
     assert_eq!(
         format!("{config:?}"),
-        r#"Config { listener: None, channels: [Channel { name: "ops", host: "reviews.example", .. }] }"#
+        r#"Config { listener: None, channels: [Channel { name: "ops", reviewers: ["security"], way: Webhook { host: "reviews.example", .. } }] }"#
     );
 }
 
@@ -89,7 +89,7 @@ fn problems_have_a_place_and_a_remedy() {
     let place = Place::new("problems");
     for (line, problem) in [
         ("name = \"a.b\"", "config.toml:2:8: not a channel's name (1 to 64 letters, digits, - and _)"),
-        ("kind = \"slack\"", "config.toml:3:8: unknown kind \"slack\" (one of: webhook)"),
+        ("kind = \"fax\"", "config.toml:3:8: unknown kind \"fax\" (one of: webhook)"),
         ("reviewers = []", "config.toml:6:13: this channel asks nobody (name groups of the policy's [reviewers])"),
         (
             "secret_file = \"@/none\"",
@@ -140,4 +140,6 @@ fn names_and_secrets_are_unique() {
 fn unknown_keys_are_refused_at_their_place() {
     let refused = Place::new("unknown").parse("[listener]\naddress = \"127.0.0.1:1\"\nport = 3\n").unwrap_err();
     assert!(refused.starts_with("config.toml:3:1: unknown field `port`, expected"), "{refused}");
+    let refused = Place::new("unknown-of-kind").parse(&format!("{CHANNEL}command = [\"/x\"]\n")).unwrap_err();
+    assert!(refused.starts_with("config.toml:7:1: unknown field `command`, expected one of `url`,"), "{refused}");
 }

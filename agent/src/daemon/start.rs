@@ -56,7 +56,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let record = open_record()?;
     let host = nix::unistd::gethostname().context("cannot read the host name")?.to_string_lossy().into_owned();
     let (notes_in, notes) = mpsc::channel(QUEUE);
-    let approval = Approval::new(&config, host, notes_in.clone())?;
+    let approval = Approval::new(&config, host, notes_in.clone());
     let callbacks = bind_listener(&config).await?;
     let control = sockets::bind::control(run_dir).context("cannot bind the control socket")?;
     let tree = sockets::bind::tree(run_dir).context("cannot bind the tree socket")?;

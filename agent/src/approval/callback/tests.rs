@@ -1,6 +1,9 @@
 use super::*;
 use crate::{
-    approval::standard_webhooks::{Secret, sign},
+    approval::{
+        standard_webhooks::{Secret, sign},
+        webhook::Webhook,
+    },
     config::Listener,
     record::Event,
     request::{End, Standing, sample},
@@ -29,13 +32,8 @@ struct Desk {
 }
 
 async fn desk(result: Result<Outcome, Refusal>) -> Desk {
-    let channel = Channel {
-        name: "ops".into(),
-        url: "https://reviews.example".parse().unwrap(),
-        secret: secret(),
-        authorities: None,
-        reviewers: vec!["security".into()],
-    };
+    let way = Webhook::new("http://127.0.0.1:9".parse().unwrap(), secret(), None).unwrap();
+    let channel = Channel { name: "ops".into(), reviewers: vec!["security".into()], way: Arc::new(way) };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/base", listener.local_addr().unwrap());
     let address = listener.local_addr().unwrap();

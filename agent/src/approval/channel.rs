@@ -1,0 +1,102 @@
+//! A way to reviewers. Each kind is one file beside this one, and a row of [`KINDS`]: it reads its own keys, says what
+//! is sent, sends it, and hears what comes back.
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::{delivery::Attempt, message, standard_webhooks::Secret, webhook};
+use crate::{
+    config::Keys,
+    policy::Problem,
+    request::{Hold, Standing},
+};
+
+/// One attempt to send a message, under way.
+pub type Attempting = Pin<Box<dyn Future<Output = Attempt> + Send>>;
+
+/// A kind of channel.
+pub struct Kind {
+    /// As the configuration calls it.
+    pub word: &'static str,
+    /// Reads its keys.
+    pub read: fn(&mut Keys<'_>) -> Result<Arc<dyn Way>, Problem>,
+}
+
+/// All kinds.
+pub const KINDS: [Kind; 1] = [Kind { word: "webhook", read: webhook::read }];
+
+/// A channel as configured.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// Its name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// Groups of reviewers that are asked this way, and that it answers for.
+    pub reviewers: Vec<String>,
+    /// What its kind makes of it.
+    pub way: Arc<dyn Way>,
+}
+
+/// What a kind of channel does. Secrets do not show in its `Debug`.
+pub trait Way: fmt::Debug + Send + Sync {
+    /// Tries once to get `message` to the reviewers of the channel `name`.
+    fn send(&self, name: &str, message: &Arc<Message>) -> Attempting;
+
+    /// What callbacks of this channel are signed with, where it has any. It tells who answers.
+    fn secret(&self) -> Option<&Secret> {
+        None
+    }
+}
+
+impl Channel {
+    /// Whether these reviewers are asked this way.
+    pub fn asks(&self, group: &str) -> bool {
+        self.reviewers.iter().any(|asked| asked == group)
+    }
+}
+
+/// What there is to say about a hold.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// When it was first said.
+    pub at: Timestamp,
+    /// Where this is.
+    pub host: String,
+    /// What it is about.
+    pub hold: Hold,
+    /// What is said of it.
+    pub says: Says,
+}
+
+/// The question, or that there is none any more.
+#[derive(Clone, Debug)]
+pub enum Says {
+    /// May this happen?
+    Question {
+        /// Where a signed answer can be sent.
+        callback: Option<String>,
+    },
+    /// How it ended.
+    Outcome(Standing),
+}
+
+impl Message {
+    /// Its identity on this channel, the same over all attempts.
+    pub fn id(&self, channel: &str) -> String {
+        let word = match self.says {
+            Says::Question { .. } => "created",
+            Says::Outcome(_) => "ended",
+        };
+        format!("{word}-{}-{channel}", self.hold.id)
+    }
+
+    /// It as JSON.
+    pub fn body(&self) -> Bytes {
+        match &self.says {
+            Says::Question { callback } => message::created(self.at, &self.host, &self.hold, callback.as_deref()),
+            Says::Outcome(standing) => message::ended(self.at, &self.host, &self.hold, standing),
+        }
+        .into()
+    }
+}

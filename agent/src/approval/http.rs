@@ -1,0 +1,114 @@
+//! Posting to where reviewers are. The only user of reqwest's client.
+//!
+//! No proxy from the environment, no cookies, no redirects: the question goes to the configured place or
+//! nowhere. Names are resolved here, so that one that points to a refused address is not followed.
+
+use std::{error::Error, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use reqwest::{
+    Client, Response, StatusCode, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{CONTENT_TYPE, RETRY_AFTER},
+    redirect,
+};
+
+use super::delivery::{Attempt, retry_after};
+use crate::config::destination;
+
+/// The connections to one place.
+#[derive(Clone)]
+pub(super) struct Http(Client);
+
+impl Http {
+    /// Connections to the host of `url`, which is checked against `authorities` (PEM) instead of the system's if there
+    /// are any.
+    ///
+    /// # Errors
+    /// Why TLS cannot be set up: the system has no certificate authorities.
+    pub(super) fn new(url: &Url, authorities: Option<&[u8]>) -> Result<Self, String> {
+        // An error says that a provider is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .dns_resolver(Guarded { scheme: url.scheme().to_owned() })
+            .connect_timeout(Duration::from_secs(10))
+            .user_agent(concat!("holdpoint/", env!("CARGO_PKG_VERSION")));
+        let certificates = |pem| reqwest::Certificate::from_pem_bundle(pem).map_err(|error| reason(&error));
+        let client = match authorities {
+            Some(pem) => client.tls_certs_only(certificates(pem)?),
+            // Plain http: a host without certificate authorities is no obstacle.
+            None if url.scheme() == "http" => client.tls_certs_only([]),
+            None => client,
+        };
+        Ok(Self(client.build().map_err(|error| format!("TLS cannot be set up: {}", reason(&error)))?))
+    }
+
+    /// Posts JSON. What is no success is a failed attempt.
+    pub(super) fn post(
+        &self,
+        url: Url,
+        headers: Vec<(&'static str, String)>,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Response, Attempt>> + Send + use<> {
+        let mut request = self.0.post(url).header(CONTENT_TYPE, "application/json");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let sent = request.body(body).send();
+        async move {
+            match sent.await {
+                Ok(response) => judge(response),
+                Err(error) => Err(Attempt::failed(reason(&error))),
+            }
+        }
+    }
+}
+
+fn judge(response: Response) -> Result<Response, Attempt> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    if status == StatusCode::GONE {
+        return Err(Attempt::Gone);
+    }
+    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let pause = header.and_then(|value| retry_after(value, Timestamp::now()));
+    let about = if status.is_redirection() { " (redirects are not followed)" } else { "" };
+    Err(Attempt::Failed { error: format!("{}{about}", status.as_u16()), pause })
+}
+
+/// The innermost cause: the outer ones contain the URL, which may contain a token.
+fn reason(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    match cause.downcast_ref::<reqwest::Error>() {
+        Some(_) => "the request could not be made".into(),
+        None => cause.to_string(),
+    }
+}
+
+/// The system's resolver, without addresses that questions may not be sent to.
+struct Guarded {
+    scheme: String,
+}
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        let scheme = self.scheme.clone();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let allowed: Vec<SocketAddr> =
+                found.filter(|address| destination::may_connect(&scheme, address.ip())).collect();
+            if allowed.is_empty() {
+                return Err(format!("{} has no address that may be asked", name.as_str()).into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! The keys of one channel: those that its kind has, and the files that they name.
+
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+use serde::Deserialize;
+use toml::{
+    Spanned,
+    de::{DeValue, ValueDeserializer},
+};
+
+use super::{at, destination, secrets};
+use crate::policy::{Flaw, Problem, Span};
+
+/// What stands in a channel's table besides what all kinds have, and what is around it.
+pub struct Keys<'a> {
+    /// The channel's name.
+    pub name: &'a Spanned<String>,
+    pub(super) table: Spanned<DeValue<'a>>,
+    /// systemd's `$CREDENTIALS_DIRECTORY`.
+    pub(super) credentials: Option<&'a Path>,
+    /// Files with secrets: no subject may have them.
+    pub(super) secrets: Vec<PathBuf>,
+}
+
+impl<'a> Keys<'a> {
+    /// The keys as `T` has them.
+    ///
+    /// # Errors
+    /// One that it does not have, or another type.
+    pub fn read<T: Deserialize<'a>>(&self) -> Result<T, Problem> {
+        T::deserialize(ValueDeserializer::from(self.table.clone())).map_err(|error| super::malformed(&error))
+    }
+
+    /// The URL that a key has, if questions may be sent there.
+    ///
+    /// # Errors
+    /// They may not.
+    pub fn url(&self, url: &Spanned<String>) -> Result<Url, Problem> {
+        let remedy = "an https URL, or http to this host: http://127.0.0.1:PORT/...";
+        destination::parse(url.get_ref()).map_err(|flaw| at(url, flaw, remedy))
+    }
+
+    /// What `parse` makes of the secret that is in a file or a credential, by the keys of these names.
+    ///
+    /// # Errors
+    /// Neither or both are there, it cannot be read, others can read it, or it is no such secret.
+    pub fn secret<T>(
+        &mut self,
+        file_key: &str,
+        file: &Option<Spanned<PathBuf>>,
+        credential_key: &str,
+        credential: &Option<Spanned<String>>,
+        parse: impl Fn(&str) -> Result<T, Flaw>,
+    ) -> Result<T, Problem> {
+        self.secrets.extend(file.iter().map(|file| file.get_ref().clone()));
+        let (text, span): (_, Span) = match (file, credential) {
+            (Some(file), None) => (secrets::text(file.get_ref()).map_err(|flaw| flaw.at(file.span()))?, file.span()),
+            (None, Some(name)) => {
+                let found = secrets::credential(name.get_ref(), self.credentials, file_key);
+                (found.map_err(|flaw| flaw.at(name.span()))?, name.span())
+            }
+            (None, None) => {
+                let remedy = format!("add {file_key} = \"...\" or {credential_key} = \"...\"");
+                return Err(at(self.name, format!("this channel has no {}", noun(file_key)), remedy));
+            }
+            (Some(_), Some(name)) => {
+                let message = format!("this channel has two {}s", noun(file_key));
+                return Err(at(name, message, format!("keep {file_key} or {credential_key}")));
+            }
+        };
+        parse(text.trim()).map_err(|flaw| flaw.at(span))
+    }
+
+    /// The certificates (PEM) in a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or there are none in it.
+    pub fn authorities(&self, file: &Spanned<PathBuf>) -> Result<Vec<u8>, Problem> {
+        secrets::authorities(file.get_ref()).map_err(|flaw| flaw.at(file.span()))
+    }
+}
+
+/// What the file of this key has in it.
+fn noun(file_key: &str) -> String {
+    file_key.trim_end_matches("_file").replace('_', " ")
+}
