@@ -14,6 +14,8 @@
 //! ca_file = "/etc/holdpoint/ops-ca.pem"      # optional: trust these authorities only
 //! reviewers = ["security"]                   # groups that this channel asks
 //! ```
+//!
+//! The other kinds: docs/channels.md.
 
 pub mod destination;
 mod keys;
@@ -45,6 +47,8 @@ pub struct Config {
     pub listener: Option<Listener>,
     /// Ways to reviewers. Names are unique, and so are secrets of callbacks: these tell which channel answers.
     pub channels: Vec<Channel>,
+    /// Programs of channels, and what may be their scripts.
+    pub programs: Vec<PathBuf>,
 }
 
 /// Where callbacks arrive.
@@ -87,6 +91,13 @@ struct RawListener {
     url: Option<Spanned<String>>,
 }
 
+/// Files that channels name.
+#[derive(Default)]
+struct Files {
+    secrets: Vec<PathBuf>,
+    programs: Vec<PathBuf>,
+}
+
 /// What every kind has; the rest is read by the kind.
 #[derive(Deserialize)]
 struct RawChannel {
@@ -125,9 +136,13 @@ fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<Path
         Some(DeValue::Array(tables)) => tables.into_iter().collect(),
         _ => vec![],
     };
-    let mut secrets = vec![];
-    let channels = channels(&file.channel, tables, credentials, &mut secrets, &mut problems);
-    if problems.is_empty() { Ok((Config { listener, channels }, secrets)) } else { Err(Refusal::new(source, problems)) }
+    let mut files = Files::default();
+    let channels = channels(&file.channel, tables, credentials, &mut files, &mut problems);
+    let Files { secrets, programs } = files;
+    match problems.is_empty() {
+        true => Ok((Config { listener, channels, programs }, secrets)),
+        false => Err(Refusal::new(source, problems)),
+    }
 }
 
 fn malformed(error: &toml::de::Error) -> Problem {
@@ -174,7 +189,7 @@ fn channels<'a>(
     raw: &'a [RawChannel],
     tables: Vec<Spanned<DeValue<'a>>>,
     credentials: Option<&'a Path>,
-    secrets: &mut Vec<PathBuf>,
+    files: &mut Files,
     problems: &mut Vec<Problem>,
 ) -> Vec<Channel> {
     let mut channels: Vec<Channel> = vec![];
@@ -185,9 +200,10 @@ fn channels<'a>(
             let problem = at(name, message, "give each channel a name of its own");
             problems.push(problem.against(earlier.name.span()));
         }
-        let mut keys = Keys { name, table, credentials, secrets: vec![] };
+        let mut keys = Keys { name, table, credentials, secrets: vec![], programs: vec![] };
         let channel = kept(channel(raw_channel, &mut keys), problems);
-        secrets.append(&mut keys.secrets);
+        files.secrets.append(&mut keys.secrets);
+        files.programs.append(&mut keys.programs);
         let Some(channel) = channel else { continue };
         let same = |other: &&Channel| other.way.secret().is_some() && other.way.secret() == channel.way.secret();
         if let Some(same) = channels.iter().find(same) {

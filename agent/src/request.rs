@@ -461,6 +461,14 @@ pub enum Proof {
         #[serde(skip)]
         asks: Vec<String>,
     },
+    /// Printed by the program of this channel.
+    Exec {
+        /// The channel's name in the configuration.
+        channel: String,
+        /// As of [`Self::Webhook`].
+        #[serde(skip)]
+        asks: Vec<String>,
+    },
     /// A local user, as the kernel names the peer of the control socket.
     Local {
         /// Its user id.

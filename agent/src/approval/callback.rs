@@ -23,7 +23,6 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -35,12 +34,13 @@ use self::refused::Refused;
 use super::{
     Submission,
     channel::Channel,
+    said,
     standard_webhooks::{ID, Received, Rejection, SIGNATURE, TIMESTAMP, verify},
 };
 use crate::{
     config::Config,
     record::Entry,
-    request::{Answer, Digest, HoldId, Outcome, Proof, Refusal, Word},
+    request::{Outcome, Proof, Refusal},
 };
 
 mod refused;
@@ -57,10 +57,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECTION: Duration = Duration::from_secs(40);
 /// Connections at a time; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 128;
-/// Longest name of a reviewer and longest explanation, in characters.
-const WHO: usize = 256;
-const WHY: usize = 4096;
-
 /// Takes callbacks and hands their answers on.
 #[derive(Debug)]
 pub struct Callbacks {
@@ -74,17 +70,6 @@ pub struct Callbacks {
 /// The address of the other side.
 #[derive(Clone, Copy)]
 struct Peer(IpAddr);
-
-/// What a callback says.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Said {
-    hold: HoldId,
-    digest: Digest,
-    decision: Word,
-    who: String,
-    why: Option<String>,
-}
 
 /// Why a callback goes no further than here.
 type Stopped = (StatusCode, &'static str);
@@ -155,7 +140,8 @@ impl Callbacks {
             Rejection::Signature => (StatusCode::UNAUTHORIZED, "bad signature"),
         })?;
         let hold = path.parse().map_err(|_| (StatusCode::NOT_FOUND, "unknown hold"))?;
-        let answer = answer_of(hold, channel, &body)?;
+        let proof = Proof::Webhook { channel: channel.name.clone(), asks: channel.reviewers.clone() };
+        let answer = said::read(hold, &body, proof).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
         let (reply, result) = oneshot::channel();
         let ending = (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
         self.answers.send(Submission { answer, reply }).await.map_err(|_| ending)?;
@@ -205,20 +191,6 @@ async fn whole(headers: &HeaderMap, body: Body) -> Result<Bytes, Stopped> {
         Ok(Err(_)) => Err(too_large),
         Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body took too long")),
     }
-}
-
-fn answer_of(hold: HoldId, channel: &Channel, body: &[u8]) -> Result<Answer, Stopped> {
-    let malformed = |why| (StatusCode::BAD_REQUEST, why);
-    let said: Said = serde_json::from_slice(body).map_err(|_| malformed("malformed: not an answer"))?;
-    if said.hold != hold {
-        return Err(malformed("malformed: another hold in the path than in the body"));
-    }
-    let long = said.who.chars().count() > WHO || said.why.as_ref().is_some_and(|why| why.chars().count() > WHY);
-    if said.who.is_empty() || long {
-        return Err(malformed("malformed: \"who\" or \"why\" has the wrong length"));
-    }
-    let proof = Proof::Webhook { channel: channel.name.clone(), asks: channel.reviewers.clone() };
-    Ok(Answer { hold, digest: said.digest, word: said.decision, who: said.who, why: said.why, proof })
 }
 
 fn respond(result: Result<Outcome, Refusal>) -> Response {

@@ -1,12 +1,17 @@
 //! A way to reviewers. Each kind is one file beside this one, and a row of [`KINDS`]: it reads its own keys, says what
 //! is sent, sends it, and hears what comes back.
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{delivery::Attempt, message, standard_webhooks::Secret, webhook};
+use super::{
+    delivery::{Attempt, PATIENCE},
+    exec, message,
+    standard_webhooks::Secret,
+    webhook,
+};
 use crate::{
     config::Keys,
     policy::Problem,
@@ -25,7 +30,7 @@ pub struct Kind {
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 1] = [Kind { word: "webhook", read: webhook::read }];
+pub const KINDS: [Kind; 2] = [Kind { word: "exec", read: exec::read }, Kind { word: "webhook", read: webhook::read }];
 
 /// A channel as configured.
 #[derive(Clone, Debug)]
@@ -40,8 +45,13 @@ pub struct Channel {
 
 /// What a kind of channel does. Secrets do not show in its `Debug`.
 pub trait Way: fmt::Debug + Send + Sync {
-    /// Tries once to get `message` to the reviewers of the channel `name`.
-    fn send(&self, name: &str, message: &Arc<Message>) -> Attempting;
+    /// Tries once to get `message` to the reviewers of `channel`, which is this one.
+    fn send(&self, channel: &Channel, message: &Arc<Message>) -> Attempting;
+
+    /// How long such an attempt may take.
+    fn patience(&self, _: &Message) -> Duration {
+        PATIENCE
+    }
 
     /// What callbacks of this channel are signed with, where it has any. It tells who answers.
     fn secret(&self) -> Option<&Secret> {

@@ -5,11 +5,13 @@ use std::{future::Future, time::Duration};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::request::Answer;
+
 /// Pauses before each attempt, in seconds; the last one repeats.
 const PAUSES: [u64; 7] = [0, 1, 2, 4, 8, 15, 30];
 
 /// Longest time for one attempt: what Standard Webhooks gives a receiver.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// No hold waits longer than this; a longer `Retry-After` means never.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -28,8 +30,13 @@ pub(super) struct Limit {
 pub enum Attempt {
     /// The other side took the message.
     Delivered,
-    /// It does not want to be asked again.
-    Gone,
+    /// It took the message and answers it at once.
+    Answered(Box<Answer>),
+    /// It will not take it, however often it is tried.
+    Gone {
+        /// What happened.
+        error: String,
+    },
     /// It may take it later.
     Failed {
         /// What happened.
@@ -46,6 +53,15 @@ impl Attempt {
     }
 }
 
+/// The message got through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Delivered {
+    /// How many attempts that took.
+    pub attempts: u32,
+    /// What came back at once.
+    pub answer: Option<Box<Answer>>,
+}
+
 /// The message did not get through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -55,9 +71,8 @@ pub(super) struct Failure {
     pub error: String,
 }
 
-/// Attempts until the message is delivered, refused for good, or `limit` is reached. Gives the number of
-/// attempts.
-pub(super) async fn deliver<F, A>(limit: Limit, mut attempt: F) -> Result<u32, Failure>
+/// Attempts until the message is delivered, refused for good, or `limit` is reached. One may take `patience`.
+pub(super) async fn deliver<F, A>(limit: Limit, patience: Duration, mut attempt: F) -> Result<Delivered, Failure>
 where
     F: FnMut() -> A,
     A: Future<Output = Attempt>,
@@ -72,11 +87,14 @@ where
         }
         sleep_until(next).await;
         failure.attempts += 1;
-        let patience = PATIENCE.min(end - Instant::now());
+        let patience = patience.min(end - Instant::now());
         let late = Attempt::failed("no answer in time");
         match timeout(patience, attempt()).await.unwrap_or(late) {
-            Attempt::Delivered => return Ok(failure.attempts),
-            Attempt::Gone => return Err(Failure { error: "410: it wants no more".into(), ..failure }),
+            Attempt::Delivered => return Ok(Delivered { attempts: failure.attempts, answer: None }),
+            Attempt::Answered(answer) => {
+                return Ok(Delivered { attempts: failure.attempts, answer: Some(answer) });
+            }
+            Attempt::Gone { error } => return Err(Failure { error, ..failure }),
             Attempt::Failed { error, pause } => {
                 tracing::debug!(attempts = failure.attempts, error, "not delivered");
                 failure.error = error;
@@ -113,9 +131,9 @@ mod tests {
 
     /// Delivers to a side that answers with `attempts`, the last one again and again. Gives the result and
     /// when each attempt was made, in seconds.
-    async fn played(limit: Limit, attempts: &[Attempt]) -> (Result<u32, Failure>, Vec<f64>) {
+    async fn played(limit: Limit, attempts: &[Attempt]) -> (Result<Delivered, Failure>, Vec<f64>) {
         let (began, times) = (Instant::now(), RefCell::new(vec![]));
-        let result = deliver(limit, || {
+        let result = deliver(limit, PATIENCE, || {
             let mut times = times.borrow_mut();
             times.push(began.elapsed().as_secs_f64());
             let answer = attempts[(times.len() - 1).min(attempts.len() - 1)].clone();
@@ -125,13 +143,17 @@ mod tests {
         (result, times.into_inner())
     }
 
+    fn delivered(attempts: u32) -> Result<Delivered, Failure> {
+        Ok(Delivered { attempts, answer: None })
+    }
+
     fn failed(pause: Option<u64>) -> Attempt {
         Attempt::Failed { error: "500".into(), pause: pause.map(Duration::from_secs) }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_taken_is_sent_once_and_at_once() {
-        assert_eq!(played(MINUTE, &[Attempt::Delivered]).await, (Ok(1), vec![0.0]));
+        assert_eq!(played(MINUTE, &[Attempt::Delivered]).await, (delivered(1), vec![0.0]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -148,7 +170,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_other_side_is_left_alone_as_long_as_it_asks() {
         let (result, times) = played(MINUTE, &[failed(Some(20)), Attempt::Delivered]).await;
-        assert_eq!(result, Ok(2));
+        assert_eq!(result, delivered(2));
         assert!((20.0..20.1).contains(&times[1]), "{times:?}");
     }
 
@@ -162,15 +184,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_side_that_hangs_costs_fifteen_seconds_or_what_is_left() {
         let began = Instant::now();
-        let limit = Limit { time: Duration::from_secs(20), attempts: u32::MAX };
-        let failure = deliver(limit, std::future::pending::<Attempt>).await.unwrap_err();
+        let limit = Limit { time: Duration::from_secs(20), ..MINUTE };
+        let failure = deliver(limit, PATIENCE, std::future::pending::<Attempt>).await.unwrap_err();
         assert_eq!(failure.attempts, 2);
         assert!((19.9..20.1).contains(&began.elapsed().as_secs_f64()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_side_that_wants_no_more_is_left_alone() {
-        let (result, times) = played(MINUTE, &[Attempt::Gone]).await;
+        let (result, times) = played(MINUTE, &[Attempt::Gone { error: "410".into() }]).await;
         assert_eq!((result.is_err(), times.len()), (true, 1));
     }
 

@@ -73,7 +73,7 @@ fn judge(response: Response) -> Result<Response, Attempt> {
         return Ok(response);
     }
     if status == StatusCode::GONE {
-        return Err(Attempt::Gone);
+        return Err(Attempt::Gone { error: "410: it wants no more".into() });
     }
     let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let pause = header.and_then(|value| retry_after(value, Timestamp::now()));

@@ -6,9 +6,11 @@
 
 pub mod callback;
 pub mod channel;
-pub mod delivery;
+mod delivery;
+mod exec;
 mod http;
 mod message;
+mod said;
 pub mod standard_webhooks;
 mod webhook;
 
@@ -23,7 +25,7 @@ use tokio::{
 
 use self::{
     channel::{Channel, Message, Says},
-    delivery::{Failure, Limit},
+    delivery::{Delivered, Failure, Limit},
 };
 use crate::{
     config::Config,
@@ -31,7 +33,7 @@ use crate::{
     request::{Answer, Hold, HoldId, Outcome, Refusal, Standing},
 };
 
-/// An answer on its way to the state machine, from a callback or from the control socket.
+/// An answer on its way to the state machine: from a callback, or from a channel that answers at once.
 #[derive(Debug)]
 pub struct Submission {
     /// What a reviewer said.
@@ -51,15 +53,16 @@ pub struct Approval {
     base: Option<String>,
     channels: Vec<Channel>,
     asking: HashMap<HoldId, Vec<AbortHandle>>,
+    answers: mpsc::Sender<Submission>,
     notes: mpsc::Sender<Entry>,
 }
 
 impl Approval {
-    /// The channels of `config`. `host` is what reviewers are told of where this is; what is to be recorded
-    /// comes out of `notes`.
-    pub fn new(config: &Config, host: String, notes: mpsc::Sender<Entry>) -> Self {
+    /// The channels of `config`. `host` is what reviewers are told of where this is; what channels answer at once goes
+    /// to `answers`, and what is to be recorded comes out of `notes`.
+    pub fn new(config: &Config, host: String, answers: mpsc::Sender<Submission>, notes: mpsc::Sender<Entry>) -> Self {
         let base = config.listener.as_ref().map(|listener| listener.url.clone());
-        Self { host, base, channels: config.channels.clone(), asking: HashMap::new(), notes }
+        Self { host, base, channels: config.channels.clone(), asking: HashMap::new(), answers, notes }
     }
 
     /// Asks the channels of the hold's reviewers, until they took the question, the deadline, or
@@ -88,12 +91,18 @@ impl Approval {
     }
 
     fn send(&self, channel: Channel, message: Arc<Message>, limit: Limit) -> AbortHandle {
-        let notes = self.notes.clone();
+        let (answers, notes) = (self.answers.clone(), self.notes.clone());
+        let patience = channel.way.patience(&message);
         let began = Instant::now();
         let task = tokio::spawn(async move {
-            let result = delivery::deliver(limit, || channel.way.send(&channel.name, &message)).await;
+            let result = delivery::deliver(limit, patience, || channel.way.send(&channel, &message)).await;
             let elapsed = SignedDuration::try_from(began.elapsed()).unwrap_or_default();
+            let answer = result.as_ref().ok().and_then(|delivered| delivered.answer.clone());
             report(message.at + elapsed, &message, channel.name, result, &notes);
+            if let Some(answer) = answer {
+                // Whether it counts is in the record; this channel does not wait to hear it.
+                let _ = answers.send(Submission { answer: *answer, reply: oneshot::channel().0 }).await;
+            }
         });
         task.abort_handle()
     }
@@ -103,12 +112,12 @@ fn report(
     time: Timestamp,
     message: &Message,
     channel: String,
-    result: Result<u32, Failure>,
+    result: Result<Delivered, Failure>,
     notes: &mpsc::Sender<Entry>,
 ) {
     let hold = message.hold.id;
     let event = match (&message.says, result) {
-        (Says::Question { .. }, Ok(attempts)) => Event::Asked { hold, channel, attempts },
+        (Says::Question { .. }, Ok(Delivered { attempts, .. })) => Event::Asked { hold, channel, attempts },
         (Says::Question { .. }, Err(Failure { error, .. })) => {
             tracing::warn!(%hold, channel, error, "reviewers could not be asked");
             Event::NotAsked { hold, channel, error }

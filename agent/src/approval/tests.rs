@@ -111,8 +111,8 @@ fn approval(url: &str) -> (Approval, mpsc::Receiver<Entry>) {
     let way = Webhook::new(url.parse().unwrap(), secret(), None).unwrap();
     let channel = Channel { name: "ops".into(), reviewers: vec!["security".into()], way: Arc::new(way) };
     let (notes, lines) = mpsc::channel(16);
-    let config = Config { listener: None, channels: vec![channel] };
-    (Approval::new(&config, "host-1".into(), notes), lines)
+    let config = Config { listener: None, channels: vec![channel], ..Config::default() };
+    (Approval::new(&config, "host-1".into(), mpsc::channel(1).0, notes), lines)
 }
 
 /// A hold with `seconds` left, and its now.

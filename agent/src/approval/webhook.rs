@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    channel::{Attempting, Message, Way},
+    channel::{Attempting, Channel, Message, Way},
     delivery::Attempt,
     http::Http,
     standard_webhooks::{Secret, sign},
@@ -65,9 +65,9 @@ impl fmt::Debug for Webhook {
 }
 
 impl Way for Webhook {
-    fn send(&self, name: &str, message: &Arc<Message>) -> Attempting {
+    fn send(&self, channel: &Channel, message: &Arc<Message>) -> Attempting {
         let body = message.body();
-        let signed = sign(&self.secret, &message.id(name), Timestamp::now().as_second(), &body);
+        let signed = sign(&self.secret, &message.id(&channel.name), Timestamp::now().as_second(), &body);
         let posted = self.http.post(self.url.clone(), signed.into(), body);
         Box::pin(async move { posted.await.map_or_else(|failed| failed, |_| Attempt::Delivered) })
     }

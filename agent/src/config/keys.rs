@@ -21,6 +21,8 @@ pub struct Keys<'a> {
     pub(super) credentials: Option<&'a Path>,
     /// Files with secrets: no subject may have them.
     pub(super) secrets: Vec<PathBuf>,
+    /// Programs, and what may be their scripts: nobody else may change them.
+    pub(super) programs: Vec<PathBuf>,
 }
 
 impl<'a> Keys<'a> {
@@ -70,6 +72,26 @@ impl<'a> Keys<'a> {
             }
         };
         parse(text.trim()).map_err(|flaw| flaw.at(span))
+    }
+
+    /// The program that a key names, which nobody but the agent's user can change.
+    ///
+    /// # Errors
+    /// It is none, or others can.
+    pub fn program(&mut self, path: &Spanned<String>) -> Result<PathBuf, Problem> {
+        let program = PathBuf::from(path.get_ref());
+        secrets::program(&program).map_err(|flaw| flaw.at(path.span()))?;
+        self.programs.push(program.clone());
+        Ok(program)
+    }
+
+    /// A program's argument, which may be a script.
+    pub fn argument(&mut self, argument: &Spanned<String>) -> String {
+        let path = PathBuf::from(argument.get_ref());
+        if path.is_absolute() && path.is_file() {
+            self.programs.push(path);
+        }
+        argument.get_ref().clone()
     }
 
     /// The certificates (PEM) in a file.

@@ -1,4 +1,4 @@
-//! Files that a channel names: its secrets, and the authorities that it trusts.
+//! Files that a channel names: its secrets, the authorities that it trusts, its program.
 
 use std::{
     fs::{File, OpenOptions},
@@ -40,6 +40,29 @@ pub(super) fn credential(name: &str, directory: Option<&Path>, file_key: &str) -
     Ok(String::from_utf8(read(&directory.join(name), false)?).unwrap_or_default())
 }
 
+/// Whether it is a program that only root, or who runs the agent, can change.
+pub(super) fn program(path: &Path) -> Result<(), Flaw> {
+    let shown = path.display();
+    if !path.is_absolute() {
+        return Err(Flaw::new(format!("{shown} is not an absolute path"), "write the whole path"));
+    }
+    let about = path.metadata().map_err(|error| Flaw::new(format!("{shown}: {error}"), "name a file that exists"))?;
+    if !about.is_file() || about.mode() & 0o111 == 0 {
+        return Err(Flaw::new(format!("{shown} is not a program"), format!("chmod +x {shown}")));
+    }
+    if about.mode() & 0o022 != 0 || !is_own(about.uid()) {
+        return Err(Flaw::new(
+            format!("{shown} can be changed by others"),
+            format!("chown root {shown}; chmod go-w {shown}"),
+        ));
+    }
+    Ok(())
+}
+
+fn is_own(uid: u32) -> bool {
+    uid == 0 || uid == geteuid().as_raw()
+}
+
 fn read(path: &Path, is_secret: bool) -> Result<Vec<u8>, Flaw> {
     let shown = path.display();
     // A FIFO must not make the agent wait.
@@ -59,7 +82,7 @@ fn check(file: &File, shown: &str, is_secret: bool) -> Result<(), Flaw> {
     if !about.is_file() {
         return Err(Flaw::new(format!("{shown} is not a regular file"), "name a regular file"));
     }
-    if is_secret && about.uid() != 0 && about.uid() != geteuid().as_raw() {
+    if is_secret && !is_own(about.uid()) {
         return Err(Flaw::new(format!("{shown} belongs to user {}", about.uid()), format!("chown root {shown}")));
     }
     if is_secret && about.mode() & 0o177 != 0 {

@@ -80,7 +80,7 @@ fn a_channel_is_read_and_shows_neither_secret_nor_url() {
     assert_eq!(config.channels[0].reviewers, ["security"]);
     assert_eq!(
         format!("{config:?}"),
-        r#"Config { listener: None, channels: [Channel { name: "ops", reviewers: ["security"], way: Webhook { host: "reviews.example", .. } }] }"#
+        r#"Config { listener: None, channels: [Channel { name: "ops", reviewers: ["security"], way: Webhook { host: "reviews.example", .. } }], programs: [] }"#
     );
 }
 
@@ -89,7 +89,7 @@ fn problems_have_a_place_and_a_remedy() {
     let place = Place::new("problems");
     for (line, problem) in [
         ("name = \"a.b\"", "config.toml:2:8: not a channel's name (1 to 64 letters, digits, - and _)"),
-        ("kind = \"fax\"", "config.toml:3:8: unknown kind \"fax\" (one of: webhook)"),
+        ("kind = \"fax\"", "config.toml:3:8: unknown kind \"fax\" (one of: exec, webhook)"),
         ("reviewers = []", "config.toml:6:13: this channel asks nobody (name groups of the policy's [reviewers])"),
         (
             "secret_file = \"@/none\"",
@@ -126,6 +126,36 @@ fn a_secret_can_be_a_credential_of_systemd() {
     assert!(place.parse(&credential("ops")).is_ok());
     assert!(place.parse(&credential("../ops")).unwrap_err().contains("is not a credential's name"));
     assert!(place.parse(&format!("{CHANNEL}credential = \"ops\"")).unwrap_err().contains("two secrets"));
+}
+
+const EXEC: &str = r#"[[channel]]
+name = "desk"
+kind = "exec"
+command = ["@/ask", "@/script", "--loud"]
+reviewers = ["security"]
+"#;
+
+#[test]
+fn a_program_is_read_and_nobody_else_can_change_it() {
+    let place = Place::new("exec");
+    place.file("script", "", 0o644);
+    place.file("ask", "", 0o755);
+    assert_eq!(place.parse(EXEC).unwrap().programs, [place.0.join("script"), place.0.join("ask")]);
+    for timeout in ["0s", "25h", "soon"] {
+        let refused = place.parse(&format!("{EXEC}timeout = \"{timeout}\"")).unwrap_err();
+        assert!(refused.starts_with("config.toml:6:11:"), "{refused}");
+    }
+    for (mode, flaw) in [
+        (0o775, "@/ask can be changed by others (chown root @/ask; chmod go-w @/ask)"),
+        (0o644, "@/ask is not a program (chmod +x @/ask)"),
+    ] {
+        place.file("ask", "", mode);
+        assert_eq!(place.parse(EXEC).unwrap_err(), format!("config.toml:4:12: {flaw}"));
+    }
+    let refused = place.parse(&EXEC.replace("@/ask", "ask")).unwrap_err();
+    assert_eq!(refused, "config.toml:4:12: ask is not an absolute path (write the whole path)");
+    let refused = place.parse(&EXEC.replace("\"@/ask\", \"@/script\", \"--loud\"", "")).unwrap_err();
+    assert!(refused.starts_with("config.toml:4:11: command is an empty list"), "{refused}");
 }
 
 #[test]

@@ -56,7 +56,8 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let record = open_record()?;
     let host = nix::unistd::gethostname().context("cannot read the host name")?.to_string_lossy().into_owned();
     let (notes_in, notes) = mpsc::channel(QUEUE);
-    let approval = Approval::new(&config, host, notes_in.clone());
+    let (answers_in, answers) = mpsc::channel(QUEUE);
+    let approval = Approval::new(&config, host, answers_in.clone(), notes_in.clone());
     let callbacks = bind_listener(&config).await?;
     let control = sockets::bind::control(run_dir).context("cannot bind the control socket")?;
     let tree = sockets::bind::tree(run_dir).context("cannot bind the tree socket")?;
@@ -78,7 +79,6 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let Enforcing { kernel, mut events, revisions, findings } = enforcing?;
 
     let (commands_in, commands) = mpsc::channel(QUEUE);
-    let (answers_in, answers) = mpsc::channel(QUEUE);
     tokio::spawn(sockets::control::serve(control.listen()?, commands_in.clone()));
     tokio::spawn(sockets::tree::serve(tree.listen()?, commands_in));
     if let Some(listener) = callbacks {
@@ -158,7 +158,8 @@ fn own(run_dir: &Path, args: &AgentArgs, config: &Config, secrets: &[PathBuf]) -
     let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("{} is no path", path.display()));
     let paths = named.map(absolute).chain([Ok(program)]).collect::<Result<_>>()?;
     let listener = config.listener.as_ref().map(|listener| listener.address);
-    Ok(Own { paths, mapped: mapped()?, listener })
+    let code = mapped()?.into_iter().chain(config.programs.iter().cloned()).collect();
+    Ok(Own { paths, mapped: code, listener })
 }
 
 /// The files that this process has mapped to execute.

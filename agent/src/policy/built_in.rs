@@ -56,7 +56,7 @@ const HELPERS: [&str; 8] = [
 pub struct Own {
     /// Files and directories.
     pub paths: Vec<PathBuf>,
-    /// Files whose code runs in the agent: its program and libraries. Others use the libraries too, so a policy can let
+    /// Files whose code runs in the agent, or for it: its program and libraries, programs that ask. Others use the libraries too, so a policy can let
     /// them be changed.
     pub mapped: Vec<PathBuf>,
     /// Where answers are heard.

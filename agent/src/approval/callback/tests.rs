@@ -6,7 +6,7 @@ use crate::{
     },
     config::Listener,
     record::Event,
-    request::{End, Standing, sample},
+    request::{Answer, End, HoldId, Standing, Word, sample},
 };
 use holdpoint_common::decision::Decision;
 
@@ -37,7 +37,8 @@ async fn desk(result: Result<Outcome, Refusal>) -> Desk {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/base", listener.local_addr().unwrap());
     let address = listener.local_addr().unwrap();
-    let config = Config { listener: Some(Listener { address, url: url.clone() }), channels: vec![channel] };
+    let config =
+        Config { listener: Some(Listener { address, url: url.clone() }), channels: vec![channel], ..Config::default() };
     let (answers, mut submissions) = mpsc::channel::<Submission>(8);
     let (note, notes) = mpsc::channel(8);
     let (tell, heard) = mpsc::channel(8);

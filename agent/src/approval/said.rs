@@ -1,0 +1,32 @@
+//! An answer as a reviewer's side writes it: in a callback, or on a program's standard output.
+
+use serde::Deserialize;
+
+use crate::request::{Answer, Digest, HoldId, Proof, Word};
+
+/// Longest name of a reviewer and longest explanation, in characters.
+const WHO: usize = 256;
+const WHY: usize = 4096;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    hold: HoldId,
+    digest: Digest,
+    decision: Word,
+    who: String,
+    why: Option<String>,
+}
+
+/// The answer to `hold` in `body`, or what is wrong with it.
+pub(super) fn read(hold: HoldId, body: &[u8], proof: Proof) -> Result<Answer, &'static str> {
+    let said: Said = serde_json::from_slice(body).map_err(|_| "malformed: not an answer")?;
+    if said.hold != hold {
+        return Err("malformed: another hold than is asked about");
+    }
+    let long = said.who.chars().count() > WHO || said.why.as_ref().is_some_and(|why| why.chars().count() > WHY);
+    if said.who.is_empty() || long {
+        return Err("malformed: \"who\" or \"why\" has the wrong length");
+    }
+    Ok(Answer { hold, digest: said.digest, word: said.decision, who: said.who, why: said.why, proof })
+}
