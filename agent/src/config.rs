@@ -137,7 +137,8 @@ fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<Path
         _ => vec![],
     };
     let mut files = Files::default();
-    let channels = channels(&file.channel, tables, credentials, &mut files, &mut problems);
+    let around = (listener.is_some(), credentials);
+    let channels = channels(&file.channel, tables, around, &mut files, &mut problems);
     let Files { secrets, programs } = files;
     match problems.is_empty() {
         true => Ok((Config { listener, channels, programs }, secrets)),
@@ -188,7 +189,7 @@ fn base(raw: &Spanned<String>) -> Result<String, Problem> {
 fn channels<'a>(
     raw: &'a [RawChannel],
     tables: Vec<Spanned<DeValue<'a>>>,
-    credentials: Option<&'a Path>,
+    (listens, credentials): (bool, Option<&'a Path>),
     files: &mut Files,
     problems: &mut Vec<Problem>,
 ) -> Vec<Channel> {
@@ -200,7 +201,7 @@ fn channels<'a>(
             let problem = at(name, message, "give each channel a name of its own");
             problems.push(problem.against(earlier.name.span()));
         }
-        let mut keys = Keys { name, table, credentials, secrets: vec![], programs: vec![] };
+        let mut keys = Keys { name, table, listens, credentials, secrets: vec![], programs: vec![] };
         let channel = kept(channel(raw_channel, &mut keys), problems);
         files.secrets.append(&mut keys.secrets);
         files.programs.append(&mut keys.programs);
@@ -233,7 +234,7 @@ fn channel(raw: &RawChannel, keys: &mut Keys<'_>) -> Result<Channel, Problem> {
         }
     }
     let way = (kind.read)(keys)?;
-    Ok(Channel { name: name.clone(), reviewers: raw.reviewers.get_ref().clone(), way })
+    Ok(Channel { name: name.clone(), kind: kind.word, reviewers: raw.reviewers.get_ref().clone(), way })
 }
 
 #[cfg(test)]

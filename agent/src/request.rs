@@ -215,9 +215,11 @@ pub fn shown(text: &str) -> String {
     text.chars().map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
-/// Control characters, and those that reorder or hide text (Unicode Cf).
+/// Control characters, those that reorder or hide text (Unicode Cf), and those that are not seen.
 fn hidden(c: char) -> bool {
     c.is_control()
+        || matches!(c, '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0100}'..='\u{e01ef}')
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
@@ -458,6 +460,16 @@ pub enum Proof {
         /// The channel's name in the configuration.
         channel: String,
         /// Groups of reviewers that the channel asks: it answers for no others.
+        #[serde(skip)]
+        asks: Vec<String>,
+    },
+    /// A click in Slack, signed with the app's secret.
+    Slack {
+        /// The channel's name in the configuration.
+        channel: String,
+        /// Who clicked, as Slack says: `TEAM/USER`.
+        user: String,
+        /// As of [`Self::Webhook`].
         #[serde(skip)]
         asks: Vec<String>,
     },

@@ -1,4 +1,5 @@
-//! The listener for callbacks: `POST {base}/v1/holds/{id}/answer`, signed with the secret of a channel.
+//! The listener for callbacks: `POST {base}/v1/holds/{id}/answer`, signed with the secret of a channel, and
+//! `POST {base}/v1/{kind}/{name}` for channels that hear in their own way.
 //!
 //! It says nothing to whoever cannot sign: every other request gets an empty 404. It speaks plain HTTP, since
 //! an answer is signed, not secret; TLS is for a proxy in front of it. An answer that is sent again by somebody
@@ -33,7 +34,7 @@ use tokio::{
 use self::refused::Refused;
 use super::{
     Submission,
-    channel::Channel,
+    channel::{Channel, Unheard},
     said,
     standard_webhooks::{ID, Received, Rejection, SIGNATURE, TIMESTAMP, verify},
 };
@@ -107,11 +108,14 @@ impl Callbacks {
     }
 
     fn router(self) -> Router {
-        const ROUTE: &str = "/v1/holds/{id}/answer";
+        const ANSWERS: &str = "/v1/holds/{id}/answer";
+        const INTERACTIONS: &str = "/v1/{kind}/{name}";
         let nothing = || async { StatusCode::NOT_FOUND };
-        let mut router = Router::new().without_v07_checks().route(ROUTE, post(answer));
-        if !self.prefix.is_empty() {
-            router = router.route(&format!("{}{ROUTE}", self.prefix), post(answer));
+        let mut router = Router::new().without_v07_checks();
+        let prefixes = [String::new(), self.prefix.clone()];
+        for prefix in &prefixes[..if self.prefix.is_empty() { 1 } else { 2 }] {
+            router = router.route(&format!("{prefix}{ANSWERS}"), post(answer));
+            router = router.route(&format!("{prefix}{INTERACTIONS}"), post(interaction));
         }
         router.fallback(nothing).method_not_allowed_fallback(nothing).with_state(Arc::new(self))
     }
@@ -130,6 +134,22 @@ impl Callbacks {
             }
         }
         Err(rejection)
+    }
+
+    /// Nothing if no such channel hears anything.
+    async fn interaction(
+        &self,
+        kind: &str,
+        name: &str,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Option<Result<(), Unheard>> {
+        let channel = self.channels.iter().find(|channel| channel.kind == kind && channel.name == name)?;
+        let unheard = |(status, why): Stopped| Unheard { status, why: why.into(), hold: None };
+        match whole(headers, body).await {
+            Ok(body) => channel.way.hear(channel, headers, &body, &self.answers),
+            Err(stopped) => Some(Err(unheard(stopped))),
+        }
     }
 
     async fn hear(&self, path: &str, headers: &HeaderMap, body: Body) -> Result<Response, Stopped> {
@@ -175,6 +195,23 @@ async fn answer(
         Err((status, why)) => {
             callbacks.refused.note(hold.parse().ok(), why, from);
             (status, Json(json!({ "error": why }))).into_response()
+        }
+    }
+}
+
+async fn interaction(
+    State(callbacks): State<Arc<Callbacks>>,
+    Path((kind, name)): Path<(String, String)>,
+    Extension(Peer(from)): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> StatusCode {
+    match callbacks.interaction(&kind, &name, &headers, body).await {
+        None => StatusCode::NOT_FOUND,
+        Some(Ok(())) => StatusCode::OK,
+        Some(Err(Unheard { status, why, hold })) => {
+            callbacks.refused.note(hold, &why, from);
+            status
         }
     }
 }

@@ -3,19 +3,22 @@
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
+use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 
 use super::{
+    Submission,
     delivery::{Attempt, PATIENCE},
-    exec, message,
+    exec, message, slack,
     standard_webhooks::Secret,
     webhook,
 };
 use crate::{
     config::Keys,
     policy::Problem,
-    request::{Hold, Standing},
+    request::{Hold, HoldId, Standing},
 };
 
 /// One attempt to send a message, under way.
@@ -30,13 +33,19 @@ pub struct Kind {
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 2] = [Kind { word: "exec", read: exec::read }, Kind { word: "webhook", read: webhook::read }];
+pub const KINDS: [Kind; 3] = [
+    Kind { word: "exec", read: exec::read },
+    Kind { word: "slack", read: slack::read },
+    Kind { word: "webhook", read: webhook::read },
+];
 
 /// A channel as configured.
 #[derive(Clone, Debug)]
 pub struct Channel {
     /// Its name: letters, digits, `-` and `_`.
     pub name: String,
+    /// Of [`KINDS`].
+    pub kind: &'static str,
     /// Groups of reviewers that are asked this way, and that it answers for.
     pub reviewers: Vec<String>,
     /// What its kind makes of it.
@@ -57,6 +66,29 @@ pub trait Way: fmt::Debug + Send + Sync {
     fn secret(&self) -> Option<&Secret> {
         None
     }
+
+    /// Takes what came to `/v1/KIND/NAME`, by whomever. What it finds to be an answer goes to `answers`, without keeping
+    /// the other side waiting. Nothing is a kind that hears nothing.
+    fn hear(
+        &self,
+        _channel: &Channel,
+        _headers: &HeaderMap,
+        _body: &[u8],
+        _answers: &mpsc::Sender<Submission>,
+    ) -> Option<Result<(), Unheard>> {
+        None
+    }
+}
+
+/// Why what came is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unheard {
+    /// What the other side is told.
+    pub status: StatusCode,
+    /// For the record.
+    pub why: String,
+    /// The hold, if it was said by somebody who can be believed.
+    pub hold: Option<HoldId>,
 }
 
 impl Channel {

@@ -5,12 +5,14 @@
 //! reviewers no channel asks can still be answered on the host.
 
 pub mod callback;
+mod card;
 pub mod channel;
 mod delivery;
 mod exec;
 mod http;
 mod message;
 mod said;
+mod slack;
 pub mod standard_webhooks;
 mod webhook;
 
@@ -138,5 +140,7 @@ fn note(notes: &mpsc::Sender<Entry>, entry: Entry) {
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@ pub struct Keys<'a> {
     /// The channel's name.
     pub name: &'a Spanned<String>,
     pub(super) table: Spanned<DeValue<'a>>,
+    /// Whether answers are heard: there is a listener.
+    pub listens: bool,
     /// systemd's `$CREDENTIALS_DIRECTORY`.
     pub(super) credentials: Option<&'a Path>,
     /// Files with secrets: no subject may have them.

@@ -80,7 +80,7 @@ fn a_channel_is_read_and_shows_neither_secret_nor_url() {
     assert_eq!(config.channels[0].reviewers, ["security"]);
     assert_eq!(
         format!("{config:?}"),
-        r#"Config { listener: None, channels: [Channel { name: "ops", reviewers: ["security"], way: Webhook { host: "reviews.example", .. } }], programs: [] }"#
+        r#"Config { listener: None, channels: [Channel { name: "ops", kind: "webhook", reviewers: ["security"], way: Webhook { host: "reviews.example", .. } }], programs: [] }"#
     );
 }
 
@@ -89,7 +89,7 @@ fn problems_have_a_place_and_a_remedy() {
     let place = Place::new("problems");
     for (line, problem) in [
         ("name = \"a.b\"", "config.toml:2:8: not a channel's name (1 to 64 letters, digits, - and _)"),
-        ("kind = \"fax\"", "config.toml:3:8: unknown kind \"fax\" (one of: exec, webhook)"),
+        ("kind = \"fax\"", "config.toml:3:8: unknown kind \"fax\" (one of: exec, slack, webhook)"),
         ("reviewers = []", "config.toml:6:13: this channel asks nobody (name groups of the policy's [reviewers])"),
         (
             "secret_file = \"@/none\"",
@@ -156,6 +156,51 @@ fn a_program_is_read_and_nobody_else_can_change_it() {
     assert_eq!(refused, "config.toml:4:12: ask is not an absolute path (write the whole path)");
     let refused = place.parse(&EXEC.replace("\"@/ask\", \"@/script\", \"--loud\"", "")).unwrap_err();
     assert!(refused.starts_with("config.toml:4:11: command is an empty list"), "{refused}");
+}
+
+const SLACK: &str = r#"[listener]
+address = "127.0.0.1:8700"
+[[channel]]
+name = "team"
+kind = "slack"
+channel = "C0123ABCD"
+token_file = "@/token"
+secret_file = "@/signing"
+api = "http://127.0.0.1:9/api"
+reviewers = ["security"]
+[channel.users]
+"T0123/U0123" = "alice"
+"#;
+
+#[test]
+fn slack_is_read_strictly_and_shows_no_secret() {
+    let place = Place::new("slack");
+    place.file("token", "xoxb-1-2-3\n", 0o600);
+    place.file("signing", "8f742231b10e8888abcd99yyyzzz85a5\n", 0o600);
+    let (config, secrets) = place.parse_whole(SLACK).unwrap();
+    assert_eq!(secrets, [place.0.join("token"), place.0.join("signing")]);
+    let shown = format!("{config:?}");
+    assert!(shown.contains(r#"way: Slack { channel: "C0123ABCD", .. }"#) && !shown.contains("xoxb"), "{shown}");
+    for (old, new, problem) in [
+        ("C0123ABCD", "#general", "config.toml:6:11: not a conversation's id"),
+        ("http://127.0.0.1:9/api", "https://slack.example/api", "config.toml:9:7: this is for tests, on this host"),
+        ("T0123/U0123", "U0123", "config.toml:12:1: not a team's and a user's id"),
+        ("\"alice\"", "\"\"", "config.toml:12:17: no reviewer's name"),
+        ("token_file = \"@/token\"", "", "config.toml:4:8: this channel has no token"),
+        ("@/token", "@/signing", "config.toml:7:14: not a bot's token: it does not begin with xoxb-"),
+        ("@/signing", "@/token", "config.toml:8:15: not a signing secret"),
+        (
+            "[listener]\naddress = \"127.0.0.1:8700\"\n",
+            "",
+            "config.toml:2:8: clicks cannot come back: there is no [listener]",
+        ),
+        ("api =", "url =", "config.toml:9:1: unknown field `url`, expected one of `channel`"),
+    ] {
+        let refused = place.parse(&SLACK.replace(old, new)).unwrap_err();
+        assert!(refused.starts_with(problem), "{refused}");
+    }
+    place.file("token", "xoxb-1-2-3\n", 0o640);
+    assert!(place.parse(SLACK).unwrap_err().starts_with("config.toml:7:14: @/token has mode 0640"));
 }
 
 #[test]

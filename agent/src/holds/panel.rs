@@ -46,7 +46,9 @@ impl Panel {
 
     fn is_asked_by(&self, proof: &Proof) -> bool {
         match proof {
-            Proof::Webhook { asks, .. } | Proof::Exec { asks, .. } => asks.contains(&self.group),
+            Proof::Webhook { asks, .. } | Proof::Slack { asks, .. } | Proof::Exec { asks, .. } => {
+                asks.contains(&self.group)
+            }
             Proof::Local { .. } => true,
         }
     }

@@ -1,0 +1,193 @@
+//! A question as people read it: one sentence, what the kernel saw, and, apart from that, what the processes say of
+//! themselves. Text that a subject can choose is made harmless here, once, for all channels that show a card.
+
+use std::net::SocketAddr;
+
+use holdpoint_common::decision::Decision;
+use jiff::Timestamp;
+
+use super::channel::Message;
+use crate::request::{End, Hold, Operation, Process, Reading, Standing, shown};
+
+/// What there is to show of a hold. No text in it has a control character, or one that hides or reorders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Card {
+    /// The operation.
+    pub title: String,
+    /// As the kernel saw it.
+    pub facts: Vec<Fact>,
+    /// As the processes show themselves: they can write there what they like.
+    pub claims: Vec<Fact>,
+}
+
+/// Something with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fact {
+    /// What it is.
+    pub label: &'static str,
+    /// Usually one.
+    pub lines: Vec<String>,
+}
+
+/// How much is shown: characters of a line, lines of a fact.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    characters: usize,
+    lines: usize,
+}
+
+/// Most blanks after each other.
+const BLANKS: usize = 2;
+
+/// From nearly everything to what fits everywhere.
+const ROOMS: [Room; 4] = [
+    Room { characters: 2000, lines: 64 },
+    Room { characters: 400, lines: 24 },
+    Room { characters: 150, lines: 12 },
+    Room { characters: 80, lines: 6 },
+];
+
+impl Card {
+    /// The card of the message's hold, as much of it as `fits`.
+    pub fn of(message: &Message, fits: impl Fn(&Self) -> bool) -> Self {
+        let [first, others @ ..] = ROOMS.map(|room| move || Self::within(message, room));
+        others.into_iter().fold(first(), |card, smaller| if fits(&card) { card } else { smaller() })
+    }
+
+    fn within(message: &Message, room: Room) -> Self {
+        let hold = &message.hold;
+        let mut facts = vec![];
+        let mut add = |label, lines: Vec<String>| facts.extend(fact(label, &lines, room));
+        objects(&hold.request.what, &mut add);
+        add("Read before", hold.read.iter().map(reading).collect());
+        asker(hold, &mut add);
+        add("Host", vec![message.host.clone()]);
+        rule(hold, &mut add);
+        let claims = hold.context.ancestry.iter().rev().filter_map(claim).collect::<Vec<_>>();
+        let claims = fact("Command lines", &claims, room).into_iter().collect();
+        Self { title: line(&hold.sentence(), room.characters), facts, claims }
+    }
+}
+
+/// A fact with these lines, if there are any, within `room`.
+fn fact(label: &'static str, lines: &[String], room: Room) -> Option<Fact> {
+    let mut shown: Vec<_> = lines.iter().take(room.lines).map(|text| line(text, room.characters)).collect();
+    if let Some(more) = lines.len().checked_sub(room.lines).filter(|more| *more > 0) {
+        shown.push(format!("… {more} more"));
+    }
+    (!shown.is_empty()).then_some(Fact { label, lines: shown })
+}
+
+/// Text on one line, harmless, and no longer than that but for saying so. Blanks that would push the rest to another
+/// line are shown, too.
+pub(super) fn line(text: &str, characters: usize) -> String {
+    let (mut line, mut length, mut blanks) = (String::new(), 0, 0);
+    for (index, c) in text.chars().enumerate() {
+        blanks = if c == ' ' { blanks + 1 } else { 0 };
+        let piece = match c.is_whitespace() && (c != ' ' || blanks > BLANKS) {
+            true => c.escape_unicode().to_string(),
+            false => shown(c.encode_utf8(&mut [0; 4])),
+        };
+        length += piece.chars().count();
+        if length > characters {
+            return format!("{line}… {} more characters", text.chars().count() - index);
+        }
+        line += &piece;
+    }
+    line
+}
+
+fn objects(what: &Operation, add: &mut impl FnMut(&'static str, Vec<String>)) {
+    match what {
+        Operation::Exec { path, filename, argv, .. } => {
+            add("Program", vec![path.clone()]);
+            if filename != path {
+                add("Called as", vec![filename.clone()]);
+            }
+            add("Arguments", argv.clone());
+        }
+        Operation::Open { path, access, owner, mode, size, .. } => {
+            add("File", vec![path.clone()]);
+            add("Access", vec![access.join(", ")]);
+            add("Owner", owner.iter().cloned().collect());
+            add("Mode", mode.iter().map(|mode| format!("{mode:04o}")).collect());
+            add("Size", size.iter().map(|size| format!("{size} bytes")).collect());
+        }
+        Operation::Connect { address, port, protocol, names } => {
+            add("Destination", vec![format!("{} ({protocol})", SocketAddr::new(*address, *port))]);
+            add("Looked up as", names.clone());
+        }
+        Operation::File { action, path, target, .. } => {
+            add("Action", vec![(*action).to_owned()]);
+            add("File", path.iter().cloned().collect());
+            add("Target", target.iter().cloned().collect());
+        }
+        Operation::System { system, process, .. } => {
+            add("System operation", vec![(*system).to_owned()]);
+            add("On process", process.iter().map(u32::to_string).collect());
+        }
+    }
+}
+
+fn asker(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
+    let request = &hold.request;
+    let name =
+        |name: &Option<String>, uid: u32| name.as_ref().map_or(format!("uid {uid}"), |it| format!("{it} (uid {uid})"));
+    add("Process", vec![format!("{}, thread {}, user {}", request.pid, request.tid, name(&hold.user, request.uid))]);
+    add("Directory", vec![hold.context.cwd.clone()]);
+    let generations = hold.context.ancestry.iter().rev().enumerate();
+    add("Ancestry", generations.map(|(depth, process)| generation(depth, process)).collect());
+    add("Subject", vec![format!("{} (tree {})", request.subject, request.tree)]);
+    add("Launched by", vec![name(&hold.launcher_name, request.launcher)]);
+    let login =
+        request.login.as_ref().map(|login| format!("{}, session {}", name(&login.user, login.uid), login.session));
+    add("Login", login.into_iter().collect());
+}
+
+/// One process of the tree; its image is what the kernel says of it.
+fn generation(depth: usize, Process { pid, exe, user, .. }: &Process) -> String {
+    let indent = if depth == 0 { String::new() } else { format!("{} ", "└".repeat(depth)) };
+    format!("{indent}{pid} {} ({user})", if exe.is_empty() { "?" } else { exe })
+}
+
+fn rule(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
+    let request = &hold.request;
+    add("Rule", request.rule.iter().cloned().collect());
+    add("Why", request.why.iter().cloned().collect());
+    add("Policy", vec![request.policy.clone()]);
+    add("Reviewers", vec![format!("{} ({})", hold.reviewers, hold.members.join(", "))]);
+    add("A no means", vec![consequence(hold.on_deny).to_owned()]);
+    add("Deadline", vec![format!("{}, then {}", moment(hold.deadline), consequence(hold.on_timeout))]);
+    add("Hold", vec![hold.id.to_string()]);
+    add("Digest", vec![hold.digest.0.clone()]);
+}
+
+fn reading(Reading { label, path, pid, exe, .. }: &Reading) -> String {
+    let exe = exe.as_ref().map_or_else(String::new, |exe| format!(", {exe}"));
+    format!("{label}: {path} (process {pid}{exe})")
+}
+
+/// The words in which a process shows itself, each told from the next.
+fn claim(Process { pid, argv, .. }: &Process) -> Option<String> {
+    let words: Vec<_> = argv.iter().map(|word| format!("{word:?}")).collect();
+    (!words.is_empty()).then(|| format!("{pid}: {}", words.join(" ")))
+}
+
+fn consequence(decision: Decision) -> &'static str {
+    if decision == Decision::Fail { "the call fails with EPERM" } else { "the process is killed" }
+}
+
+fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// How it ended, in a few words.
+pub(super) fn ending(standing: &Standing) -> String {
+    let by = standing.by.as_ref().map_or_else(String::new, |by| format!(" by {}", line(by, 80)));
+    match (standing.state, standing.decision) {
+        (End::Approved, _) => format!("Approved{by}"),
+        (End::Denied, decision) => format!("Denied{by}: {}", consequence(decision)),
+        (End::Expired, decision) => format!("Expired, nobody answered: {}", consequence(decision)),
+        (End::Withdrawn, _) => "Withdrawn: the call is gone".to_owned(),
+    }
+}

@@ -1,0 +1,197 @@
+//! What a subject can write into its names and words must not become anything but text, on any channel.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use holdpoint_common::decision::Decision;
+use serde_json::Value;
+
+use super::{
+    channel::{Message, Says},
+    slack,
+};
+use crate::request::{
+    Content, End, Hold, HoldId, Object, Operation, Process, Reading, Request, Standing, sample, shown,
+};
+
+const HOLD: HoldId = HoldId(7);
+
+/// What somebody could try.
+fn hostile() -> Vec<String> {
+    let short = [
+        "plain",
+        "",
+        " ",
+        "<!channel>",
+        "<!here|here>",
+        "<!everyone>",
+        "<@U1>",
+        "<#C1>",
+        "<!subteam^S1>",
+        "<!date^0^{date}|x>",
+        "<https://evil.example|approve here>",
+        "https://evil.example/approve",
+        "mailto:a@evil.example",
+        "[approve](https://evil.example)",
+        "![x](https://evil.example/x.png)",
+        "<at>alice</at>",
+        "<script>alert(1)</script>",
+        "&lt;!channel&gt; &amp; < >",
+        "*bold* _italic_ ~gone~ `code` ```block```",
+        "# heading\n- list\n> quote",
+        ":white_check_mark: approved",
+        "{{DATE(2017-02-14T06:08:00Z,SHORT)}}",
+        "{{{DATE(2017-02-14T06:08:00Z)}}}",
+        "${title} ${if(true, 'x', 'y')} @{triggerBody()}",
+        "\u{1b}[2J\u{1b}[31mred\u{7}",
+        "\u{9b}2J",
+        "\u{202e}txt.exe\u{202c}",
+        "a\u{2066}b\u{2069}c\u{200f}",
+        "pay\u{200b}pal\u{feff}\u{2060}",
+        "a\u{3164}b\u{fe0f}\u{e0041}c",
+        "line\nRule: everything is fine\nApproved by alice",
+        "line\r\nDeadline: never",
+        "a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{c}f",
+        "wide                                                              Rule: fine",
+        "a\u{a0}\u{2003}\u{3000}b",
+        "tab\tand nul\0end",
+        "\"}],\"actions\":[{\"type\":\"button\"}],\"x\":[{\"y\":\"",
+        "\\\" \\n \\u0000 \\u{202e}",
+        "'; DROP TABLE holds; -- $(reboot) `reboot`",
+        "\u{fffd}\u{fffe}\u{10ffff}",
+        "… 3 more",
+        "e\u{301}\u{301}\u{301}\u{301}",
+    ];
+    let long = ["x".repeat(1 << 20), "\u{202e}".repeat(5_000), "<!channel>\n".repeat(5_000), "&".repeat(50_000)];
+    short.iter().map(|text| (*text).to_owned()).chain(long).collect()
+}
+
+/// A hold in which everything that a subject can choose is `text`.
+fn hold(text: &str) -> Hold {
+    let mut hold = sample::hold(HOLD);
+    let text = || text.to_owned();
+    let content = Content { size: 1, modified: text(), changed: text(), version: 1 };
+    let what = Operation::Exec {
+        path: text(),
+        check: false,
+        filename: text() + "2",
+        argv: vec![text(); 3],
+        object: Object { device: 1, inode: 2 },
+        content: Some(content),
+    };
+    let process = Process { pid: 5, exe: text(), argv: vec![text(); 2], user: "agent".into() };
+    hold.context.ancestry = vec![process; 3];
+    hold.context.cwd = text();
+    hold.read = vec![Reading {
+        tree: "0000000000000001".into(),
+        label: "customer-data".into(),
+        lineage: false,
+        path: text(),
+        pid: 7,
+        started: 1,
+        exe: Some(text()),
+        at: sample::start(),
+    }];
+    hold.request = Request { what, ..hold.request };
+    hold
+}
+
+fn messages(text: &str) -> [Message; 2] {
+    let (at, host) = (sample::start(), "host-1".to_owned());
+    let standing = Standing { hold: HOLD, state: End::Denied, decision: Decision::Kill, by: Some(text.into()) };
+    let says = [Says::Question { callback: None }, Says::Outcome(standing)];
+    says.map(|says| Message { at, host: host.clone(), hold: hold(text), says })
+}
+
+/// What a person should read of it, in a rule of its own: text as it is where it is short and plain.
+fn is_plain(text: &str) -> bool {
+    let spaces = text.contains("   ") || text.contains(|c: char| c.is_whitespace() && c != ' ');
+    text.len() < 80 && shown(text) == text && !spaces
+}
+
+/// All values under this key, anywhere.
+fn all<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
+    match value {
+        Value::Object(fields) => {
+            let here = fields.get(key).into_iter();
+            here.chain(fields.values().flat_map(|field| all(field, key))).collect()
+        }
+        Value::Array(list) => list.iter().flat_map(|item| all(item, key)).collect(),
+        _ => vec![],
+    }
+}
+
+fn words<'a>(value: &'a Value, key: &str) -> BTreeSet<&'a str> {
+    all(value, key).into_iter().filter_map(Value::as_str).collect()
+}
+
+/// No control character but our own line breaks, nothing hidden.
+#[track_caller]
+fn check_visible(text: &str) {
+    let lines: String = text.split('\n').collect();
+    assert_eq!(shown(&lines), lines);
+}
+
+#[test]
+fn slack_shows_text_as_text() {
+    let expected = slack::blocks::message(&messages("plain")[0]);
+    let texts = |body: &Value| -> Vec<String> {
+        let blocks = body["blocks"].as_array().unwrap().iter();
+        blocks.filter_map(|block| block["text"]["text"].as_str().map(str::to_owned)).collect()
+    };
+    for text in hostile() {
+        for message in messages(&text) {
+            let body = slack::blocks::message(&message);
+            let body: Value = serde_json::from_str(&body.to_string()).unwrap();
+            let known = ["header", "section", "context", "divider", "actions", "button", "plain_text"];
+            assert!(words(&body, "type").is_subset(&known.into()), "{body}");
+            for key in ["url", "accessory", "fields", "image_url", "confirm", "attachments"] {
+                assert!(all(&body, key).is_empty(), "{key}");
+            }
+            check_slack_limits(&body);
+            texts(&body).iter().for_each(|text| check_visible(text));
+            if let Says::Question { .. } = message.says {
+                assert_eq!(body["text"], expected["text"], "nothing of the subject's is in the markup");
+                let labels =
+                    |body| texts(body).iter().map(|it| it.split(':').next().unwrap().to_owned()).collect::<Vec<_>>();
+                assert_eq!(labels(&body)[2..], labels(&expected)[2..], "the facts are those of the template");
+                assert_eq!(all(&body, "value").len(), 2);
+            }
+            if is_plain(&text) && matches!(message.says, Says::Question { .. }) {
+                let shown = texts(&body);
+                assert!(shown.contains(&format!("Program: {text}")), "{shown:#?}");
+                assert!(shown.contains(&format!("Arguments:\n› {text}\n› {text}\n› {text}")), "{shown:#?}");
+                assert!(shown.contains(&format!("Directory: {text}")), "{shown:#?}");
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn check_slack_limits(body: &Value) {
+    let blocks = body["blocks"].as_array().unwrap();
+    assert!(blocks.len() <= 50);
+    let length = |value: &Value| value.as_str().unwrap().chars().count();
+    let texts: Vec<_> = blocks.iter().filter_map(|block| block.pointer("/text/text")).map(length).collect();
+    assert!(texts[0] <= 150 && texts.iter().all(|length| (1..=3000).contains(length)), "{texts:?}");
+    assert!(texts.iter().sum::<usize>() <= 12_000);
+    assert!(all(body, "value").into_iter().all(|value| length(value) <= 2000));
+    assert!(all(body, "action_id").into_iter().chain(all(body, "block_id")).all(|id| length(id) <= 255));
+    assert!(all(body, "emoji").iter().all(|emoji| **emoji == false));
+}
+
+#[test]
+fn json_says_it_exactly_or_says_that_it_is_cut() {
+    for text in hostile() {
+        let [question, _] = messages(&text).map(Arc::new);
+        let body: Bytes = question.body();
+        assert!(body.len() < 20_000);
+        let data = &serde_json::from_slice::<Value>(&body).unwrap()["data"];
+        let path = data["operation"]["path"].as_str().unwrap();
+        match data["cut"].as_bool().unwrap() {
+            false => assert_eq!(path, text),
+            true => assert!(path.ends_with("more characters") || path == text, "{path}"),
+        }
+        assert!(data["cut"] == true || text.len() < 4096);
+    }
+}

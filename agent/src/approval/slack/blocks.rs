@@ -1,0 +1,104 @@
+//! A hold in Slack's Block Kit. All text is `plain_text`, in which nothing is a link, a mention or a format; what
+//! Slack takes for markup (`text`, the notification) has none that a subject can choose.
+//!
+//! Limits: <https://docs.slack.dev/reference/block-kit/blocks>.
+
+use serde_json::{Value, json};
+
+use crate::{
+    approval::{
+        card::{Card, Fact, ending, line},
+        channel::{Message, Says},
+    },
+    request::{Hold, Word},
+};
+
+/// Longest text of a section, in characters.
+const SECTION: usize = 3000;
+/// Longest header.
+const HEADER: usize = 150;
+/// Most characters in all blocks: about 13,200 are refused.
+const ALL: usize = 11_000;
+/// Most facts: 50 blocks, less those that are always there.
+const FACTS: usize = 40;
+
+/// The message, but for where it goes.
+pub fn message(message: &Message) -> Value {
+    let card = Card::of(message, fits);
+    let (head, note) = match &message.says {
+        Says::Question { .. } => ("Approval needed".to_owned(), "Approval needed"),
+        Says::Outcome(standing) => (line(&ending(standing), HEADER - 30), "No answer is needed any more"),
+    };
+    let mut blocks = vec![json!({ "type": "header", "text": plain(&head) }), section(&card.title)];
+    blocks.push(context("Seen by the kernel"));
+    blocks.extend(card.facts.iter().map(fact));
+    if !card.claims.is_empty() {
+        blocks.push(json!({ "type": "divider" }));
+        blocks.push(context("Claimed by the processes, not verified"));
+        blocks.extend(card.claims.iter().map(fact));
+    }
+    if let Says::Question { .. } = message.says {
+        blocks.push(buttons(&message.hold));
+    }
+    let text = format!("{note} on {}: hold {}", escaped(&line(&message.host, 80)), message.hold.id);
+    json!({
+        "text": text,
+        "blocks": blocks,
+        "mrkdwn": false,
+        "parse": "none",
+        "link_names": false,
+        "unfurl_links": false,
+        "unfurl_media": false,
+    })
+}
+
+/// Text outside of blocks, where these three begin markup.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+fn fits(card: &Card) -> bool {
+    let facts = || card.facts.iter().chain(&card.claims);
+    let lengths: Vec<_> = facts().map(|fact| told(fact).chars().count()).collect();
+    let title = card.title.chars().count();
+    let all = title + lengths.iter().sum::<usize>();
+    lengths.len() <= FACTS && all <= ALL && lengths.iter().all(|length| *length <= SECTION) && title <= SECTION
+}
+
+fn fact(fact: &Fact) -> Value {
+    section(&told(fact))
+}
+
+fn told(Fact { label, lines }: &Fact) -> String {
+    match &lines[..] {
+        [line] => format!("{label}: {line}"),
+        // A line that begins like another fact is seen to belong to this one.
+        _ => format!("{label}:{}", lines.iter().map(|line| format!("\n› {line}")).collect::<String>()),
+    }
+}
+
+fn section(text: &str) -> Value {
+    json!({ "type": "section", "text": plain(text) })
+}
+
+fn context(text: &str) -> Value {
+    json!({ "type": "context", "elements": [plain(text)] })
+}
+
+fn plain(text: &str) -> Value {
+    json!({ "type": "plain_text", "text": text, "emoji": false })
+}
+
+fn buttons(hold: &Hold) -> Value {
+    let button = |text: &str, style: &str, word: Word| {
+        // Who has not seen the question cannot know the digest, and it fits nothing else.
+        let value = json!({ "hold": hold.id, "digest": hold.digest, "decision": word }).to_string();
+        let action = format!("holdpoint_{}", text.to_lowercase());
+        json!({ "type": "button", "text": plain(text), "style": style, "action_id": action, "value": value })
+    };
+    json!({
+        "type": "actions",
+        "block_id": format!("holdpoint-{}", hold.id),
+        "elements": [button("Approve", "primary", Word::Approve), button("Deny", "danger", Word::Deny)],
+    })
+}
