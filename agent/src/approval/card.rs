@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
 
-use super::channel::Message;
+use super::channel::{Message, Says};
 use crate::request::{End, Hold, Operation, Process, Reading, Standing, shown};
 
 /// What there is to show of a hold. No text in it has a control character, or one that hides or reorders.
@@ -181,8 +181,15 @@ fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// How it ended, in a few words.
-pub(super) fn ending(standing: &Standing) -> String {
+/// What it is about, in a few words: a question, or how it ended.
+pub(super) fn head(message: &Message) -> String {
+    match &message.says {
+        Says::Question { .. } => "Approval needed".to_owned(),
+        Says::Outcome(standing) => ending(standing),
+    }
+}
+
+fn ending(standing: &Standing) -> String {
     let by = standing.by.as_ref().map_or_else(String::new, |by| format!(" by {}", line(by, 80)));
     match (standing.state, standing.decision) {
         (End::Approved, _) => format!("Approved{by}"),

@@ -13,7 +13,7 @@ use super::{
     delivery::{Attempt, PATIENCE},
     exec, message, slack,
     standard_webhooks::Secret,
-    webhook,
+    teams, webhook,
 };
 use crate::{
     config::Keys,
@@ -33,9 +33,10 @@ pub struct Kind {
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 3] = [
+pub const KINDS: [Kind; 4] = [
     Kind { word: "exec", read: exec::read },
     Kind { word: "slack", read: slack::read },
+    Kind { word: "teams", read: teams::read },
     Kind { word: "webhook", read: webhook::read },
 ];
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     channel::{Message, Says},
-    slack,
+    slack, teams,
 };
 use crate::request::{
     Content, End, Hold, HoldId, Object, Operation, Process, Reading, Request, Standing, sample, shown,
@@ -178,6 +178,38 @@ fn check_slack_limits(body: &Value) {
     assert!(all(body, "value").into_iter().all(|value| length(value) <= 2000));
     assert!(all(body, "action_id").into_iter().chain(all(body, "block_id")).all(|id| length(id) <= 255));
     assert!(all(body, "emoji").iter().all(|emoji| **emoji == false));
+}
+
+#[test]
+fn teams_shows_text_as_text() {
+    let runs = |block: &Value| -> String {
+        block["inlines"].as_array().unwrap().iter().map(|run| run["text"].as_str().unwrap()).collect()
+    };
+    let page = "https://review.example/holds".parse().unwrap();
+    for text in hostile() {
+        for message in messages(&text) {
+            let body = teams::body(&message, Some(&page));
+            let sent = body.to_string();
+            assert!(sent.len() < 28_000, "{}", sent.len());
+            let body: Value = serde_json::from_str(&sent).unwrap();
+            let known = ["message", "AdaptiveCard", "RichTextBlock", "TextRun", "Container", "Action.OpenUrl"];
+            assert!(words(&body, "type").is_subset(&known.into()), "{body}");
+            for key in ["selectAction", "msteams", "entities", "backgroundImage", "mentioned"] {
+                assert!(all(&body, key).is_empty(), "{key}");
+            }
+            let asks = matches!(message.says, Says::Question { .. });
+            let pages = BTreeSet::from(["https://review.example/holds/0000000000000007"]);
+            assert_eq!(words(&body, "url"), if asks { pages } else { BTreeSet::new() });
+            assert!(words(&body, "text").iter().all(|text| !text.contains("{{") && !text.contains('\n')));
+            words(&body, "text").iter().for_each(|text| check_visible(text));
+            let lines: Vec<_> = all(&body, "items").iter().flat_map(|it| it.as_array().unwrap()).map(runs).collect();
+            if asks && is_plain(&text) {
+                assert!(lines.windows(2).any(|pair| pair == ["Program", text.as_str()]), "{lines:#?}");
+                let arguments = ["Arguments", &text, &text, &text];
+                assert!(lines.windows(4).any(|four| four == arguments), "{lines:#?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod message;
 mod said;
 mod slack;
 pub mod standard_webhooks;
+mod teams;
 mod webhook;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

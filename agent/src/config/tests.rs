@@ -89,7 +89,7 @@ fn problems_have_a_place_and_a_remedy() {
     let place = Place::new("problems");
     for (line, problem) in [
         ("name = \"a.b\"", "config.toml:2:8: not a channel's name (1 to 64 letters, digits, - and _)"),
-        ("kind = \"fax\"", "config.toml:3:8: unknown kind \"fax\" (one of: exec, slack, webhook)"),
+        ("kind = \"fax\"", "config.toml:3:8: unknown kind \"fax\" (one of: exec, slack, teams, webhook)"),
         ("reviewers = []", "config.toml:6:13: this channel asks nobody (name groups of the policy's [reviewers])"),
         (
             "secret_file = \"@/none\"",
@@ -201,6 +201,27 @@ fn slack_is_read_strictly_and_shows_no_secret() {
     }
     place.file("token", "xoxb-1-2-3\n", 0o640);
     assert!(place.parse(SLACK).unwrap_err().starts_with("config.toml:7:14: @/token has mode 0640"));
+}
+
+#[test]
+fn teams_url_is_a_secret() {
+    const TEAMS: &str = r#"[[channel]]
+name = "office"
+kind = "teams"
+url_file = "@/url"
+review_url = "http://127.0.0.1:1/r"
+reviewers = ["security"]
+"#;
+    let place = Place::new("teams");
+    place.file("url", "http://127.0.0.1:9/workflows/x?sig=hidden\n", 0o600);
+    let (config, secrets) = place.parse_whole(TEAMS).unwrap();
+    assert_eq!(secrets, [place.0.join("url")]);
+    assert!(!format!("{config:?}").contains("hidden"), "{config:?}");
+    place.file("url", "http://flows.example/workflows/x?sig=hidden", 0o600);
+    let refused = place.parse(TEAMS).unwrap_err();
+    assert!(refused.starts_with("config.toml:4:12: http to another host") && !refused.contains("hidden"), "{refused}");
+    let refused = place.parse(&TEAMS.replace("url_file", "url")).unwrap_err();
+    assert!(refused.starts_with("config.toml:4:1: unknown field `url`, expected one of `url_file`,"), "{refused}");
 }
 
 #[test]

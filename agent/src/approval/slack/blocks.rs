@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     approval::{
-        card::{Card, Fact, ending, line},
+        card::{Card, Fact, head, line},
         channel::{Message, Says},
     },
     request::{Hold, Word},
@@ -25,11 +25,12 @@ const FACTS: usize = 40;
 /// The message, but for where it goes.
 pub fn message(message: &Message) -> Value {
     let card = Card::of(message, fits);
-    let (head, note) = match &message.says {
-        Says::Question { .. } => ("Approval needed".to_owned(), "Approval needed"),
-        Says::Outcome(standing) => (line(&ending(standing), HEADER - 30), "No answer is needed any more"),
+    let note = match &message.says {
+        Says::Question { .. } => "Approval needed",
+        Says::Outcome(_) => "No answer is needed any more",
     };
-    let mut blocks = vec![json!({ "type": "header", "text": plain(&head) }), section(&card.title)];
+    let head = plain(&line(&head(message), HEADER - 30));
+    let mut blocks = vec![json!({ "type": "header", "text": head }), section(&card.title)];
     blocks.push(context("Seen by the kernel"));
     blocks.extend(card.facts.iter().map(fact));
     if !card.claims.is_empty() {
