@@ -17,6 +17,7 @@ use crate::{
     sockets::{CONTROL, RUN_DIR, client::Failure},
 };
 
+pub mod channel;
 pub(crate) mod commands;
 mod holds;
 pub mod policy;
@@ -44,6 +45,9 @@ pub enum Verb {
     /// Work with policy files
     #[command(subcommand)]
     Policy(PolicyVerb),
+    /// Work with the ways to reviewers
+    #[command(subcommand)]
+    Channel(channel::ChannelVerb),
     /// Said to the agent by its control socket.
     #[command(flatten)]
     Control(ControlVerb),
@@ -328,6 +332,12 @@ pub fn policy(run_dir: &Path, verb: &PolicyVerb) -> ExitCode {
         PolicyVerb::Schema => policy::schema(),
         PolicyVerb::Reload { json } => reload(run_dir, *json),
     }
+}
+
+/// `holdpoint channel ...`
+pub fn channel(run_dir: &Path, verb: &channel::ChannelVerb) -> ExitCode {
+    let done = channel::channel(&run_dir.join(CONTROL), verb);
+    done.map_or_else(|failure| failed(&failure), |()| ExitCode::SUCCESS)
 }
 
 /// `holdpoint policy reload`

@@ -120,6 +120,11 @@ pub fn load(path: &Path, credentials: Option<&Path>) -> Result<(Config, Vec<Path
     Ok(parse(Source::one(path.display().to_string(), text), credentials)?)
 }
 
+/// Where systemd put this service's credentials, if it did.
+pub fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
 fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<PathBuf>), Refusal> {
     let text = source.files.first().map_or("", |file| &file.text);
     let parsed = toml::from_str(text).and_then(|file: File| Ok((file, DeTable::parse(text)?)));

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             daemon::main(&cli.run_dir, &args)
         }
         Verb::Policy(verb) => cli::policy(&cli.run_dir, &verb),
+        Verb::Channel(verb) => cli::channel(&cli.run_dir, &verb),
         Verb::Control(verb) => cli::control(&cli.run_dir, &verb),
         Verb::Run(verb) => run::main(&cli.run_dir, verb),
         Verb::Canary => canary::main(&cli.run_dir),

@@ -184,6 +184,7 @@ fn moment(at: Timestamp) -> String {
 /// What it is about, in a few words: a question, or how it ended.
 pub(super) fn head(message: &Message) -> String {
     match &message.says {
+        _ if message.test => "TEST of this channel: nothing is held".to_owned(),
         Says::Question { .. } => "Approval needed".to_owned(),
         Says::Outcome(standing) => ending(standing),
     }

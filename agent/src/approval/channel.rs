@@ -6,6 +6,8 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{
@@ -30,14 +32,16 @@ pub struct Kind {
     pub word: &'static str,
     /// Reads its keys.
     pub read: fn(&mut Keys<'_>) -> Result<Arc<dyn Way>, Problem>,
+    /// One that leads nowhere, to look at.
+    pub example: fn() -> Arc<dyn Way>,
 }
 
 /// All kinds.
 pub const KINDS: [Kind; 4] = [
-    Kind { word: "exec", read: exec::read },
-    Kind { word: "slack", read: slack::read },
-    Kind { word: "teams", read: teams::read },
-    Kind { word: "webhook", read: webhook::read },
+    Kind { word: "exec", read: exec::read, example: exec::example },
+    Kind { word: "slack", read: slack::read, example: slack::example },
+    Kind { word: "teams", read: teams::read, example: teams::example },
+    Kind { word: "webhook", read: webhook::read, example: webhook::example },
 ];
 
 /// A channel as configured.
@@ -57,6 +61,9 @@ pub struct Channel {
 pub trait Way: fmt::Debug + Send + Sync {
     /// Tries once to get `message` to the reviewers of `channel`, which is this one.
     fn send(&self, channel: &Channel, message: &Arc<Message>) -> Attempting;
+
+    /// What that would send.
+    fn preview(&self, message: &Message) -> Preview;
 
     /// How long such an attempt may take.
     fn patience(&self, _: &Message) -> Duration {
@@ -79,6 +86,15 @@ pub trait Way: fmt::Debug + Send + Sync {
     ) -> Option<Result<(), Unheard>> {
         None
     }
+}
+
+/// What would be sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preview {
+    /// Where to, without secrets.
+    pub to: String,
+    /// What.
+    pub message: Value,
 }
 
 /// Why what came is no answer.
@@ -110,6 +126,8 @@ pub struct Message {
     pub hold: Hold,
     /// What is said of it.
     pub says: Says,
+    /// Whether it is marked as a test of the channel.
+    pub test: bool,
 }
 
 /// The question, or that there is none any more.
@@ -137,8 +155,10 @@ impl Message {
     /// It as JSON.
     pub fn body(&self) -> Bytes {
         match &self.says {
-            Says::Question { callback } => message::created(self.at, &self.host, &self.hold, callback.as_deref()),
-            Says::Outcome(standing) => message::ended(self.at, &self.host, &self.hold, standing),
+            Says::Question { callback } => {
+                message::created(self.at, &self.host, &self.hold, callback.as_deref(), self.test)
+            }
+            Says::Outcome(standing) => message::ended(self.at, &self.host, &self.hold, standing, self.test),
         }
         .into()
     }

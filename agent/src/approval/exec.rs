@@ -21,7 +21,7 @@ use tokio::{
 use toml::Spanned;
 
 use super::{
-    channel::{Attempting, Channel, Message, Says, Way},
+    channel::{Attempting, Channel, Message, Preview, Says, Way},
     delivery::{Attempt, PATIENCE},
     said,
 };
@@ -65,6 +65,11 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     Ok(Arc::new(Exec { program: keys.program(program)?, arguments, patience }))
 }
 
+/// One that leads nowhere.
+pub(super) fn example() -> Arc<dyn Way> {
+    Arc::new(Exec { program: "/bin/true".into(), arguments: vec![], patience: PATIENCE })
+}
+
 fn duration(text: &Spanned<String>) -> Result<Duration, Problem> {
     let limits = Duration::from_secs(1)..=Duration::from_hours(24);
     let parsed = text.get_ref().parse::<SignedDuration>().ok().and_then(|it| Duration::try_from(it).ok());
@@ -93,6 +98,12 @@ impl Way for Exec {
                 _ => Attempt::Delivered,
             }
         })
+    }
+
+    fn preview(&self, message: &Message) -> Preview {
+        let words = [self.program.to_string_lossy().into_owned()].into_iter().chain(self.arguments.iter().cloned());
+        let message = serde_json::from_slice(&message.body()).unwrap_or_default();
+        Preview { to: format!("standard input of {}", words.collect::<Vec<_>>().join(" ")), message }
     }
 
     fn patience(&self, message: &Message) -> Duration {

@@ -100,7 +100,7 @@ fn messages(text: &str) -> [Message; 2] {
     let (at, host) = (sample::start(), "host-1".to_owned());
     let standing = Standing { hold: HOLD, state: End::Denied, decision: Decision::Kill, by: Some(text.into()) };
     let says = [Says::Question { callback: None }, Says::Outcome(standing)];
-    says.map(|says| Message { at, host: host.clone(), hold: hold(text), says })
+    says.map(|says| Message { at, host: host.clone(), hold: hold(text), says, test: false })
 }
 
 /// What a person should read of it, in a rule of its own: text as it is where it is short and plain.

@@ -21,6 +21,11 @@ use crate::config::destination;
 #[derive(Clone)]
 pub(super) struct Http(Client);
 
+/// A place on this host where nobody listens: the discard port.
+pub(super) fn nowhere() -> Url {
+    Url::parse("http://127.0.0.1:9").expect("a URL")
+}
+
 impl Http {
     /// Connections to the host of `url`, which is checked against `authorities` (PEM) instead of the system's if there
     /// are any.

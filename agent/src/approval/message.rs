@@ -33,10 +33,11 @@ const ROOMS: [Room; 5] = [
 ];
 
 /// The question: everything that a reviewer needs to decide.
-pub(super) fn created(now: Timestamp, host: &str, hold: &Hold, callback: Option<&str>) -> Vec<u8> {
+pub(super) fn created(now: Timestamp, host: &str, hold: &Hold, callback: Option<&str>, test: bool) -> Vec<u8> {
     let mut body = vec![];
     for room in ROOMS {
-        body = envelope("holdpoint.request.created", now, question(host, hold, callback, room));
+        let question = question(host, hold, callback, room);
+        body = envelope("holdpoint.request.created", now, marked(question, test));
         if body.len() < LONGEST {
             break;
         }
@@ -45,7 +46,7 @@ pub(super) fn created(now: Timestamp, host: &str, hold: &Hold, callback: Option<
 }
 
 /// The end of the matter: how, and by whom.
-pub(super) fn ended(now: Timestamp, host: &str, hold: &Hold, standing: &Standing) -> Vec<u8> {
+pub(super) fn ended(now: Timestamp, host: &str, hold: &Hold, standing: &Standing, test: bool) -> Vec<u8> {
     let mut summary = json!(hold.sentence());
     shorten(&mut summary, (500, 0));
     let data = json!({
@@ -57,7 +58,15 @@ pub(super) fn ended(now: Timestamp, host: &str, hold: &Hold, standing: &Standing
         "decision": crate::request::word(standing.decision),
         "by": standing.by,
     });
-    envelope("holdpoint.request.ended", now, data)
+    envelope("holdpoint.request.ended", now, marked(data, test))
+}
+
+/// The data, saying so if it is a test: nothing is held.
+fn marked(mut data: Value, test: bool) -> Value {
+    if test {
+        data["test"] = true.into();
+    }
+    data
 }
 
 fn envelope(kind: &str, now: Timestamp, data: Value) -> Vec<u8> {

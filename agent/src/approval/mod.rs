@@ -12,6 +12,7 @@ mod exec;
 mod http;
 mod message;
 mod said;
+pub mod sample;
 mod slack;
 pub mod standard_webhooks;
 mod teams;
@@ -27,7 +28,7 @@ use tokio::{
 };
 
 use self::{
-    channel::{Channel, Message, Says},
+    channel::{Channel, Message, Preview, Says},
     delivery::{Delivered, Failure, Limit},
 };
 use crate::{
@@ -71,7 +72,7 @@ impl Approval {
     /// Asks the channels of the hold's reviewers, until they took the question, the deadline, or
     /// [`Self::tell`]. Needs a Tokio runtime; returns at once. `now` is on the clock of the deadline.
     pub fn ask(&mut self, now: Timestamp, hold: &Hold) {
-        let callback = self.base.as_ref().map(|base| format!("{base}/v1/holds/{}/answer", hold.id));
+        let callback = self.callback(hold);
         let left = Duration::try_from(hold.deadline.duration_since(now)).unwrap_or_default();
         let asking = self.say(now, hold, Says::Question { callback }, Limit { time: left, attempts: u32::MAX });
         if asking.is_empty() {
@@ -86,9 +87,22 @@ impl Approval {
         self.say(now, hold, Says::Outcome(standing.clone()), FAREWELL);
     }
 
+    /// What the channel `name` would be asked about `hold`; nothing if there is no such channel.
+    pub fn preview(&self, now: Timestamp, hold: &Hold, name: &str) -> Option<Preview> {
+        let channel = self.channels.iter().find(|channel| channel.name == name)?;
+        let says = Says::Question { callback: self.callback(hold) };
+        let message = Message { at: now, host: self.host.clone(), hold: hold.clone(), says, test: false };
+        Some(channel.way.preview(&message))
+    }
+
+    /// Where a signed answer can be sent.
+    fn callback(&self, hold: &Hold) -> Option<String> {
+        self.base.as_ref().map(|base| format!("{base}/v1/holds/{}/answer", hold.id))
+    }
+
     /// Says it to all channels that ask the hold's reviewers.
     fn say(&self, at: Timestamp, hold: &Hold, says: Says, limit: Limit) -> Vec<AbortHandle> {
-        let message = Arc::new(Message { at, host: self.host.clone(), hold: hold.clone(), says });
+        let message = Arc::new(Message { at, host: self.host.clone(), hold: hold.clone(), says, test: false });
         let asked = self.channels.iter().filter(|channel| channel.asks(&hold.reviewers));
         asked.map(|channel| self.send(channel.clone(), Arc::clone(&message), limit)).collect()
     }

@@ -27,9 +27,9 @@ use toml::Spanned;
 use self::interaction::{Click, Seen, Signing};
 use super::{
     Submission,
-    channel::{Attempting, Channel, Message, Says, Unheard, Way},
+    channel::{Attempting, Channel, Message, Preview, Says, Unheard, Way},
     delivery::{Attempt, PATIENCE},
-    http::Http,
+    http::{Http, nowhere},
 };
 use crate::{
     config::{Keys, at},
@@ -39,6 +39,9 @@ use crate::{
 
 /// Where Slack is.
 const API: &str = "https://slack.com/api";
+/// The methods that post a message, and that change it.
+const POST: &str = "chat.postMessage";
+const UPDATE: &str = "chat.update";
 /// Longest response that is read, in bytes: it repeats the message.
 const LONGEST: usize = 256 * 1024;
 /// Messages that are remembered.
@@ -110,6 +113,14 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     Ok(Arc::new(Slack::new(api, http, token, signing, raw.channel.into_inner(), users)))
 }
 
+/// One that leads nowhere.
+pub(super) fn example() -> Arc<dyn Way> {
+    let api = Url::parse(API).expect("a URL");
+    let http = Http::new(&nowhere(), None).expect("plain http");
+    let signing = Signing::read(&"0".repeat(32)).expect("long enough");
+    Arc::new(Slack::new(api, http, String::new(), signing, "C0000000000".into(), BTreeMap::new()))
+}
+
 /// Whether it looks like an id of Slack's.
 fn is_id(text: &str) -> bool {
     (2..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
@@ -168,6 +179,11 @@ impl Way for Slack {
         })
     }
 
+    fn preview(&self, message: &Message) -> Preview {
+        let method = if matches!(message.says, Says::Question { .. }) { POST } else { UPDATE };
+        Preview { to: format!("POST {}", self.0.url(method)), message: self.0.body(message) }
+    }
+
     fn hear(
         &self,
         channel: &Channel,
@@ -205,11 +221,11 @@ impl Workspace {
 
     async fn say(&self, message: &Message, mut posted: tokio::sync::OwnedMutexGuard<Posted>) -> Attempt {
         let (method, body) = match (&message.says, &*posted) {
-            (Says::Question { .. }, Posted::NotYet) => ("chat.postMessage", self.body(message)),
+            (Says::Question { .. }, Posted::NotYet) => (POST, self.body(message)),
             (Says::Outcome(_), Posted::As(ts)) => {
                 let mut body = self.body(message);
                 body["ts"] = json!(ts);
-                ("chat.update", body)
+                (UPDATE, body)
             }
             (Says::Outcome(_), Posted::NotYet) => {
                 *posted = Posted::Over;
@@ -236,10 +252,15 @@ impl Workspace {
         body
     }
 
-    /// Calls a method of Slack's; what is not "ok" is a failed attempt.
-    async fn call(&self, method: &str, body: &Value) -> Result<Value, Attempt> {
+    fn url(&self, method: &str) -> Url {
         let mut url = self.api.clone();
         url.set_path(&format!("{}/{method}", self.api.path().trim_end_matches('/')));
+        url
+    }
+
+    /// Calls a method of Slack's; what is not "ok" is a failed attempt.
+    async fn call(&self, method: &str, body: &Value) -> Result<Value, Attempt> {
+        let url = self.url(method);
         let headers = vec![("authorization", format!("Bearer {}", self.token))];
         let called = async { Ok(json(self.http.post(url, headers, body.to_string().into()).await?).await) };
         let response = timeout(PATIENCE, called).await.unwrap_or_else(|_| Err(Attempt::failed("no answer in time")))?;

@@ -46,6 +46,11 @@ impl FromStr for Secret {
 }
 
 impl Secret {
+    /// These bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes.into())
+    }
+
     /// As [`Self::from_str`], with what to do about it.
     ///
     /// # Errors

@@ -12,9 +12,9 @@ use toml::Spanned;
 
 use super::{
     card::{Card, Fact, head},
-    channel::{Attempting, Channel, Message, Says, Way},
+    channel::{Attempting, Channel, Message, Preview, Says, Way},
     delivery::Attempt,
-    http::Http,
+    http::{Http, nowhere},
 };
 use crate::{
     config::{Keys, at, destination},
@@ -67,6 +67,16 @@ impl Way for Teams {
         let posted = self.http.post(self.url.clone(), vec![], body.into());
         Box::pin(async move { posted.await.map_or_else(|failed| failed, |_| Attempt::Delivered) })
     }
+
+    fn preview(&self, message: &Message) -> Preview {
+        let host = self.url.host_str().unwrap_or_default();
+        Preview { to: format!("POST to {host}"), message: body(message, self.review.as_ref()) }
+    }
+}
+
+/// One that leads nowhere.
+pub(super) fn example() -> Arc<dyn Way> {
+    Arc::new(Teams { url: nowhere(), http: Http::new(&nowhere(), None).expect("plain http"), review: None })
 }
 
 /// What is sent.

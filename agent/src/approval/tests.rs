@@ -229,7 +229,7 @@ async fn only_channels_of_the_holds_reviewers_are_asked() {
 }
 
 fn question(hold: &Hold) -> (usize, Value) {
-    let body = message::created(sample::start(), "host-1", hold, Some("https://hp.example/v1/x"));
+    let body = message::created(sample::start(), "host-1", hold, Some("https://hp.example/v1/x"), false);
     (body.len(), serde_json::from_slice(&body).unwrap())
 }
 

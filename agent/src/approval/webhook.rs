@@ -8,9 +8,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    channel::{Attempting, Channel, Message, Way},
+    channel::{Attempting, Channel, Message, Preview, Way},
     delivery::Attempt,
-    http::Http,
+    http::{Http, nowhere},
     standard_webhooks::{Secret, sign},
 };
 use crate::{
@@ -47,6 +47,12 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     Ok(Arc::new(webhook))
 }
 
+/// One that leads nowhere.
+pub(super) fn example() -> Arc<dyn Way> {
+    let secret = Secret::from_bytes([0; 32]);
+    Arc::new(Webhook { url: nowhere(), secret, http: Http::new(&nowhere(), None).expect("plain http") })
+}
+
 impl Webhook {
     /// The receiver at `url`, checked against `authorities` (PEM) instead of the system's if there are any.
     ///
@@ -70,6 +76,12 @@ impl Way for Webhook {
         let signed = sign(&self.secret, &message.id(&channel.name), Timestamp::now().as_second(), &body);
         let posted = self.http.post(self.url.clone(), signed.into(), body);
         Box::pin(async move { posted.await.map_or_else(|failed| failed, |_| Attempt::Delivered) })
+    }
+
+    fn preview(&self, message: &Message) -> Preview {
+        let host = self.url.host_str().unwrap_or_default();
+        let message = serde_json::from_slice(&message.body()).unwrap_or_default();
+        Preview { to: format!("POST to {host}, signed after Standard Webhooks"), message }
     }
 
     fn secret(&self) -> Option<&Secret> {

@@ -101,7 +101,7 @@ fn all(client: &mut Client) -> Result<Vec<Value>, Failure> {
 }
 
 /// The hold that `text` names. A whole id is asked for as it is, so that the agent says what became of it.
-fn one(client: &mut Client, text: &str) -> Result<Value, Failure> {
+pub(super) fn one(client: &mut Client, text: &str) -> Result<Value, Failure> {
     let id = match text.to_ascii_lowercase().parse() {
         Ok(id) => id,
         Err(_) => resolve(text, &all(client)?)?,

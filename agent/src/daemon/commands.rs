@@ -13,11 +13,12 @@ use tokio::{
 
 use super::{CANARY_TREE, Daemon, FAREWELL, SETTLED, Waiting};
 use crate::{
+    approval::channel::Preview,
     holds::Input,
     kernel::{HOOKS, Pins},
     policy, process,
     record::{self, Entry},
-    request::{Hold, HoldId, Refusal, hexadecimal},
+    request::{Hold, HoldId, Refusal, hexadecimal, shown},
     sockets::{Command, Declined, Enrolled, Hook, Mine, Peer, Reloaded, Reply, Status, Watching, Written},
 };
 
@@ -33,6 +34,10 @@ impl Daemon {
                 drop(reply.send(holds));
             }
             Command::Show { from, id, reply } => drop(reply.send(self.admit(from).and_then(|()| self.show(id)))),
+            Command::Preview { from, id, channel, reply } => {
+                let shown = self.admit(from).and_then(|()| self.show(id));
+                drop(reply.send(shown.and_then(|hold| self.preview(&hold, &channel))));
+            }
             Command::Answer { from, answer, reply } => match self.admit(from) {
                 Ok(()) => {
                     let ticket = self.ticket(Waiting::Local(reply));
@@ -73,6 +78,11 @@ impl Daemon {
             None => Declined::new(format!("no hold {id}")).remedy("see `holdpoint holds`"),
         };
         self.holds.get(id).cloned().ok_or_else(over)
+    }
+
+    fn preview(&self, hold: &Hold, channel: &str) -> Result<Preview, Declined> {
+        let none = || Declined::new(format!("no channel \"{}\"", shown(channel))).remedy("see the agent's config.toml");
+        self.approval.preview(self.now(), hold, channel).ok_or_else(none)
     }
 
     fn status(&self) -> Result<Status, Declined> {

@@ -2,7 +2,7 @@
 //! is in force, and the canary is refused before the agent says that it is ready.
 
 use std::{
-    env, fs,
+    fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
@@ -149,7 +149,7 @@ fn raise_descriptor_limit() -> Result<()> {
 
 fn own(run_dir: &Path, args: &AgentArgs, config: &Config, secrets: &[PathBuf]) -> Result<Own> {
     let program = fs::read_link("/proc/self/exe").context("cannot find this program's own file")?;
-    let credentials = credentials();
+    let credentials = config::credentials();
     let parts = policy::parts_directory(&args.policy);
     let optional = parts.as_deref().into_iter().chain(credentials.as_deref());
     let given = [run_dir, &args.config, &args.policy].into_iter().chain(optional);
@@ -174,11 +174,6 @@ pub fn mapped() -> Result<Vec<PathBuf>> {
     Ok(files.collect())
 }
 
-/// Where systemd put this service's credentials, if it did.
-fn credentials() -> Option<PathBuf> {
-    env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
-}
-
 /// The moment of the calendar at which `CLOCK_BOOTTIME` was zero: taken by the first agent since boot and kept, so
 /// that a deadline is the same moment for each.
 fn boot_moment(run_dir: &Path) -> Result<Timestamp> {
@@ -193,7 +188,7 @@ fn boot_moment(run_dir: &Path) -> Result<Timestamp> {
 
 /// Configuration, the files of its secrets, and policy: whole and judged, before anything is touched.
 fn read(args: &AgentArgs) -> Result<(Config, Vec<PathBuf>, Policy)> {
-    let (config, secrets) = config::load(&args.config, credentials().as_deref())?;
+    let (config, secrets) = config::load(&args.config, config::credentials().as_deref())?;
     let policy = policy::load(&args.policy, &Host::this())?;
     Ok((config, secrets, policy))
 }
@@ -253,7 +248,7 @@ mod tests {
         ] {
             assert!(own.paths.contains(&PathBuf::from(path)), "{path}");
         }
-        assert!(own.mapped.contains(&env::current_exe().unwrap()));
+        assert!(own.mapped.contains(&std::env::current_exe().unwrap()));
         assert!(own.mapped.iter().all(|file| file.is_file()), "{:?}", own.mapped);
     }
 }

@@ -76,6 +76,9 @@ async fn answered(
             let hold = ask(daemon, |reply| Command::Show { from, id, reply }).await?;
             ControlReply::Hold { hold: view(&hold) }
         }
+        ControlRequest::Preview { id, channel } => {
+            ControlReply::Preview(ask(daemon, |reply| Command::Preview { from, id, channel, reply }).await?)
+        }
         ControlRequest::Answer { id, digest, word, why } => {
             let who = user_name(from.uid).await;
             let answer = Answer { hold: id, digest, word, who, why, proof: Proof::Local { uid: from.uid } };

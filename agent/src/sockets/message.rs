@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Declined, Enrolled, Reloaded, Status};
-use crate::request::{self, Digest, End, Hold, HoldId, Outcome, Standing, Word};
+use crate::{
+    approval::channel::Preview,
+    request::{self, Digest, End, Hold, HoldId, Outcome, Standing, Word},
+};
 
 /// Version of every line. Client and agent are one program: another version means that one of them is old.
 pub const VERSION: u32 = 1;
@@ -23,6 +26,14 @@ pub enum ControlRequest {
         /// Which.
         #[serde(deserialize_with = "text")]
         id: HoldId,
+    },
+    /// What a channel would be asked about a hold.
+    Preview {
+        /// Which hold.
+        #[serde(deserialize_with = "text")]
+        id: HoldId,
+        /// The channel's name.
+        channel: String,
     },
     /// A reviewer's answer. Who says so is what the kernel says of the sender, so it is not in here.
     Answer {
@@ -71,6 +82,8 @@ pub enum ControlReply {
         /// It.
         hold: Value,
     },
+    /// What would be asked.
+    Preview(Preview),
     /// The answer was taken.
     Answered {
         /// How the hold ended.

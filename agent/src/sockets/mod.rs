@@ -14,7 +14,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::request::{Answer, Hold, HoldId, Outcome, Refusal, Standing};
+use crate::{
+    approval::channel::Preview,
+    request::{Answer, Hold, HoldId, Outcome, Refusal, Standing},
+};
 
 pub mod bind;
 pub mod client;
@@ -101,6 +104,8 @@ pub enum Command {
     Holds { from: Peer, reply: Reply<Vec<Hold>> },
     /// One hold.
     Show { from: Peer, id: HoldId, reply: Reply<Hold> },
+    /// What the channel of this name would be asked about a hold.
+    Preview { from: Peer, id: HoldId, channel: String, reply: Reply<Preview> },
     /// A reviewer's answer; its `who` and `proof` are those of `from`.
     Answer { from: Peer, answer: Answer, reply: Reply<Outcome> },
     /// How the agent is.

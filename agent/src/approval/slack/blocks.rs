@@ -26,6 +26,7 @@ const FACTS: usize = 40;
 pub fn message(message: &Message) -> Value {
     let card = Card::of(message, fits);
     let note = match &message.says {
+        _ if message.test => "Test of this channel",
         Says::Question { .. } => "Approval needed",
         Says::Outcome(_) => "No answer is needed any more",
     };

@@ -72,6 +72,6 @@ async fn a_card_asks_and_another_says_how_it_ended() {
 fn there_is_no_button_without_a_page() {
     let hold = sample::hold(HOLD);
     let says = Says::Question { callback: None };
-    let message = Message { at: sample::start(), host: "host-1".into(), hold, says };
+    let message = Message { at: sample::start(), host: "host-1".into(), hold, says, test: false };
     assert_eq!(body(&message, None)["attachments"][0]["content"]["actions"], json!([]));
 }

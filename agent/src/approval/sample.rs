@@ -1,0 +1,104 @@
+//! A question about something that is not held: to look at, and to try channels with.
+
+use std::{sync::Arc, time::Duration};
+
+use holdpoint_common::decision::Decision;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    channel::{Channel, Message, Preview, Says},
+    delivery::{self, Delivered, Failure, Limit},
+};
+use crate::request::{Answer, Context, Digest, End, Hold, HoldId, Object, Operation, Process, Request, Standing};
+
+/// No hold has it: the kernel gives others.
+const NOBODY: HoldId = HoldId(0);
+/// For one attempt.
+const TRIAL: Limit = Limit { time: Duration::from_secs(60), attempts: 1 };
+
+/// What came of trying a channel.
+#[derive(Debug)]
+pub struct Tried {
+    /// Of the question: an answer, if it came back at once, or what went wrong.
+    pub question: Result<Option<Box<Answer>>, String>,
+    /// Of saying that it is over; nothing if the question was not taken.
+    pub outcome: Option<Result<(), String>>,
+}
+
+/// What `channel` would send of a sample.
+pub fn preview(channel: &Channel, host: &str) -> Preview {
+    channel.way.preview(&question(host, false))
+}
+
+/// Sends a question marked as a test to `channel`, and that it is over.
+pub async fn try_out(channel: &Channel, host: &str) -> Tried {
+    let question = question(host, true);
+    let standing = Standing { hold: NOBODY, state: End::Withdrawn, decision: Decision::Withdraw, by: None };
+    let outcome = Message { says: Says::Outcome(standing), ..question.clone() };
+    match send(channel, question).await {
+        Err(failure) => Tried { question: Err(failure.error), outcome: None },
+        Ok(Delivered { answer, .. }) => {
+            let told = send(channel, outcome).await.map(|_| ()).map_err(|failure| failure.error);
+            Tried { question: Ok(answer), outcome: Some(told) }
+        }
+    }
+}
+
+async fn send(channel: &Channel, message: Message) -> Result<Delivered, Failure> {
+    let (patience, message) = (channel.way.patience(&message), Arc::new(message));
+    delivery::deliver(TRIAL, patience, || channel.way.send(channel, &message)).await
+}
+
+fn question(host: &str, test: bool) -> Message {
+    let at = Timestamp::now();
+    Message { at, host: host.into(), hold: hold(at), says: Says::Question { callback: None }, test }
+}
+
+fn hold(at: Timestamp) -> Hold {
+    let request = request(at);
+    let process = |pid, exe: &str, argv: &[&str]| {
+        let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+        Process { pid, exe: exe.into(), argv, user: "agent".into() }
+    };
+    let ancestry = vec![
+        process(4243, "/usr/bin/bash", &["bash", "-c", "git push origin main"]),
+        process(4242, "/usr/local/bin/agent", &["agent", "--task", "release"]),
+    ];
+    Hold {
+        id: NOBODY,
+        digest: Digest::of(NOBODY, &request),
+        deadline: at + SignedDuration::from_mins(5),
+        reviewers: "sample".into(),
+        members: vec!["alice".into(), "bob".into()],
+        on_deny: Decision::Kill,
+        on_timeout: Decision::Kill,
+        pause: Duration::ZERO,
+        user: Some("agent".into()),
+        launcher_name: Some("laura".into()),
+        request,
+        read: vec![],
+        context: Context { cwd: "/srv/project".into(), ancestry },
+    }
+}
+
+fn request(at: Timestamp) -> Request {
+    let path = "/usr/bin/git".to_owned();
+    let argv = ["git", "push", "origin", "main"].map(Into::into).into();
+    let object = Object { device: 1, inode: 2 };
+    Request {
+        tree: "0000000000000000".into(),
+        subject: "sample".into(),
+        rule: Some("a sample".into()),
+        why: Some("nothing is held: this is what a question looks like".into()),
+        policy: "0000000000000000".into(),
+        what: Operation::Exec { filename: path.clone(), path, check: false, argv, object, content: None },
+        pid: 4243,
+        tid: 4243,
+        started: 0,
+        uid: 1000,
+        gid: 1000,
+        login: None,
+        launcher: 1001,
+        at,
+    }
+}
