@@ -205,14 +205,16 @@ fn a_rule_for_a_group_is_one_for_all_who_belong_to_it() {
 #[test]
 fn a_subject_can_be_all_that_a_group_starts() {
     let secret = file("of-group");
-    let agent = shared(&denying("group = [\"7001\"]", &[&format!("open = {{ path = [\"{secret}\"] }}")]));
     let opened = |first, others| {
         let within = in_groups(first, others, &format!("open {secret} r"));
         ungoverned(User::ROOT, within).end().stdout
     };
-    assert_eq!(opened(7001, "--clear-groups"), "open EPERM\n");
-    assert_eq!(opened(100, "--groups 50,7001,60"), "open EPERM\n");
-    assert_eq!(opened(100, "--groups 50,60"), "open ok\n");
+    let cases = [(7001, "--clear-groups"), (100, "--groups 50,7001,60"), (100, "--groups 50,60")];
+    assert_eq!(cases.map(|(first, others)| opened(first, others)), ["open ok\n"; 3], "the control");
+    let agent = shared(&denying("group = [\"7001\"]", &[&format!("open = {{ path = [\"{secret}\"] }}")]));
+    let [own, further, other] = cases.map(|(first, others)| opened(first, others));
+    assert_eq!([own, further], ["open EPERM\n"; 2]);
+    assert_eq!(other, "open ok\n", "no subject of the policy");
     drop(agent);
     shared::calm();
 }
@@ -221,11 +223,13 @@ fn a_subject_can_be_all_that_a_group_starts() {
 fn a_subject_can_be_what_one_program_executes() {
     let secret = file("parent");
     let subject = format!("exe = [\"{}\"]\nparent = [\"/usr/bin/env\"]", site::actor());
-    let agent = shared(&denying(&subject, &[&format!("open = {{ path = [\"{secret}\"] }}")]));
     let opened = |by: &[&str]| {
         let by = by.iter().map(Into::into).collect();
         ungoverned(User::AGENT, [by, with_actor([format!("open {secret} r")])].concat()).end().stdout
     };
+    assert_eq!(opened(&["/usr/bin/env"]), "open ok\n", "the control");
+    let agent = shared(&denying(&subject, &[&format!("open = {{ path = [\"{secret}\"] }}")]));
+    assert_eq!(opened(&[]), "open ok\n", "no subject of the policy");
     assert_eq!(opened(&["/usr/bin/env"]), "open EPERM\n");
     assert_eq!(opened(&["/usr/bin/nice"]), "open ok\n");
     assert_eq!(opened(&["/usr/bin/env", "/usr/bin/nice"]), "open ok\n", "env has not executed it");
@@ -239,7 +243,6 @@ fn a_subject_can_be_a_container() {
     let secret = file("container");
     let id = "3f2a9c41d0e7".repeat(6)[..64].to_owned();
     let place = PathBuf::from("/sys/fs/cgroup/holdpoint-tests-words/machine.slice");
-    let agent = shared(&denying("container = [\"*\"]", &[&format!("open = {{ path = [\"{secret}\"] }}")]));
     let opened = |group: &str| {
         let group = place.join(group);
         fs::create_dir_all(&group).unwrap();
@@ -247,7 +250,11 @@ fn a_subject_can_be_a_container() {
         let within = vec!["/bin/sh".into(), "-c".into(), enter.into()];
         ungoverned(User::ROOT, [within, with_actor([format!("open {secret} r")])].concat()).end().stdout
     };
-    assert_eq!(opened(&format!("libpod-{id}.scope")), "open EPERM\n");
+    let container = format!("libpod-{id}.scope");
+    assert_eq!(opened(&container), "open ok\n", "the control");
+    let agent = shared(&denying("container = [\"*\"]", &[&format!("open = {{ path = [\"{secret}\"] }}")]));
+    assert_eq!(opened(&container), "open EPERM\n");
+    assert_eq!(opened("words.scope"), "open ok\n", "no subject of the policy");
     assert_eq!(opened(&format!("libpod-conmon-{id}.scope")), "open ok\n");
     drop(agent);
     shared::calm();

@@ -98,6 +98,13 @@ fn found_once(agent: &Agent, pid: u32) -> Json {
     line
 }
 
+/// A program of which the policy makes no subject does the same, and nobody is asked.
+#[track_caller]
+fn another_goes_on(file: &str) {
+    let ended = control([format!("open {file} r"), "read".to_owned()]);
+    assert_eq!(ended.stdout, "open ok\nread Ada\n", "no subject of the policy");
+}
+
 /// The actor's next two attempts are held: approved, the first goes on; denied, the second fails.
 #[track_caller]
 fn held_from_now_on(agent: &Agent, actor: &mut Actor, file: &str) {
@@ -124,11 +131,10 @@ fn who_ran_before_the_agent_is_governed_by_program_or_group() {
     let enter = format!("echo $$ >{}/cgroup.procs; exec \"$0\" \"$@\"", group());
     let words = ["sh", "-c", &enter].map(Into::into).into_iter().chain(with_actor(&steps));
     let mut by_group = ungoverned(User::ROOT, words);
-    let bystander = ungoverned(User::AGENT, with_actor(["print here", "line"]));
-    for actor in [&by_program, &by_group] {
+    let mut bystander = ungoverned(User::AGENT, with_actor(opens(&file, 2)));
+    for actor in [&by_program, &by_group, &bystander] {
         wait_until("the control: it reads", || actor.stdout() == "open ok\nread Ada\n");
     }
-    bystander.wait_line("here");
 
     let agent = Agent::start(&policy());
     let line = found_once(&agent, by_program.pid());
@@ -138,6 +144,8 @@ fn who_ran_before_the_agent_is_governed_by_program_or_group() {
     assert_eq!(found(&agent).len(), 2, "nobody else");
     assert_eq!(agent.status()["governed_threads"], 2);
     assert!(agent.log().contains("found already running: governed from now on processes=2"), "{}", agent.log());
+    bystander.go_on();
+    assert_eq!(bystander.wait_end().stdout, "open ok\nread Ada\n".repeat(2), "no subject of the policy");
     held_from_now_on(&agent, &mut by_program, &file);
     held_from_now_on(&agent, &mut by_group, &file);
 }
@@ -154,13 +162,17 @@ fn threads_and_descendants_from_before_are_of_the_tree() {
     let child = [&shell, "-c", "\"$0\" \"$@\"; true", site::actor(), "print begun", "line"];
     let open = format!("open {} r", files[1]);
     let mut family = ungoverned(User::AGENT, child.into_iter().chain([open.as_str()]));
-    threads.wait_line("begun");
-    family.wait_line("begun");
+    let mut bystander = ungoverned(User::AGENT, with_actor(["print begun", "line", &open]));
+    for actor in [&threads, &family, &bystander] {
+        actor.wait_line("begun");
+    }
 
     let agent = Agent::start(&policy());
     let parent = found_once(&agent, family.pid());
     assert_eq!(found(&agent).len(), 3, "one of two threads, the shell, its child: {:#?}", found(&agent));
     assert_eq!(agent.status()["governed_threads"], 4);
+    bystander.go_on();
+    assert_eq!(bystander.end().stdout, "begun\nopen ok\n", "no subject of the policy");
     family.go_on();
     let hold = agent.hold_of(&family);
     assert_ne!(hold.pid(), family.pid());
@@ -196,6 +208,7 @@ fn a_new_policy_governs_what_runs_and_lets_nobody_go() {
     for actor in &actors {
         assert_eq!(found_once(&agent, actor.pid())["subject"], "early");
     }
+    another_goes_on(&file);
     held_from_now_on(&agent, &mut actors.remove(0), &file);
     // The policy knows the subject still, but nothing that would start it.
     reload(&mut agent, &policy_of_nobody());
@@ -265,6 +278,7 @@ fn who_enters_a_group_stays_governed_and_the_agent_and_process_1_never_are() {
     });
     assert_eq!(found(&agent), [line], "neither the agent nor process 1");
     assert_eq!(agent.status()["governed_threads"], 1);
+    another_goes_on(&file);
     // It is in the group no more.
     held_from_now_on(&agent, &mut actor, &file);
 }

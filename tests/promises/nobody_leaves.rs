@@ -114,7 +114,10 @@ fn a_program_that_the_policy_names_is_governed_whoever_starts_it() {
 fn a_script_that_the_policy_names_is_governed_with_what_it_starts() {
     let file = site::file("hold", "Ada\n");
     let agent = governing();
-    let actor = ungoverned(User::AGENT, [&format!("{ROOT}/governed/script"), &format!("open {file} r"), "read"]);
+    let open = format!("open {file} r");
+    let other = site::script("free", &format!("#!/bin/sh\nexec {} \"$@\"\n", site::actor()));
+    assert_eq!(ungoverned(User::AGENT, [&other, &open]).end().stdout, "open ok\n", "another script is not");
+    let actor = ungoverned(User::AGENT, [&format!("{ROOT}/governed/script"), &open, "read"]);
     let hold = agent.hold_of(&actor);
     assert_eq!(hold.text("subject"), "by-program");
     agent.deny(&hold);
@@ -137,6 +140,7 @@ fn a_control_group_that_the_policy_names_is_governed_with_what_is_below() {
         agent.say(User::REVIEWER, ["approve", hold.id()]);
         assert_eq!(actor.end().stdout, "open ok\nread Ada\n", "{group}");
     }
+    assert_eq!(control([format!("open {file} r")]).stdout, "open ok\n", "who is in another group is not");
     fs::remove_dir(format!("{group}/below")).unwrap();
 }
 
