@@ -77,6 +77,10 @@ pub enum Operation {
         filename: String,
         /// The arguments given to `execve(2)`, from the kernel's own copy.
         argv: Vec<String>,
+        /// Whether they, or the name, are not all here: they were longer than what is kept, or could not be read. Never so
+        /// of a hold.
+        #[serde(skip_serializing_if = "is_false")]
+        cut: bool,
         /// Device and inode of the file.
         object: Object,
         /// The state of its content; what is executed is what was shown.
@@ -167,10 +171,11 @@ impl Operation {
     /// One line for people: `open /etc/shadow (read)`. Control characters are shown escaped.
     pub fn sentence(&self) -> String {
         match self {
-            Self::Exec { path, check, argv, .. } => {
+            Self::Exec { path, check, argv, cut, .. } => {
                 let argv: Vec<_> = argv.iter().map(|word| quoted(word)).collect();
                 let check = if *check { "check for " } else { "" };
-                format!("{check}exec {} [{}]", quoted(path), argv.join(" "))
+                let cut = if *cut { " …" } else { "" };
+                format!("{check}exec {} [{}{cut}]", quoted(path), argv.join(" "))
             }
             Self::Open { path, length: Some(length), .. } => format!("truncate {} to {length} bytes", quoted(path)),
             Self::Open { path, access, .. } => format!("open {} ({})", quoted(path), access.join(", ")),
@@ -199,6 +204,11 @@ impl Operation {
             }
         }
     }
+}
+
+/// Serde asks by reference.
+pub fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// One argument or path, so that it can be told from two.
@@ -695,6 +705,7 @@ mod tests {
                 check: false,
                 filename: "x".into(),
                 argv: vec![],
+                cut: false,
                 object: Object { device: 1, inode },
                 content: Some((&stamps).into()),
             };

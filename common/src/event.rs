@@ -1,6 +1,9 @@
 //! Kernel to agent, by the ring buffer. Losing one loses no hold: see [`crate::pending`].
 
-use crate::request::Facts;
+use crate::{pending::Strings, request::Facts};
+
+/// Bytes of the ring: some 200 of the largest records, [`ExecReport`], or 950 of the others.
+pub const RING_BYTES: u32 = 1 << 22;
 
 /// What the kernel reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,4 +159,15 @@ pub struct Report {
     pub labels: u64,
     /// Who and what.
     pub facts: Facts,
+}
+
+/// A [`Report`] about an exec, with what it was given. Told apart by its length, too. Where the ring has no room for it any
+/// more, a [`Report`] says the rest.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ExecReport {
+    /// How it ended, who and what.
+    pub report: Report,
+    /// As much of file name and arguments as could be read.
+    pub strings: Strings,
 }

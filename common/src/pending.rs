@@ -16,9 +16,9 @@ pub const ARGUMENT_BYTES: usize = 3 * 4096;
 pub struct Strings {
     /// Number of arguments.
     pub argc: u32,
-    /// Bytes of `arguments` in use.
+    /// Bytes of `arguments` in use. In a report not all strings need end in them.
     pub length: u32,
-    /// Bytes of `filename` in use, its NUL included.
+    /// Bytes of `filename` in use, its NUL included; in a report, more than there are if it could not be read.
     pub filename_length: u32,
     /// Always zero.
     pub reserved: u32,

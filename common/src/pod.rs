@@ -5,7 +5,7 @@ use core::mem::size_of;
 
 use crate::{
     decision::{DIGEST_BYTES, DecisionRecord},
-    event::{Bell, Report},
+    event::{Bell, ExecReport, Report},
     host::{HOST_BYTES, Host, HostKey, Message, Question, ResolverKey},
     layout::{Layout, Symbols},
     matcher::DEPTH,
@@ -39,6 +39,7 @@ const PATH: usize = 2 * 4 + PATH_BYTES;
 const STAMPS: usize = 4 * 8 + 2 * 4;
 const FACTS: usize = 5 * 8 + BINDING + 2 * STAMPS + 14 * 4 + 2 * PATH;
 const STRINGS: usize = 4 * 4 + FILENAME_BYTES + ARGUMENT_BYTES;
+const REPORT: usize = 2 * 4 + 8 + FACTS;
 const SCRATCH: usize = 4 * 8 + 3 * 4 + 2 * LITERAL_BYTES + 5 * 4;
 const MET: usize = 2 * 8 + 4 * 4;
 const WORD_KEY: usize = 2 * 4 + LITERAL_BYTES;
@@ -57,7 +58,8 @@ record! {
     Refused = 2 * 8;
     DecisionRecord = 2 * 4 + DIGEST_BYTES;
     Bell = 2 * 4 + 8;
-    Report = 2 * 4 + 8 + FACTS;
+    Report = REPORT;
+    ExecReport = REPORT + STRINGS;
     Program = PROGRAM;
     Request = BINDING + 3 * 8 + 8 * 4;
     Task = 7 * 8 + 2 * PROGRAM + 6 * 4 + BINDING + 3 * 8 + 8 * 4 + MET + SCRATCH + WORDS + 8 * DEPTH;

@@ -100,7 +100,33 @@ impl Outcome {
         report::count(reason);
         Self::Told(Kind::NotHeld, reason as u32)
     }
+
+    /// As a number, for another function to go on with.
+    #[inline(always)]
+    fn packed(&self) -> u64 {
+        match *self {
+            Self::Pass => sealed(0),
+            Self::Fail(error) => sealed(error),
+            Self::Told(kind, reason) => TOLD | u64::from(kind as u32) << 32 | u64::from(reason),
+        }
+    }
+
+    /// And back.
+    #[inline(always)]
+    fn unpacked(packed: u64) -> Self {
+        if packed & TOLD == 0 {
+            return match unsealed(packed) {
+                0 => Self::Pass,
+                error => Self::Fail(error),
+            };
+        }
+        let kind = Kind::try_from(((packed & !TOLD) >> 32) as u32);
+        kind.map_or(Self::Fail(EPERM), |kind| Self::Told(kind, packed as u32))
+    }
 }
+
+/// Marks a packed [`Outcome::Told`].
+const TOLD: u64 = 1 << 63;
 
 /// Decides what has met this: 0 if it passes, else the error that the hook returns.
 #[inline(always)]
@@ -112,7 +138,7 @@ pub fn decide(task: *mut Task, met: Met, operation: Operation, target: Target) -
     // SAFETY: the entry is the current thread's own.
     unsafe { (*task).met = Met { target: address, ..met } };
     unsealed(match (operation, target) {
-        (Operation::Exec, _) => decide_exec(),
+        (Operation::Exec, _) => tell_exec(decide_exec()),
         (Operation::Open, _) => decide_open(),
         (Operation::Connect, _) => decide_connect(),
         (Operation::File | Operation::System, Target::None) => decide_file(),
@@ -127,7 +153,7 @@ pub fn decide_at_once(task: *mut Task, met: Met, operation: Operation) -> i32 {
     // SAFETY: the entry is the current thread's own.
     unsafe { (*task).met = met };
     unsealed(match operation {
-        Operation::Exec => decide_exec_at_once(),
+        Operation::Exec => tell_exec(decide_exec_at_once()),
         Operation::Open | Operation::File => decide_file_at_once(),
         Operation::Connect => decide_connect_at_once(),
         Operation::System => decide_system_at_once(),
@@ -158,45 +184,69 @@ macro_rules! halves {
             #[inline(never)]
             extern "C" fn $name() -> u64 {
                 let judged = Judged::of_current(Operation::$operation, $target);
-                sealed(judged.map_or(EPERM, |judged| $half(&judged)))
+                sealed(judged.map_or(EPERM, |judged| answer(&judged, $half(&judged))))
             }
         )*
     };
 }
 
+/// Likewise for programs, whose answer is given by [`tell_exec`]: what they were given is much to read, and the stack of both
+/// together would be too large.
+macro_rules! halves_of_exec {
+    ($($name:ident: $half:ident;)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $name() -> u64 {
+                let judged = Judged::of_current(Operation::Exec, |_| Target::None);
+                judged.map_or(Outcome::Fail(EPERM), |judged| $half(&judged)).packed()
+            }
+        )*
+    };
+}
+
+/// The answer to what has become of an exec.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tell_exec(packed: u64) -> u64 {
+    let judged = Judged::of_current(Operation::Exec, |_| Target::None);
+    sealed(judged.map_or(EPERM, |judged| answer(&judged, Outcome::unpacked(packed))))
+}
+
+halves_of_exec! {
+    decide_exec: held;
+    decide_exec_at_once: at_once;
+}
+
 halves! {
-    decide_exec: held, Exec, |_| Target::None;
     decide_open: held, Open, |_| Target::None;
     decide_connect: held, Connect, |_| Target::None;
     decide_file: held, File, |_| Target::None;
     decide_file_with_entry: held, File, Target::Entry;
     decide_file_with_text: held, File, Target::Text;
-    decide_exec_at_once: at_once, Exec, |_| Target::None;
     decide_file_at_once: at_once, File, |_| Target::None;
     decide_connect_at_once: at_once, Connect, |_| Target::None;
     decide_system_at_once: at_once, System, |_| Target::None;
 }
 
 #[inline(always)]
-fn held(judged: &Judged) -> i32 {
+fn held(judged: &Judged) -> Outcome {
     if judged.operation == Operation::Open {
         park::creates_nothing(judged.task, judged.request, judged.at);
     }
-    let outcome = match verdict(judged) {
+    match verdict(judged) {
         (Verdict::Hold, patience) => park::park(judged, patience),
         (verdict, _) => park::moved_on(judged).unwrap_or_else(|| told(verdict)),
-    };
-    answer(judged, outcome)
+    }
 }
 
 #[inline(always)]
-fn at_once(judged: &Judged) -> i32 {
-    let outcome = match verdict(judged) {
+fn at_once(judged: &Judged) -> Outcome {
+    match verdict(judged) {
         (Verdict::Hold, _) if judged.request.covered != 0 => Outcome::Pass,
         (Verdict::Hold, _) => Outcome::not_held(Reason::AtOnce),
         (verdict, _) => told(verdict),
-    };
-    answer(judged, outcome)
+    }
 }
 
 /// What becomes of the request, and how long a hold waits.

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use holdpoint_common::{
     decision::DecisionRecord,
-    event::REASONS,
+    event::{REASONS, RING_BYTES},
     host::{Host, HostKey, Message, Question, ResolverKey},
     pending::{Pending, Refused},
     tables::{
@@ -82,7 +82,7 @@ pub static COUNTERS: Array<u64> = Array::with_max_entries(REASONS, 0);
 
 /// Reports to the agent. Full: the report is lost and counted; no hold is.
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
 /// The policy; written by the agent, read here. Full: the agent refuses the policy.
 #[map]

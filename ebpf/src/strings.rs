@@ -21,10 +21,10 @@ const FRAME: u64 = 0x000f_ffff_ffff_f000;
 const PRESENT: u64 = 1;
 const HUGE: u64 = 0x80;
 
-/// Fills in `strings`. False if something cannot be read whole or does not fit.
+/// Fills in `strings`, as far as they can be read. False if something cannot be read whole or does not fit.
 #[inline(never)]
 pub fn write(strings: *mut Strings, bprm: u64) -> bool {
-    write_filename(strings, bprm) && write_arguments(strings, bprm)
+    write_filename(strings, bprm) & write_arguments(strings, bprm)
 }
 
 /// Whether `bprm` gives what the hold was made for. What cannot be read is not the same.
@@ -124,13 +124,13 @@ fn write_arguments(strings: *mut Strings, bprm: u64) -> bool {
     let start: u64 = read(bprm, offset!(bprm_p));
     let mm: u64 = read(bprm, offset!(bprm_mm));
     let copied = copy_pages(strings, mm, start);
-    let length = end_of(strings, argc, copied);
+    let count = counted(strings, argc, copied);
     // SAFETY: a record that only this thread writes.
     unsafe {
         (*strings).argc = argc;
-        (*strings).length = length;
+        (*strings).length = count.length;
     }
-    length != 0
+    count.seen == argc && argc != 0
 }
 
 /// Number of arguments, and where they are.
@@ -185,12 +185,12 @@ fn copy_pages(strings: *mut Strings, mm: u64, start: u64) -> u32 {
     (first + 2 * PAGE) as u32
 }
 
-/// Length of the first `argc` strings, 0 if they do not end within `copied` bytes (or there are none).
+/// The first `argc` strings, as far as they are within `copied` bytes.
 #[inline(always)]
-fn end_of(strings: *const Strings, argc: u32, copied: u32) -> u32 {
+fn counted(strings: *const Strings, argc: u32, copied: u32) -> Count {
     let mut count = Count { strings, argc, copied, seen: 0, length: 0 };
     repeat(ARGUMENT_BYTES as u32, &mut count);
-    if count.seen == argc { count.length } else { 0 }
+    count
 }
 
 /// Counting strings by their ends.

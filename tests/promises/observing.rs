@@ -1,6 +1,7 @@
 //! A policy that observes holds nothing back, and says in the record what it would do.
 
-use holdpoint_tests::{Agent, User, actor::with_actor, site, ungoverned};
+use holdpoint_tests::{Agent, Json, User, actor::with_actor, site, ungoverned};
+use serde_json::json;
 
 /// A policy that denies reading a file and what has no path, and holds reading another.
 fn policy(mode: &str, denied: &str, held: &str) -> String {
@@ -86,4 +87,44 @@ fn one_rule_that_observes_decides_nothing_and_is_on_record() {
     assert_eq!(hold.text("rule"), "held", "the rule after it decides");
     agent.approve(&hold);
     assert_eq!(actor.end().stdout, "open ok\n");
+}
+
+/// A policy with these rules on programs, each for one and with what follows.
+fn on_programs(rules: &[(&str, &str)]) -> String {
+    let rules = rules.iter().map(|(program, then)| {
+        format!("\n[[rule]]\nname = \"{program}\"\nexec = {{ path = [\"{program}\"] }}\nthen = {then}\n")
+    });
+    let head = "[[subject]]\nname = \"tests\"\n\n[reviewers]\npeople = [\"reviewer\"]\n";
+    head.to_owned() + &rules.collect::<String>()
+}
+
+#[test]
+fn what_a_program_was_given_is_on_record_whatever_became_of_it() {
+    let [seen, refused] = ["observe-seen", "observe-refused"].map(|place| site::program(place, "/usr/bin/echo"));
+    let interpreter = site::program("observe-interpreter", "/usr/bin/dash");
+    let script = site::script("observe-script", &format!("#!{interpreter}\necho \"$@\"\n"));
+    let said = |program: &str| ungoverned(User::AGENT, [program, "a b", "", "c"]).end().stdout;
+    assert_eq!([&*seen, &*refused, &*script].map(said), ["a b  c\n"; 3], "the control");
+
+    let held = "\"hold\"\nreviewers = \"people\"";
+    let rules = [(&*seen, "\"audit\""), (&*refused, "\"deny\""), (&*interpreter, held)];
+    let agent = Agent::start(&on_programs(&rules));
+    let ran = |program: &str, given: &[&str]| agent.spawn(User::AGENT, [&[program], given].concat()).end().stdout;
+    let recorded = |event: &str, program: &str| -> Json {
+        agent.wait_recorded(program, |line| line["event"] == event && line["path"] == program)
+    };
+    assert_eq!(ran(&seen, &["a b", "", "c"]), "a b  c\n");
+    let line = recorded("audited", &seen);
+    assert_eq!((&line["argv"], &line["filename"]), (&json!([seen, "a b", "", "c"]), &json!(seen)), "{line:#}");
+    assert!(line["cut"].is_null(), "all of it: {line:#}");
+    assert_eq!(ran(&refused, &["a b"]), "exec EPERM\n");
+    assert_eq!(recorded("denied", &refused)["argv"], json!([refused, "a b"]));
+    assert_eq!(ran(&script, &["a b"]), "exec EPERM\n");
+    assert_eq!(recorded("not-held", &interpreter)["argv"], json!([interpreter, script, "a b"]), "as a script has it");
+
+    let long = "x".repeat(20_000);
+    assert_eq!(ran(&seen, &["-n", &long, "end"]), format!("{long} end"), "what is not kept does not fail");
+    let line = agent.wait_recorded("the long one", |line| line["argv"][1] == "-n");
+    let kept = line["argv"][2].as_str().unwrap();
+    assert!(line["cut"] == true && kept.len() > 8000 && long.starts_with(kept), "{line:#}");
 }

@@ -74,6 +74,7 @@ fn hold(text: &str) -> Hold {
     let what = Operation::Exec {
         path: text(),
         check: false,
+        cut: false,
         filename: text() + "2",
         argv: vec![text(); 3],
         object: Object { device: 1, inode: 2 },

@@ -91,7 +91,7 @@ fn request(at: Timestamp) -> Request {
         rule: Some("a sample".into()),
         why: Some("nothing is held: this is what a question looks like".into()),
         policy: "0000000000000000".into(),
-        what: Operation::Exec { filename: path.clone(), path, check: false, argv, object, content: None },
+        what: Operation::Exec { filename: path.clone(), path, check: false, argv, cut: false, object, content: None },
         pid: 4243,
         tid: 4243,
         started: 0,

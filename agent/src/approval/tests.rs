@@ -294,6 +294,7 @@ fn the_longest_question_fits() {
         check: false,
         filename: worst,
         argv,
+        cut: false,
         object,
         content: None,
     };

@@ -23,8 +23,8 @@ use std::{
 use anyhow::{Context, Result};
 use holdpoint_common::{
     decision::Decision,
-    event::{Bell, Kind, Reason},
-    pending::Pending,
+    event::{Bell, Kind, RING_BYTES, Reason},
+    pending::{Pending, Strings},
     request::Facts,
     tables::CANARIES,
     task::Switches,
@@ -58,8 +58,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(100);
 /// Events, and looks, in one turn of the loop.
 const BATCH: usize = 32;
-/// Batches of events that the ring can hold: 1 MiB of bells, each with 8 bytes of the ring's own.
-const RING_BATCHES: usize = (1 << 20) / (size_of::<Bell>() + 8) / BATCH;
+/// Batches of events that the ring can hold: bells only, each with 8 bytes of the ring's own.
+const RING_BATCHES: usize = RING_BYTES as usize / (size_of::<Bell>() + 8) / BATCH;
 /// How often the kernel's truth is compared with what events said.
 const RECONCILE: Duration = Duration::from_secs(2);
 /// How long a name is kept after its lifetime: far longer than any program of the kernel side runs, which may look at it.
@@ -264,7 +264,9 @@ impl Daemon {
         for _ in 0..BATCH {
             match events.next() {
                 Some(Event::Bell { kind, id, pid }) => self.bell(kind, id, pid),
-                Some(Event::Report { kind, reason, labels, facts }) => self.report(kind, reason, labels, &facts),
+                Some(Event::Report { kind, reason, labels, facts, strings }) => {
+                    self.report((kind, reason), labels, &facts, strings.as_deref());
+                }
                 None => return true,
             }
         }
@@ -322,20 +324,20 @@ impl Daemon {
         Reader { policy: self.revisions.policy(), mounts: self.revisions.mounts(), boot: self.boot }.subject(number)
     }
 
-    fn report(&mut self, kind: Kind, reason: Option<Reason>, labels: u64, facts: &Facts) {
+    fn report(&mut self, end: (Kind, Option<Reason>), labels: u64, facts: &Facts, strings: Option<&Strings>) {
         if CANARIES.contains(&facts.subject) {
             return;
         }
         let Some(policy) = self.revisions.of(facts.revision) else {
             let pid = facts.tgid;
-            return tracing::error!(?kind, pid, "not in the record: a request judged by a policy that is not kept");
+            return tracing::error!(?end, pid, "not in the record: a request judged by a policy that is not kept");
         };
         let reader = Reader { policy: &policy, mounts: self.revisions.mounts(), boot: self.boot };
-        let Some(mut request) = reader.reported(facts).map(Box::new) else { return };
+        let Some(mut request) = reader.reported(facts, strings).map(Box::new) else { return };
         self.add_hosts(&mut request, facts);
         self.labelled(&policy, labels, &request);
         let time = request.at;
-        let event = match (kind, reason) {
+        let event = match end {
             (Kind::Audited, _) => {
                 let rule = policy.rule(facts.rule).filter(|rule| policy.in_force(rule) != rule.verdict());
                 record::Event::Audited { would: rule.map(|rule| verdict_word(rule.verdict())), request }

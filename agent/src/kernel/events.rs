@@ -7,9 +7,9 @@ use std::{
 };
 
 use holdpoint_common::{
-    event::{Bell, Kind, Reason, Report},
+    event::{Bell, ExecReport, Kind, Reason},
     matcher::NO_LOGIN,
-    pending::{Pending, hook},
+    pending::{Pending, Strings, hook},
     request::{Action, Class, Facts, Operation as Kernel, Path, Stamps},
     system::System,
     tables::CANARIES,
@@ -48,6 +48,8 @@ pub enum Event {
         labels: u64,
         /// Who and what.
         facts: Box<Facts>,
+        /// What an exec was given, if there was room for it.
+        strings: Option<Box<Strings>>,
     },
 }
 
@@ -57,12 +59,14 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Event> {
         let bell: Bell = copy(bytes)?;
         return Some(Event::Bell { kind: Kind::try_from(bell.kind).ok()?, id: bell.id, pid: bell.tgid });
     }
-    let report: Report = copy(bytes)?;
+    let with_strings: Option<ExecReport> = copy(bytes);
+    let report = with_strings.map_or_else(|| copy(bytes), |exec| Some(exec.report))?;
     Some(Event::Report {
         kind: Kind::try_from(report.kind).ok()?,
         reason: Reason::try_from(report.reason).ok(),
         labels: report.labels,
         facts: Box::new(report.facts),
+        strings: with_strings.map(|exec| Box::new(exec.strings)),
     })
 }
 
@@ -91,27 +95,27 @@ impl Reader<'_> {
         self.boot.saturating_add(since).unwrap_or(Timestamp::MAX)
     }
 
-    /// The request of a hold.
+    /// The request of a hold; none if it cannot be shown whole.
     pub fn held(&self, pending: &Pending) -> Option<Request> {
-        let strings = (&pending.strings.filename, &pending.strings.arguments);
-        let filename = strings.0.get(..pending.strings.filename_length as usize)?;
-        let arguments = strings.1.get(..pending.strings.length as usize)?;
-        self.request(&pending.facts, pending.hook == hook::CREATE, filename, arguments)
+        let given = Given::of(&pending.strings);
+        let is_shown = !given.cut || pending.facts.operation != Kernel::Exec as u32;
+        is_shown.then(|| self.request(&pending.facts, pending.hook == hook::CREATE, &given))?
     }
 
-    /// The request of a report. An exec's arguments are not in it.
-    pub fn reported(&self, facts: &Facts) -> Option<Request> {
+    /// The request of a report, with what an exec was given as far as that is known.
+    pub fn reported(&self, facts: &Facts, strings: Option<&Strings>) -> Option<Request> {
         let created = facts.binding.access & Class::Create.bit() != 0;
-        self.request(facts, created, &[], &[])
+        self.request(facts, created, &strings.map_or_else(Given::nothing, Given::of))
     }
 
-    fn request(&self, facts: &Facts, created: bool, filename: &[u8], arguments: &[u8]) -> Option<Request> {
+    fn request(&self, facts: &Facts, created: bool, given: &Given) -> Option<Request> {
         let what = match Kernel::try_from(facts.operation).ok()? {
             Kernel::Exec => Operation::Exec {
                 path: self.path(facts),
                 check: facts.binding.flags != 0,
-                filename: text(filename.strip_suffix(b"\0").unwrap_or(filename)),
-                argv: split(arguments),
+                filename: given.filename.clone(),
+                argv: given.argv.clone(),
+                cut: given.cut,
                 object: object(facts),
                 content: content(&facts.content),
             },
@@ -205,6 +209,33 @@ impl Reader<'_> {
     }
 }
 
+/// What an exec was given.
+#[derive(Debug, PartialEq, Eq)]
+struct Given {
+    filename: String,
+    argv: Vec<String>,
+    /// Whether that is not all of it.
+    cut: bool,
+}
+
+impl Given {
+    /// Lengths are the kernel side's, checked: what could not be read is not here.
+    fn of(strings: &Strings) -> Self {
+        let filename = strings.filename.get(..strings.filename_length as usize).unwrap_or_default();
+        let arguments = strings.arguments.get(..strings.length as usize).unwrap_or_default();
+        let ends = arguments.iter().filter(|byte| **byte == 0).count();
+        Self {
+            filename: text(filename.strip_suffix(b"\0").unwrap_or(filename)),
+            argv: split(arguments),
+            cut: !filename.ends_with(b"\0") || ends != strings.argc as usize,
+        }
+    }
+
+    fn nothing() -> Self {
+        Self { filename: String::new(), argv: Vec::new(), cut: true }
+    }
+}
+
 fn used(path: &Path) -> &[u8] {
     path.bytes.get(..path.length as usize).unwrap_or_default()
 }
@@ -283,11 +314,34 @@ fn text(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use holdpoint_common::pending::{ARGUMENT_BYTES, FILENAME_BYTES};
+
     use super::*;
 
     #[test]
     fn empty_arguments_are_kept() {
         assert_eq!(split(b"sh\0\0-c\0"), ["sh", "", "-c"]);
+    }
+
+    #[test]
+    fn what_an_exec_was_given_is_whole_only_if_all_of_it_is_there() {
+        let mut strings = Strings {
+            argc: 2,
+            length: 6,
+            filename_length: 3,
+            reserved: 0,
+            filename: [0; FILENAME_BYTES],
+            arguments: [0; ARGUMENT_BYTES],
+        };
+        strings.filename[..2].copy_from_slice(b"ls");
+        strings.arguments[..5].copy_from_slice(b"ls\0-l");
+        let whole = Given { filename: "ls".into(), argv: vec!["ls".into(), "-l".into()], cut: false };
+        assert_eq!(Given::of(&strings), whole);
+        assert_eq!(Given::of(&Strings { argc: 3, ..strings }), Given { cut: true, ..whole }, "more were given");
+        let cut = Given::of(&Strings { length: 5, ..strings });
+        assert!(cut.cut && cut.argv == ["ls", "-l"], "the last one goes on: {cut:?}");
+        let unreadable = Given::of(&Strings { length: 0, filename_length: u32::MAX, ..strings });
+        assert_eq!(unreadable, Given::nothing());
     }
 
     #[test]

@@ -250,8 +250,8 @@ impl<'a> Draft<'a> {
              was seen, and by `{rest}` for the rest; the other rules are as they were.\n\n\
              Seen: {seen}.\n\
              Of {} accesses that were audited (a rename is two) {passes} pass under this policy, {stays} do not.\n\
-             Arguments of programs that were audited are not on record: where a program takes code or orders from them\n\
-             (shells, interpreters, git, ...), narrow its rule with `args`.\n",
+             Programs are allowed with whatever arguments: where a program takes code or orders from them (shells,\n\
+             interpreters, git, ...), narrow its rule with `args`.\n",
             self.policy.revision(),
             passes + stays,
         );

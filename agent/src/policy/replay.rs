@@ -17,7 +17,8 @@ use super::{
 pub enum Line {
     /// Somebody asked for this.
     Asks(Box<Asked>),
-    /// Somebody asked for something that takes more to judge than the record has: two names (rename, link), or none.
+    /// Somebody asked for something that takes more to judge than the record has: two names (rename, link), or none; or
+    /// all arguments of a program.
     CannotBeAsked,
     /// It is about something else.
     SomethingElse,
@@ -80,7 +81,7 @@ fn asked(request: &Value) -> Option<Asked> {
 pub fn what(request: &Value) -> Option<What> {
     let word = |key: &str| request[key].as_str();
     match word("operation")? {
-        "exec" => file(request, Class::Exec.bit()),
+        "exec" if request["cut"] != true => file(request, Class::Exec.bit()),
         "open" => {
             let bits = request["access"].as_array()?.iter().map(|word| rule::access(word.as_str()?).ok());
             file(request, asked::access(bits.collect::<Option<Vec<_>>>()?.into_iter()))

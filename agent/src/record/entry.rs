@@ -6,7 +6,7 @@ use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word};
+use crate::request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false};
 
 /// One line of the record.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -220,11 +220,6 @@ impl Entry {
 }
 
 /// Serde asks by reference.
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-/// Likewise.
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
