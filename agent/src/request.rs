@@ -212,7 +212,7 @@ pub fn is_false(flag: &bool) -> bool {
 }
 
 /// One argument or path, so that it can be told from two.
-fn quoted(argument: &str) -> String {
+pub fn quoted(argument: &str) -> String {
     let plain = |c: char| !c.is_whitespace() && !matches!(c, '"' | '\\' | '[' | ']');
     match !argument.is_empty() && argument.chars().all(plain) {
         true => shown(argument),

@@ -279,7 +279,9 @@ fn observed() -> String {
         ) + "\n"
     };
     let file = |path: &str, access: &str| format!(r#""operation":"open","path":"{path}","access":[{access}]"#);
-    let mut text = line("audited", "programs", r#""operation":"exec","path":"/usr/bin/sort","check":false,"argv":[]"#);
+    let program =
+        |path: &str, argv: &str| format!(r#""operation":"exec","path":"{path}","check":false,"argv":[{argv}]"#);
+    let mut text = line("audited", "programs", &program("/usr/bin/sort", r#""sort","in.csv""#));
     for number in 0..9 {
         text += &line("audited", "files", &file(&format!("/srv/in/{number}.csv"), "\"read\""));
     }
@@ -291,9 +293,13 @@ fn observed() -> String {
         "files",
         r#""operation":"file","action":"rename","path":"/srv/out.csv","target":"/srv/done.csv""#,
     );
-    text += &line("audited", "programs", r#""operation":"exec","path":"/srv/done.csv","check":false,"argv":[]"#);
+    text += &line("audited", "programs", &program("/srv/done.csv", r#""/srv/done.csv""#));
     text +=
         &line("audited", "connections", r#""operation":"connect","address":"10.0.0.1","port":5432,"protocol":"tcp""#);
+    for words in [r#""status""#, r#""status","--short""#] {
+        text += &line("audited", "programs", &program("/usr/bin/git", &format!(r#""git",{words}"#)));
+    }
+    text += &line("audited", "programs", &program("/usr/bin/sort", r#""sort","--token","hunter2""#));
     let held = format!(r#""would":"hold",{}"#, file("/srv/customers/\\u001b[2J\\n/a", "\"read\""));
     text += &line("audited", "customers", &held);
     text + &line(
@@ -321,11 +327,15 @@ fn what_is_learned_allows_what_was_seen_and_holds_the_rest() {
         "port = [5432], protocol = [\"tcp\"]",
         "#   deny system mount: once",
         "# Not on record.\n[[rule]]\nname = \"libraries\"\n",
-        "Of 17 accesses that were audited (a rename is two) 15 pass under this policy, 2 do not.",
+        "    \"/usr/bin/sort\",  # 2 times",
+        "\n    #     --token ***\n    #     in.csv\n",
+        "\n#   status\n#   status --short\n[[rule]]\nname = \"programs: git status\"\n\
+         exec = { path = [\"/usr/bin/git\"], args = [\"status\"] }\nthen = \"allow\"\n",
+        "Of 20 accesses that were audited (a rename is two) 18 pass under this policy, 2 do not.",
     ] {
         assert!(text.contains(part), "{part}\n---\n{text}");
     }
-    assert!(!text.contains('\u{1b}') && !text.contains("observe"), "{text}");
+    assert!(!text.contains('\u{1b}') && !text.contains("observe") && !text.contains("hunter2"), "{text}");
 
     desk.put("learned.toml", &text);
     assert_eq!(desk.run(&["check", "learned.toml"]).status.code(), Some(0));
@@ -339,6 +349,8 @@ fn what_is_learned_allows_what_was_seen_and_holds_the_rest() {
         (&["open", "/srv/customers/b"], "hold by \"customers\""),
         (&["open", "/usr/lib/x"], "allow by \"libraries\""),
         (&["exec", "/usr/bin/sort"], "allow by \"programs: those seen\""),
+        (&["exec", "/usr/bin/git", "status", "-s"], "allow by \"programs: git status\""),
+        (&["exec", "/usr/bin/git", "push"], "hold by \"programs: the rest\""),
         (&["exec", "/usr/bin/curl"], "hold by \"programs: the rest\""),
         (&["exec", "/srv/done.csv"], "hold by \"programs: the rest\""),
         (&["connect", "10.0.0.1:5432"], "allow by \"connections: tcp 5432\""),
@@ -351,6 +363,44 @@ fn what_is_learned_allows_what_was_seen_and_holds_the_rest() {
     }
     let (_, diff) = desk.said(&["diff", "o.toml", "learned.toml", "--record", "record.jsonl"]);
     assert!(diff.contains("3 operations would now be held\n"), "the key, the program, the customer: {diff}");
+}
+
+#[test]
+fn what_is_learned_of_several_files_is_one_for_this_host() {
+    let desk = Desk::new("learn-several");
+    fs::create_dir_all(desk.0.join("s.d")).unwrap();
+    let (people, rules) = OBSERVING.split_once("# Not on record.").unwrap();
+    let (kept, seen) = rules.split_once("[[rule]]\nname = \"files\"").unwrap();
+    desk.put("s.toml", people);
+    desk.put("s.d/10-kept.toml", kept);
+    desk.put("s.d/20-seen.toml", &format!("[reviewers]\nprivacy = [\"carol\"]\n\n[[rule]]\nname = \"files\"{seen}"));
+    let elsewhere = "host = [\"no-such-host\"]\n[[rule]]\nname = \"elsewhere\"\nconnect = {}\nthen = \"deny\"\n";
+    desk.put("s.d/30-elsewhere.toml", elsewhere);
+    desk.put("record.jsonl", &observed());
+    let words = ["learn", "--policy", "s.toml", "--record", "record.jsonl", "--reviewers", "security"];
+    let (code, text) = desk.said(&words);
+    assert_eq!(code, 0, "{text}");
+    for part in [
+        "# Made of s.toml, s.d/10-kept.toml, s.d/20-seen.toml, revision ",
+        "in one file: put it in the place of all of them",
+        "# From s.d/20-seen.toml:\nprivacy = [\"carol\"]\n",
+        "# From s.d/10-kept.toml:\n\n[[rule]]\nname = \"libraries\"",
+    ] {
+        assert!(text.contains(part), "{part}\n---\n{text}");
+    }
+    assert!(!text.contains("\"elsewhere\""), "{text}");
+    desk.put("learned.toml", &text);
+    assert_eq!(desk.run(&["check", "learned.toml"]).status.code(), Some(0), "{text}");
+    for (words, verdict) in [
+        (&["open", "/usr/lib/x"][..], "allow by \"libraries\""),
+        (&["open", "/srv/customers/b"], "hold by \"customers\""),
+        (&["open", "/srv/in/other.csv"], "allow by \"files: read\""),
+        (&["exec", "/usr/bin/git", "push"], "hold by \"programs: the rest\""),
+    ] {
+        let asked = [&["explain", "--policy", "learned.toml", "--subject", "agent"], words].concat();
+        let (_, said) = desk.said(&asked);
+        assert!(said.lines().next().unwrap().contains(verdict), "{words:?}: {said}");
+    }
 }
 
 #[test]

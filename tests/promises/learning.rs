@@ -4,6 +4,7 @@
 use std::{fs, net::TcpListener};
 
 use holdpoint_tests::{Actor, Agent, User, agent::holdpoint, site, ungoverned};
+use serde_json::json;
 
 /// What keeps an operation back.
 const KEPT_BACK: [&str; 4] = ["held", "denied", "killed", "not-held"];
@@ -11,6 +12,18 @@ const KEPT_BACK: [&str; 4] = ["held", "denied", "killed", "not-held"];
 /// Starts a governed command. Its launcher is announced, not the command, which would write that to a file of each run.
 fn governed(command: &[&str]) -> Actor {
     ungoverned(User::AGENT, [&[holdpoint().as_str(), "run", "--quiet", "--"], command].concat())
+}
+
+/// The policy that is proposed after what the agent has recorded.
+fn proposed(agent: &Agent) -> String {
+    let record = site::file("learn-record", "");
+    fs::write(&record, agent.record().iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let learned = site::nothing("learned");
+    let policy = agent.directory().join("policy.toml").display().to_string();
+    let words = ["policy", "learn", "--policy", &policy, "--record", &record, "--output", &learned];
+    let reply = agent.say(User::ROOT, words);
+    assert!(reply.success(), "{reply:?}");
+    site::content(&learned)
 }
 
 #[test]
@@ -37,14 +50,7 @@ fn what_was_learned_from_a_run_lets_it_run_again_and_holds_what_it_did_not_do() 
     assert_eq!(governed(&[&job]).end(), control);
     let done = format!("{place}/done.csv");
     agent.wait_recorded("the last that it does", |line| line["path"] == *done && line["operation"] == "open");
-    let record = site::file("learn-record", "");
-    fs::write(&record, agent.record().iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
-    let learned = site::nothing("learned");
-    let policy = agent.directory().join("policy.toml").display().to_string();
-    let words = ["policy", "learn", "--policy", &policy, "--record", &record, "--output", &learned];
-    let reply = agent.say(User::ROOT, words);
-    assert!(reply.success(), "{reply:?}");
-    let learned = site::content(&learned);
+    let learned = proposed(&agent);
     assert!(!learned.contains("Ada") && learned.contains("\"/tmp/job.*\""), "{learned}");
 
     let reply = agent.reload(&learned);
@@ -66,4 +72,32 @@ fn what_was_learned_from_a_run_lets_it_run_again_and_holds_what_it_did_not_do() 
     agent.deny(agent.hold_of(&actor));
     let ended = actor.end();
     assert!(ended.code() == Some(1) && ended.stdout == control.stdout, "denied: {ended:?}");
+}
+
+#[test]
+fn of_a_program_with_subcommands_those_that_were_seen_pass() {
+    let git = site::directory("learn-tool").join("git").display().to_string();
+    fs::copy("/usr/bin/echo", &git).unwrap();
+    let ran = |words: &[&str]| governed(&[&[&*git], words].concat());
+    let said = |words: &[&str]| ungoverned(User::AGENT, [&[&*git], words].concat()).end().stdout;
+    assert_eq!([said(&["status", "-s"]), said(&["push"])], ["status -s\n", "push\n"], "the control");
+
+    let agent = Agent::start(include_str!("../../policies/observe-everything.toml"));
+    assert_eq!(ran(&["status", "-s"]).end().stdout, "status -s\n");
+    let line = agent.wait_recorded("what it was given", |line| line["event"] == "audited" && line["path"] == git);
+    assert_eq!(line["argv"], json!([git, "status", "-s"]), "{line:#}");
+    let learned = proposed(&agent);
+    assert!(learned.contains(&format!("exec = {{ path = [\"{git}\"], args = [\"status\"] }}")), "{learned}");
+
+    let reply = agent.reload(&learned);
+    assert!(reply.success(), "{reply:?}\n{learned}");
+    assert_eq!(ran(&["status"]).end().stdout, "status\n", "{learned}");
+    let actor = ran(&["push"]);
+    let hold = agent.hold_of(&actor);
+    assert_eq!((hold.text("rule"), &hold["argv"]), ("programs: the rest", &json!([git, "push"])));
+    agent.deny(&hold);
+    assert_eq!(actor.end().stdout, "");
+    let actor = ran(&["push"]);
+    agent.approve(agent.hold_of(&actor));
+    assert_eq!(actor.end().stdout, "push\n", "approved");
 }

@@ -3,10 +3,12 @@
 //! The proposal is the policy that was in force, with each rule that audits replaced by what it has seen: first rules
 //! that allow just that, then the same rule, which holds (or denies) the rest. It stands where it stood, so what other
 //! rules keep back is kept back as before; what is sensitive by nature is held even if it was seen ([`sensitive`]). A
-//! rule that audits only under conditions (`user`, `args`, ...) stays as it is.
+//! rule that audits only under conditions (`user`, `args`, ...) stays as it is. Of a policy of several files it is one
+//! file, for one host.
 
 pub mod observed;
 mod paths;
+pub mod programs;
 mod sensitive;
 mod written;
 
@@ -18,8 +20,9 @@ use serde::Serialize;
 use self::{
     observed::{Evidence, Kept, Observed, Piece, Seen},
     paths::Learned,
+    programs::Program,
     sensitive::{Watch, What as Watched},
-    written::{comment, list, quoted},
+    written::{Block, comment, list, quoted},
 };
 use super::{
     Asked, Flaw, Judge, Own, Pattern, Policy, Rule, Site, Source, Then, What, When, access_words, asked::NOON, classes,
@@ -183,20 +186,20 @@ impl<'a> Draft<'a> {
     }
 
     fn proposal(mut self) -> Result<Proposal, Flaw> {
-        let [file] = self.policy.source.files.as_slice() else {
-            return Err(Flaw::new(
-                "the policy has several files",
-                "learn from one that is a single file, without a .d directory",
-            ));
-        };
-        let (head, blocks) = written::blocks(&file.text, "mode");
-        if blocks.iter().filter(|block| block.is_rule).count() != self.policy.rules.len() {
+        let policy = self.policy;
+        let (heads, blocks) = written::files(policy);
+        if blocks.iter().filter(|(_, block)| block.is_rule).count() != policy.rules.len() {
             return Err(Flaw::new("the policy's rules do not stand in tables of their own", "write each as [[rule]]"));
         }
-        let mut parts = vec![head];
-        let mut rules = self.policy.rules.iter();
+        let mut parts = vec![heads];
+        let mut rules = policy.rules.iter();
         let mut first = true;
-        for block in &blocks {
+        let mut file_before = policy.source.name();
+        for (index, (file, block)) in blocks.iter().enumerate() {
+            let text = written::joined(&blocks, index);
+            if text.is_some() && std::mem::replace(&mut file_before, *file) != *file {
+                parts.push(written::from(file));
+            }
             let rule = if block.is_rule { rules.next() } else { None };
             match rule {
                 Some(rule) if is_learned_from(rule, self.scoped()) => {
@@ -208,7 +211,7 @@ impl<'a> Draft<'a> {
                 }
                 _ => {
                     let kept = rule.map_or_else(String::new, |rule| self.kept_by(rule));
-                    parts.push(format!("{kept}{}\n", block.text.trim_end()));
+                    parts.extend(text.map(|text| format!("{kept}{text}\n")));
                 }
             }
         }
@@ -220,7 +223,10 @@ impl<'a> Draft<'a> {
     /// Asks the proposal what the record asks, and says on top what came of it.
     fn asked_again(self, body: String) -> Result<Proposal, Flaw> {
         let refused = |problem: String| {
-            Flaw::new(format!("no proposal can be made of this policy: {problem}"), "change the rule that it names")
+            Flaw::new(
+                format!("no proposal can be made of this policy: {problem}"),
+                "change in the policy what it names",
+            )
         };
         let source = Source::one("the proposal", body.clone());
         let proposed = parse(source, &self.policy.host).map_err(|refusal| refused(refusal.to_string()))?;
@@ -243,22 +249,40 @@ impl<'a> Draft<'a> {
         let rest = verdict_word(self.terms.otherwise);
         let all = sum(self.all().flat_map(|(_, _, seen)| seen.values()));
         let seen = all.map_or_else(String::new, |all| format!("{} to {}", at(&all.first), at(&all.last)));
-        let file = self.policy.source.name().escape_debug();
         let mut text = format!(
             "Proposed by `holdpoint policy learn` from what a run was seen to do: a draft to be read.\n\
-             Made of {file}, revision {}: each of its rules that audit is replaced by what it has seen, as narrow as it\n\
-             was seen, and by `{rest}` for the rest; the other rules are as they were.\n\n\
+             Made of {}: each of its rules that audit is replaced by what it has seen, as narrow as it\n\
+             was seen, and by `{rest}` for the rest; the other rules are as they were.\n{}\n\
              Seen: {seen}.\n\
              Of {} accesses that were audited (a rename is two) {passes} pass under this policy, {stays} do not.\n\
-             Programs are allowed with whatever arguments: where a program takes code or orders from them (shells,\n\
-             interpreters, git, ...), narrow its rule with `args`.\n",
-            self.policy.revision(),
+             Below a program stands what it was given, without what looks like a secret. Where that is code, or orders\n\
+             (shells, interpreters, ...), narrow its rule with `args`, which asks whether an argument is there, wherever\n\
+             it stands and whatever comes beside: `git push status` has `status`, too.\n",
+            self.made_of(),
+            self.for_this_host(),
             passes + stays,
         );
         if self.observed.lost != 0 {
             text += &format!("{} reports were lost: what they said is not in here.\n", self.observed.lost);
         }
         comment(&text)
+    }
+
+    fn made_of(&self) -> String {
+        let files: Vec<_> = written::here(self.policy).map(|file| file.name.escape_debug().to_string()).collect();
+        format!("{}, revision {}", files.join(", "), self.policy.revision())
+    }
+
+    /// Of several files: what becomes of them.
+    fn for_this_host(&self) -> String {
+        let Policy { host, source, .. } = self.policy;
+        match source.files.len() {
+            1 => String::new(),
+            _ => format!(
+                "It is the whole policy of the host {} in one file: put it in the place of all of them, parts included.\n",
+                shown(host.name())
+            ),
+        }
     }
 
     /// What is held even though it was seen, and what that was.
@@ -268,10 +292,7 @@ impl<'a> Draft<'a> {
             let (watch, all) = (&self.watches[index], self.all());
             let of_kind: Vec<_> = all.filter(|(rule, ..)| kind(rule) == watch.sensitive.kind()).collect();
             let seen = of_kind.iter().flat_map(|(_, _, seen)| seen.iter());
-            let seen: BTreeMap<_, _> = seen
-                .filter(|(piece, _)| watch.is_about(piece))
-                .map(|(piece, evidence)| (said(piece), evidence.clone()))
-                .collect();
+            let seen = in_lines(seen.filter(|(piece, _)| watch.is_about(piece)));
             let everywhere = self.policy.rules.iter().any(|rule| {
                 is_learned_from(rule, self.scoped()) && kind(rule) == watch.sensitive.kind() && is_everything(rule)
             });
@@ -322,17 +343,43 @@ impl<'a> Draft<'a> {
             let words = access_words(access);
             let operation = format!("open = {{ path = [\n{lines}], access = {} }}", list(&words));
             let from = learned.into_iter().map(|one| (one.text, one.evidence)).collect();
-            self.allows(rule, subject, &words.join(", "), &operation, from)
+            self.allows(rule, subject, &words.join(", "), &operation, "", from)
         });
         rules.collect()
     }
 
-    fn learned_programs(&mut self, rule: &Rule, subject: &str) -> Option<String> {
-        let learned = self.programs(rule, subject);
-        let lines: String = learned.iter().map(line).collect();
-        let operation = format!("exec = {{ path = [\n{lines}] }}");
-        let from: BTreeMap<_, _> = learned.into_iter().map(|one| (one.text, one.evidence)).collect();
-        (!from.is_empty()).then(|| self.allows(rule, subject, "those seen", &operation, from))
+    fn learned_programs(&mut self, rule: &Rule, subject: &str) -> Vec<String> {
+        let (narrow, whole): (Vec<_>, Vec<_>) =
+            self.programs(rule, subject).into_iter().partition(|program| program.subcommands().is_some());
+        let mut rules: Vec<_> =
+            narrow.iter().flat_map(|program| self.learned_subcommands(rule, subject, program)).collect();
+        let learned: Vec<_> =
+            whole.iter().filter_map(|program| Some((program.learned()?, program.shown(None)))).collect();
+        let lines = learned.iter().map(|(learned, given)| {
+            let given: String = given.iter().map(|words| format!("    #     {words}\n")).collect();
+            line(learned) + &given
+        });
+        let operation = format!("exec = {{ path = [\n{}] }}", lines.collect::<String>());
+        let from: BTreeMap<_, _> = learned.into_iter().map(|(one, _)| (one.text, one.evidence)).collect();
+        if !from.is_empty() {
+            rules.push(self.allows(rule, subject, "those seen", &operation, "", from));
+        }
+        rules
+    }
+
+    /// A rule for each subcommand of a program that was seen with few of them.
+    fn learned_subcommands(&mut self, rule: &Rule, subject: &str, program: &Program<'_>) -> Vec<String> {
+        let path = quoted(&paths::spelled(program.path));
+        let name = program.path.rsplit('/').next().unwrap_or_default();
+        let found = program.subcommands().unwrap_or_default();
+        let rules = found.into_iter().map(|(word, evidence)| {
+            let operation = format!("exec = {{ path = [{path}], args = {} }}", list(&[word]));
+            let given = program.shown(Some(word)).iter().map(|words| format!("  {words}\n")).collect::<String>();
+            let above = format!("{}\n{given}", told(&evidence));
+            let from = BTreeMap::from([(format!("{} {word}", program.path), evidence)]);
+            self.allows(rule, subject, &format!("{name} {word}"), &operation, &above, from)
+        });
+        rules.collect()
     }
 
     fn learned_connections(&mut self, rule: &Rule, subject: &str, seen: &Seen) -> Vec<String> {
@@ -350,7 +397,7 @@ impl<'a> Draft<'a> {
                 lines.collect::<String>(),
                 list(&protocol)
             );
-            self.allows(rule, subject, &format!("{} {port}", protocol.concat()), &operation, to)
+            self.allows(rule, subject, &format!("{} {port}", protocol.concat()), &operation, "", to)
         });
         rules.collect()
     }
@@ -362,13 +409,14 @@ impl<'a> Draft<'a> {
         subject: &str,
         what: &str,
         operation: &str,
+        above: &str,
         from: BTreeMap<String, Evidence>,
     ) -> String {
         let several = self.policy.subjects.len() > 1;
         let of = if several { format!(" of {subject}") } else { String::new() };
         let name = format!("{}: {what}{of}", rule.name);
         let sum = if from.len() > 1 { sum(from.values()) } else { None };
-        let above = sum.map_or_else(String::new, |sum| told(&sum));
+        let above = sum.map_or_else(String::new, |sum| told(&sum)) + above;
         let subject = several.then(|| subject.to_owned());
         let why = "learned: it was seen to do this, and no more";
         self.rule(&name, subject, &above, operation, Verdict::Allow, why, from)
@@ -416,7 +464,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The rule that audited, for what it has not seen; and as it was, for other subjects.
-    fn rest(&mut self, rule: &Rule, block: &written::Block<'_>) -> Vec<String> {
+    fn rest(&mut self, rule: &Rule, block: &Block<'_>) -> Vec<String> {
         let scoped = self.scoped();
         let others = (0..).zip(&self.policy.subjects).filter(|(index, _)| scoped.is_some_and(|one| one != *index));
         let others: Vec<_> =
@@ -445,7 +493,7 @@ impl<'a> Draft<'a> {
     fn rest_of_words(
         &mut self,
         rule: &Rule,
-        block: &written::Block<'_>,
+        block: &Block<'_>,
         mut values: Vec<(&str, String)>,
         is_for_all: bool,
     ) -> String {
@@ -475,7 +523,7 @@ impl<'a> Draft<'a> {
         let wanted = rule.subjects.iter().filter(|subject| self.scoped().is_none_or(|scoped| scoped == **subject));
         let subjects = wanted.filter_map(|index| self.policy.subjects.get(*index as usize));
         let learned: Vec<Vec<Learned>> = match rule.when {
-            When::Exec { .. } => subjects.map(|subject| self.programs(rule, &subject.name)).collect(),
+            When::Exec { .. } => subjects.map(|subject| self.whole_programs(rule, &subject.name)).collect(),
             _ => subjects
                 .map(|subject| {
                     self.opens.get(&(rule.name.as_str(), subject.name.as_str())).cloned().unwrap_or_default()
@@ -493,19 +541,28 @@ impl<'a> Draft<'a> {
     }
 
     /// The programs that the subject may execute.
-    fn programs(&self, rule: &Rule, subject: &str) -> Vec<Learned> {
+    fn programs(&self, rule: &Rule, subject: &str) -> Vec<Program<'a>> {
         let seen = self.all().filter(|(asked, asks, _)| asked.name == rule.name && *asks == subject);
-        let programs = seen.flat_map(|(_, _, seen)| seen).filter_map(|(piece, evidence)| match piece {
-            Piece::Exec(path) if !self.is_kept(piece) && !self.is_written(subject, path) => Some(Learned {
-                text: paths::spelled(path),
-                pattern: Pattern::exact(path.as_ref()),
-                access: Class::Exec.bit(),
-                files: 1,
-                evidence: evidence.clone(),
-            }),
-            _ => None,
-        });
-        programs.collect()
+        let mut programs: Vec<Program<'a>> = Vec::new();
+        for (piece, evidence) in seen.flat_map(|(_, _, seen)| seen) {
+            if let Piece::Exec(path, given) = piece
+                && !self.is_kept(piece)
+                && !self.is_written(subject, path)
+            {
+                // They are in the order of their paths.
+                match programs.last_mut().filter(|last| last.path == path) {
+                    Some(last) => last.given.push((given, evidence)),
+                    None => programs.push(Program { path, given: vec![(given, evidence)] }),
+                }
+            }
+        }
+        programs
+    }
+
+    /// Those of which not some subcommands only are allowed.
+    fn whole_programs(&self, rule: &Rule, subject: &str) -> Vec<Learned> {
+        let programs = self.programs(rule, subject);
+        programs.iter().filter(|program| program.subcommands().is_none()).filter_map(Program::learned).collect()
     }
 
     /// What was seen and is left to the rule on the rest, and why.
@@ -520,15 +577,14 @@ impl<'a> Draft<'a> {
             let pieces = of_rule
                 .iter()
                 .flat_map(|(_, subject, seen)| seen.iter().map(move |(piece, from)| (subject, piece, from)));
-            let wanted = pieces.filter(|(subject, piece, _)| wanted(subject, piece));
-            wanted.map(|(_, piece, evidence)| (said(piece), evidence.clone())).collect()
+            in_lines(pieces.filter(|(subject, piece, _)| wanted(subject, piece)).map(|(_, piece, from)| (piece, from)))
         };
         let refused = of_pieces(&|_, piece| self.is_refused(piece) && !self.is_watched(piece));
         if !refused.is_empty() {
             text += &format!("Seen, and not allowed, since without a rule it is refused:\n{}", listed(&refused));
         }
         let written = of_pieces(&|subject, piece| match piece {
-            Piece::Exec(path) => !self.is_kept(piece) && self.is_written(subject, path),
+            Piece::Exec(path, _) => !self.is_kept(piece) && self.is_written(subject, path),
             _ => false,
         });
         if !written.is_empty() {
@@ -617,8 +673,8 @@ fn is_everything(rule: &Rule) -> bool {
 /// The piece as a request.
 fn asked(subject: &str, piece: &Piece) -> Asked {
     let what = match piece {
-        Piece::Open(path, access) => file(path, *access),
-        Piece::Exec(path) => file(path, Class::Exec.bit()),
+        Piece::Open(path, access) => file(path, *access, Vec::new()),
+        Piece::Exec(path, given) => file(path, Class::Exec.bit(), given.clone().unwrap_or_default()),
         Piece::Connect(to, port, protocol) => {
             let number = only::protocol_words(*protocol).first().and_then(|word| super::asked::protocol(word).ok());
             What::Connect { to: *to, port: *port, protocol: number.unwrap_or(0), names: Vec::new() }
@@ -637,13 +693,15 @@ fn asked(subject: &str, piece: &Piece) -> Asked {
     }
 }
 
-fn file(path: &str, access: u32) -> What {
-    What::File { path: path.into(), access, args: Vec::new(), owner: None, mode: 0 }
+fn file(path: &str, access: u32, args: Vec<String>) -> What {
+    What::File { path: path.into(), access, args, owner: None, mode: 0 }
 }
 
-/// The piece in one line.
-fn said(piece: &Piece) -> String {
-    asked("", piece).what.to_string()
+/// Pieces in a line each, and where they come from.
+fn in_lines<'p>(pieces: impl Iterator<Item = (&'p Piece, &'p Evidence)>) -> BTreeMap<String, Evidence> {
+    let mut lines = BTreeMap::new();
+    pieces.for_each(|(piece, from)| observed::add(&mut lines, observed::said(asked("", piece).what), from));
+    lines
 }
 
 /// Where all of it comes from.

@@ -18,7 +18,7 @@ pub enum Line {
     /// Somebody asked for this.
     Asks(Box<Asked>),
     /// Somebody asked for something that takes more to judge than the record has: two names (rename, link), or none; or
-    /// all arguments of a program.
+    /// arguments of which it has not all.
     CannotBeAsked,
     /// It is about something else.
     SomethingElse,
@@ -81,13 +81,13 @@ fn asked(request: &Value) -> Option<Asked> {
 pub fn what(request: &Value) -> Option<What> {
     let word = |key: &str| request[key].as_str();
     match word("operation")? {
-        "exec" if request["cut"] != true => file(request, Class::Exec.bit()),
+        "exec" => file(request, Class::Exec.bit(), arguments(request)?),
         "open" => {
             let bits = request["access"].as_array()?.iter().map(|word| rule::access(word.as_str()?).ok());
-            file(request, asked::access(bits.collect::<Option<Vec<_>>>()?.into_iter()))
+            file(request, asked::access(bits.collect::<Option<Vec<_>>>()?.into_iter()), Vec::new())
         }
         "file" if request["action"] == "connect" => Some(What::Socket { path: asked::path(word("path")?).ok()? }),
-        "file" => file(request, access_of(word("action")?)?),
+        "file" => file(request, access_of(word("action")?)?, Vec::new()),
         "connect" => Some(What::Connect {
             to: word("address")?.parse::<IpAddr>().ok()?,
             port: request["port"].as_u64()?.try_into().ok()?,
@@ -103,13 +103,18 @@ fn names(request: &Value) -> Vec<String> {
     request["names"].as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
 }
 
-fn file(request: &Value, access: u32) -> Option<What> {
-    let argv = request["argv"].as_array().into_iter().flatten();
+/// The arguments of an exec, without the name that the program was given; none if the record does not have them whole.
+pub fn arguments(request: &Value) -> Option<Vec<String>> {
+    let argv = request["argv"].as_array().filter(|argv| !argv.is_empty() && request["cut"] != true)?;
+    argv.iter().skip(1).map(|word| word.as_str().map(str::to_owned)).collect()
+}
+
+fn file(request: &Value, access: u32, args: Vec<String>) -> Option<What> {
     let mode = if request["operation"] == "open" { request["mode"].as_u64() } else { None };
     Some(What::File {
         path: asked::path(request["path"].as_str()?).ok()?,
         access,
-        args: argv.skip(1).filter_map(|word| Some(word.as_str()?.to_owned())).collect(),
+        args,
         owner: request["owner"].as_str().filter(|_| mode.is_some()).and_then(|owner| User::parse(owner).ok()),
         mode: mode.unwrap_or(0).try_into().ok()?,
     })

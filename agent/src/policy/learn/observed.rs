@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::paths;
-use crate::policy::{Pattern, What, replay, verdict_word};
+use super::{paths, programs::Given};
+use crate::policy::{Pattern, What, replay, secrets, verdict_word};
 
 /// Lines of the record that are named; of others their number is said.
 const LINES: usize = 3;
@@ -59,8 +59,8 @@ impl Evidence {
 pub enum Piece {
     /// Access to a file: its path, a mask of [`Class`] bits.
     Open(String, u32),
-    /// A program was executed.
-    Exec(String),
+    /// A program was executed: its path, what it was given.
+    Exec(String, Given),
     /// A connection: address, port, one bit of [`protocol`].
     Connect(IpAddr, u16, u32),
     /// An operation on the host.
@@ -195,7 +195,8 @@ impl Observed {
     }
 }
 
-fn add<K: Ord>(seen: &mut BTreeMap<K, Evidence>, key: K, evidence: &Evidence) {
+/// Adds one more, and where it comes from.
+pub fn add<K: Ord>(seen: &mut BTreeMap<K, Evidence>, key: K, evidence: &Evidence) {
     seen.entry(key).and_modify(|known| known.add(evidence)).or_insert_with(|| evidence.clone());
 }
 
@@ -225,10 +226,19 @@ fn process(request: &Value) -> Option<(u64, u64)> {
 fn sentence(request: &Value) -> String {
     let word = |key: &str| request[key].as_str().unwrap_or_default();
     match (replay::what(request), word("operation")) {
-        (Some(what), "exec" | "open" | "connect" | "system") => what.to_string(),
+        (Some(what), "exec" | "open" | "connect" | "system") => said(what),
+        (None, "exec") => format!("exec {} …", word("path")),
         (_, "file") => format!("{} {} {}", word("action"), word("path"), word("target")).trim_end().to_owned(),
         (_, operation) => format!("{operation} {}", word("path")).trim_end().to_owned(),
     }
+}
+
+/// The same, without what looks like a secret.
+pub fn said(mut what: What) -> String {
+    if let What::File { args, .. } = &mut what {
+        *args = secrets::masked(args);
+    }
+    what.to_string()
 }
 
 /// What a rule would have to name for the request to pass; none if no rule can, or not as narrow as it was asked.
@@ -242,8 +252,8 @@ fn pieces(request: &Value) -> Option<Vec<Piece>> {
         }
         // A descriptor that comes from elsewhere, and what is mapped: the record does not have the access.
         Some(action) if [Action::Receive, Action::Map].map(Action::word).contains(&action) => None,
+        _ if request["operation"] == "exec" => Some(vec![Piece::Exec(path("path")?, replay::arguments(request))]),
         _ => Some(vec![match replay::what(request)? {
-            What::File { access, .. } if access & Class::Exec.bit() != 0 => Piece::Exec(path("path")?),
             What::File { access: 0, .. } => return None,
             What::File { access, .. } => Piece::Open(path("path")?, access),
             What::Connect { to, port, protocol: number, names: _ } => Piece::Connect(to, port, protocol::bit(number)),

@@ -201,7 +201,7 @@ impl Watch {
         let accepts = |path: &String| self.patterns.iter().any(|pattern| pattern.accepts(path.as_ref()));
         match (&self.sensitive.what, piece) {
             (What::Open(_, classes), Piece::Open(path, access)) => access & mask(classes) != 0 && accepts(path),
-            (What::Exec(_), Piece::Exec(path)) => accepts(path),
+            (What::Exec(_), Piece::Exec(path, _)) => accepts(path),
             (What::Connect(_), Piece::Connect(to, ..)) => {
                 self.blocks.iter().any(|block| block.contains(Block::only(*to)))
             }

@@ -4,7 +4,13 @@ use std::{collections::BTreeMap, ops::Range};
 
 use toml::de::{DeTable, DeValue};
 
-use crate::request::shown;
+use crate::{
+    policy::{Policy, source::File},
+    request::shown,
+};
+
+/// Keys of which a proposal has none: it is in force, and for the host that it was made for.
+const LEFT_OUT: [&str; 2] = ["mode", "host"];
 
 /// Columns of a line in a list.
 const WIDTH: usize = 110;
@@ -16,6 +22,8 @@ pub struct Block<'a> {
     pub text: &'a str,
     /// Whether it is a rule.
     pub is_rule: bool,
+    /// The name of the table, if the file has no more than one of that name: `[lists]`.
+    section: Option<String>,
     /// Where in the text its header begins, behind the comments above it.
     header: usize,
     /// Where the values of its keys are.
@@ -48,11 +56,46 @@ impl Block<'_> {
     }
 }
 
-/// What stands above the first table, without comments and without the key `left_out`; and the tables in their order.
-pub fn blocks<'a>(text: &'a str, left_out: &str) -> (String, Vec<Block<'a>>) {
+/// The files that are for the policy's host.
+pub fn here(policy: &Policy) -> impl Iterator<Item = &File> {
+    policy.source.files.iter().zip(&policy.here).filter(|(_, here)| **here).map(|(file, _)| file)
+}
+
+/// What stands above the first table of each file for the policy's host, and their tables, each with the file's name.
+pub fn files(policy: &Policy) -> (String, Vec<(&str, Block<'_>)>) {
+    let files: Vec<_> = here(policy).map(|file| (file.name.as_str(), blocks(&file.text))).collect();
+    let heads = files.iter().map(|(_, (head, _))| head.as_str()).collect();
+    (
+        heads,
+        files.into_iter().flat_map(|(name, (_, blocks))| blocks.into_iter().map(move |block| (name, block))).collect(),
+    )
+}
+
+/// The text of one of the tables, with what other files add to it; none if it was added to an earlier one.
+pub fn joined(blocks: &[(&str, Block<'_>)], index: usize) -> Option<String> {
+    let (_, block) = &blocks[index];
+    let same = |(_, other): &&(&str, Block<'_>)| block.section.is_some() && other.section == block.section;
+    if blocks[..index].iter().any(|one| same(&one)) {
+        return None;
+    }
+    let added = blocks[index + 1..].iter().filter(same).map(|(file, other)| {
+        let (above, table) = other.text.split_at(other.header);
+        let body = table.split_once('\n').map_or("", |(_, body)| body);
+        format!("\n{}{above}{}", from(file), body.trim_end())
+    });
+    Some(block.text.trim_end().to_owned() + &added.collect::<String>())
+}
+
+/// Says of what follows which file it comes from.
+pub fn from(file: &str) -> String {
+    comment(&format!("From {}:", file.escape_debug()))
+}
+
+/// What stands above the first table, without comments and [`LEFT_OUT`]; and the tables in their order.
+fn blocks(text: &str) -> (String, Vec<Block<'_>>) {
     let Ok(tree) = DeTable::parse(text) else { return (String::new(), Vec::new()) };
     let tree = tree.get_ref();
-    let mut headers: Vec<(usize, bool, Option<&DeTable<'_>>)> = Vec::new();
+    let mut headers: Vec<(usize, Option<String>, bool, Option<&DeTable<'_>>)> = Vec::new();
     let mut head = String::new();
     for (key, value) in tree {
         match value.get_ref() {
@@ -60,12 +103,16 @@ pub fn blocks<'a>(text: &'a str, left_out: &str) -> (String, Vec<Block<'a>>) {
                 let table = |value: &'_ DeValue<'_>| value.is_table();
                 let all = tables.iter().filter(|value| table(value.get_ref()));
                 headers.extend(all.map(|value| match value.get_ref() {
-                    DeValue::Table(table) => (value.span().start, key.get_ref() == "rule", Some(table)),
-                    _ => (value.span().start, false, None),
+                    DeValue::Table(table) => (value.span().start, None, key.get_ref() == "rule", Some(table)),
+                    _ => (value.span().start, None, false, None),
                 }));
             }
-            DeValue::Table(_) if text[value.span()].starts_with('[') => headers.push((value.span().start, false, None)),
-            _ if key.get_ref() == left_out => (),
+            DeValue::Table(_) if text[value.span()].starts_with('[') => {
+                let name = key.get_ref().to_string();
+                let whole = text[value.span()].starts_with(&format!("[{name}]"));
+                headers.push((value.span().start, whole.then_some(name), false, None));
+            }
+            _ if LEFT_OUT.contains(&key.get_ref().as_ref()) => (),
             _ => head += &format!("{} = {}\n", &text[key.span()], &text[value.span()]),
         }
     }
@@ -73,13 +120,19 @@ pub fn blocks<'a>(text: &'a str, left_out: &str) -> (String, Vec<Block<'a>>) {
     let starts: Vec<_> = headers.iter().map(|(start, ..)| with_comments(text, *start)).collect();
     let ends = starts.iter().skip(1).copied().chain([text.len()]);
     let parts = headers.iter().zip(starts.iter().zip(ends)).enumerate();
-    let blocks = parts.map(|(index, ((header, is_rule, table), (start, end)))| {
+    let blocks = parts.map(|(index, ((header, section, is_rule, table), (start, end)))| {
         // Above the first table stands what is said of the whole file.
         let start = if index == 0 { *header } else { *start };
         let values = table.iter().flat_map(|table| table.iter());
         let values = values
             .map(|(key, value)| (key.get_ref().to_string(), value.span().start - start..value.span().end - start));
-        Block { text: &text[start..end], is_rule: *is_rule, header: header - start, values: values.collect() }
+        Block {
+            text: &text[start..end],
+            is_rule: *is_rule,
+            section: section.clone(),
+            header: header - start,
+            values: values.collect(),
+        }
     });
     (head, blocks.collect())
 }
@@ -146,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_file_are_its_tables_with_what_is_said_of_them() {
-        let (head, blocks) = blocks(TEXT, "mode");
+        let (head, blocks) = blocks(TEXT);
         assert_eq!(head, "");
         let texts: Vec<_> = blocks.iter().map(|block| (block.text.trim_end(), block.is_rule)).collect();
         assert_eq!(texts[0], ("[[subject]]\nname = \"a\"", false));
@@ -158,6 +211,24 @@ mod tests {
             ("name", "\"2\"".to_owned()),
         ]);
         assert_eq!(other, "[[rule]]\nname = \"2\" # z\nopen = { path = [\"[x]\"] }\nthen = \"deny\"\nwhy = \"w\"");
+    }
+
+    #[test]
+    fn what_several_files_say_of_one_table_is_one_table() {
+        let other =
+            "host = [\"x\"]\n\n# more\n[[subject]]\nname = \"b\"\n\n# their people\n[reviewers] # z\ny = [\"z\"]\n";
+        let all = [("p.toml", TEXT), ("p.d/a.toml", other)];
+        let all: Vec<_> =
+            all.iter().flat_map(|(file, text)| blocks(text).1.into_iter().map(|one| (*file, one))).collect();
+        let texts: Vec<_> = (0..all.len()).map(|index| joined(&all, index)).collect();
+        assert_eq!(
+            texts[1].as_deref(),
+            Some(
+                "# a group\n[reviewers]\nx = [\n\"y\"]\n\n# --- Files ---\n# From p.d/a.toml:\n# their people\ny = [\"z\"]"
+            )
+        );
+        assert_eq!(texts[3].as_deref(), Some("[[subject]]\nname = \"b\""));
+        assert_eq!((texts.len(), &texts[4]), (5, &None));
     }
 
     #[test]
