@@ -83,6 +83,8 @@ pub enum Operation {
         cut: bool,
         /// Device and inode of the file.
         object: Object,
+        /// Device and inode of the working directory.
+        directory: Object,
         /// The state of its content; what is executed is what was shown.
         content: Option<Content>,
     },
@@ -707,6 +709,7 @@ mod tests {
                 argv: vec![],
                 cut: false,
                 object: Object { device: 1, inode },
+                directory: Object { device: 1, inode: 3 },
                 content: Some((&stamps).into()),
             };
             Digest::of(ID, &Request { what, ..sample::hold(ID).request })

@@ -89,6 +89,7 @@ layout! {
     message_flags = "msghdr"."msg_flags";
     qstr_name = "qstr"."name";
     area_file = "vm_area_struct"."vm_file";
+    area_flags = "vm_area_struct"."vm_flags";
     unix_path_dentry = "unix_sock"."path.dentry";
     bprm_p = "linux_binprm"."p";
     bprm_mm = "linux_binprm"."mm";

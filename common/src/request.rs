@@ -183,9 +183,9 @@ pub struct Binding {
     /// socket. For an operation on another process: its id.
     pub anchor: u64,
     /// Rename, link: inode number of what has the new name already; 0 if nothing has. truncate(2): the new length, as the
-    /// registers have it.
+    /// registers have it. Exec: inode number of the working directory.
     pub target: u64,
-    /// Rename, link: inode number of the new name's directory.
+    /// Rename, link: inode number of the new name's directory. Exec: `s_dev` of the working directory.
     pub target_anchor: u64,
     /// `s_dev` of the file system the object lives on.
     pub device: u32,

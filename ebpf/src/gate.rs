@@ -24,11 +24,11 @@
 //! The cost is one look-up of the governed threads per delivered signal and per interrupted call.
 
 use holdpoint_common::{
-    matcher::{self, Asker, Tables as _, address_rule, by_object, first_of, stricter, system_rule, unknown_path_rule},
+    matcher::{self, Asker, address_rule, by_object, first_of, stricter, system_rule, unknown_path_rule},
     pending::hook,
     request::{Binding, Class, Operation, Request},
     system::{NO_SYSTEM, System},
-    tables::{NO_RULE, RootKey},
+    tables::NO_RULE,
     task::{Met, Task},
 };
 
@@ -156,15 +156,15 @@ fn or_noted(task: *mut Task, asker: Asker, request: &Request, rule: u32) -> u32 
 /// Likewise, where nothing can be held: what a rule would hold is refused.
 #[inline(always)]
 pub fn at_once(task: *mut Task, operation: Operation) -> i32 {
-    workplace::note(task, asker(task).revision);
-    at_once_there(task, operation)
+    let asker = asker(task);
+    workplace::note(task, asker.revision);
+    at_once_there(task, asker, operation)
 }
 
-/// Likewise, where [`workplace::note`] was called already.
+/// Likewise, where [`workplace::note`] was called already, for this revision.
 #[inline(always)]
-pub fn at_once_there(task: *mut Task, operation: Operation) -> i32 {
+pub fn at_once_there(task: *mut Task, asker: Asker, operation: Operation) -> i32 {
     let request = read_back(task);
-    let asker = asker(task);
     let walk = walk(operation, request, task);
     let rule = first_rule(operation, request, &walk, asker, false);
     let rule = or_noted(task, asker, request, rule);
@@ -247,16 +247,9 @@ fn rule_on_path(operation: Operation, request: &Request, walk: &Walk, asker: Ask
 /// names in other spellings.
 #[inline(always)]
 fn or_unknown(known: u32, walk: &Walk, asker: Asker, access: u32) -> u32 {
-    if walk.chain.whole && !(walk.folds && is_named(walk, asker)) {
+    if walk.chain.whole && !(walk.folds && walk.is_named(asker)) {
         known
     } else {
         unknown_path_rule(&Maps(walk.chain.task), asker, access, &mut walk.scratch().labels)
     }
-}
-
-/// Whether a path of the policy leads to the file system.
-#[inline(always)]
-fn is_named(walk: &Walk, asker: Asker) -> bool {
-    let key = RootKey { revision: asker.revision, subject: asker.subject, device: walk.device };
-    Maps(walk.chain.task).root(&key).is_some()
 }

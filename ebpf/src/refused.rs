@@ -29,7 +29,7 @@ pub fn stands(pending: *mut Pending) -> bool {
 }
 
 /// See [`Refused::fingerprint`]. Of the open flags, of the stamps and of inode numbers nothing is in it: other flags, a touch
-/// or a copy in its place do not make another request.
+/// or a copy in its place do not make another request. Another working directory does, of an exec.
 #[inline(never)]
 fn fingerprint(pending: *mut Pending) -> u64 {
     // SAFETY: the entry is the current thread's own, and of the arrays no more is read than they have.
@@ -38,10 +38,13 @@ fn fingerprint(pending: *mut Pending) -> u64 {
         let binding = &facts.binding;
         let opens = facts.operation == Operation::Open as u32 || facts.operation == Operation::Connect as u32;
         let what = if opens { 0 } else { binding.flags };
+        let executes = facts.operation == Operation::Exec as u32;
+        let directory = if executes { binding.target } else { 0 };
         let mut hash = mix(facts.meaning, pair(facts.operation, binding.access));
         hash = mix(hash, pair(what, binding.detail));
         hash = mix(hash, pair(binding.user, binding.group));
         hash = mix(hash, pair(binding.port, 0));
+        hash = mix(hash, directory);
         let [high, low] = [&binding.address[..8], &binding.address[8..]];
         hash = mix(hash, (high.as_ptr().cast::<u64>()).read_unaligned());
         hash = mix(hash, (low.as_ptr().cast::<u64>()).read_unaligned());

@@ -192,11 +192,20 @@ impl Walk {
         stricter(&Maps(self.chain.task), asker, rule, below)
     }
 
+    /// Whether a path of the policy leads to the file system.
+    #[inline(always)]
+    pub fn is_named(&self, asker: Asker) -> bool {
+        let key = RootKey { revision: asker.revision, subject: asker.subject, device: self.device };
+        Maps(self.chain.task).root(&key).is_some()
+    }
+
     /// Labels of what is at the path.
     #[inline(always)]
     pub fn labels(&self, asker: Asker) -> u64 {
-        self.choices(asker, 0);
         let scratch = self.scratch();
+        // What was looked up for another request may have left some.
+        scratch.labels = 0;
+        self.choices(asker, 0);
         let labels = scratch.labels;
         (scratch.labels, scratch.labels_below) = (0, 0);
         labels

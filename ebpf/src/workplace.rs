@@ -20,6 +20,13 @@ pub fn note(task: *mut Task, revision: u32) {
     unsafe { (*task).workplaces = workplaces };
 }
 
+/// The directory entry of the current thread's working directory.
+#[inline(always)]
+pub fn directory() -> u64 {
+    let place: u64 = read(current(), offset!(task_place));
+    read(place, offset!(place_directory))
+}
+
 /// Global, so that the verifier looks at it once and the small stack is not its callers'.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -29,9 +36,12 @@ extern "C" fn workplaces_of(revision: u64) -> u64 {
     if unknown(task, asker).is_none() {
         return 0;
     }
-    let place: u64 = read(current(), offset!(task_place));
-    let walk = walk::from_dentry(task, read(place, offset!(place_directory)));
-    if walk.chain.whole && !walk.folds { walk.labels(asker) } else { unknown(task, asker).unwrap_or(u64::MAX) }
+    let walk = walk::from_dentry(task, directory());
+    if walk.chain.whole && !(walk.folds && walk.is_named(asker)) {
+        walk.labels(asker)
+    } else {
+        unknown(task, asker).unwrap_or(u64::MAX)
+    }
 }
 
 /// The sets that a directory is in that cannot be told from others: those of all rules that stand in the way. None if no rule

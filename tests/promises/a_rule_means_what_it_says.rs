@@ -187,6 +187,20 @@ fn a_rule_for_a_login_is_one_for_whoever_that_becomes() {
 }
 
 #[test]
+fn who_has_not_logged_in_does_not_say_who_has() {
+    let script = format!("echo {} >/proc/self/loginuid && cat /proc/self/loginuid", site::AGENT);
+    let said = |within: Vec<&str>| {
+        let words = [within, vec!["/bin/sh", "-c", &script]].concat();
+        ungoverned(User::AGENT, words).end()
+    };
+    assert_eq!(said(Vec::new()).stdout, site::AGENT.to_string(), "the control");
+    let _agent = shared(&denying("", &["exec = { path = [\"/nowhere\"] }"]));
+    let holdpoint = holdpoint();
+    let governed = said(vec![&holdpoint, "run", "--quiet", "--"]);
+    assert!(governed.stdout.is_empty() && governed.stderr.contains("not permitted"), "{governed:?}");
+}
+
+#[test]
 fn a_rule_for_a_group_is_one_for_all_who_belong_to_it() {
     let secret = file("group");
     let opened = |first, others| {

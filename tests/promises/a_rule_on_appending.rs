@@ -45,13 +45,15 @@ fn said(agent: &Agent, steps: &[String]) -> String {
 }
 
 /// Ways to change what is there: what is done first, and what changes it.
-const WAYS: [(&str, &str); 7] = [
+const WAYS: [(&str, &str); 9] = [
     ("", "open FILE w"),
     ("", "open FILE rw+trunc+append"),
     ("", "truncate FILE 0"),
     ("open FILE rw+append", "overwrite"),
     ("open FILE rw+append", "share"),
     ("open FILE rw+append", "share-later"),
+    ("open FILE rw+append", "share exec"),
+    ("open FILE rw+append", "share-later exec"),
     ("open FILE w+append", "resize 0"),
 ];
 

@@ -61,7 +61,7 @@ const NEEDED: [(&str, &str); 56] = [
     ("ioctl", "tiocsti"),
     ("ioctl_compat", "tiocsti-32bit"),
     ("anonymous", "userfaultfd"),
-    ("owner", "sigio"),
+    ("control", "sigio"),
     ("key", "key"),
 ];
 

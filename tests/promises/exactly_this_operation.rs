@@ -242,6 +242,23 @@ fn a_program_that_is_rewritten_in_memory_is_another_question() {
 }
 
 #[test]
+fn a_working_directory_that_somebody_else_changes_is_another_question() {
+    let program = site::program("bin-hold", "/usr/bin/true");
+    let there = site::directory("free").display().to_string();
+    let agent = shared(&everything());
+    let mut actor = agent.act([format!("wander {there}"), format!("exec {program}")]);
+    let hold = agent.hold_of(&actor);
+    assert_ne!(hold["context"]["cwd"], there);
+    actor.go_on();
+    actor.wait_line("wandered");
+    let second = approved_and_asked_again(&agent, &actor, &hold);
+    assert_eq!(second["context"]["cwd"], there);
+    assert_eq!(image(hold.pid()).as_os_str(), site::actor());
+    agent.approve(&second);
+    assert_eq!(actor.end().code(), Some(0));
+}
+
+#[test]
 fn an_argument_that_is_rewritten_in_memory_is_another_question() {
     let program = site::program("bin-hold", "/usr/bin/echo");
     let agent = shared(&everything());

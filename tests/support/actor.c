@@ -2,8 +2,8 @@
  *
  *   open PATH HOW             HOW: r, w or rw, then any of +creat +excl +trunc +append +nonblock; keeps the descriptor
  *   close, read, write TEXT   on that descriptor
- *   resize SIZE, overwrite, share, share-later    of that descriptor: ftruncate; takes O_APPEND off it; maps it shared and
- *                             writable, at once or after it was mapped to read
+ *   resize SIZE, overwrite, share [exec], share-later [exec]    of that descriptor: ftruncate; takes O_APPEND off it; maps
+ *                             it shared and writable, executable too, at once or after it was mapped to read
  *   truncate PATH SIZE
  *   chdir PATH
  *   rename, exchange, link OLD NEW; symlink TEXT PATH; unlink, rmdir, mkdir, mknod, chmod, chown, utime, setxattr PATH
@@ -42,6 +42,7 @@
  *   generations LINES PATH    begins so many lines of processes, each of which makes the next one, lingers, and ends
  *   harvest                   has all of them that live open PATH, and ends them: how many were born, could, got EPERM
  *   uring PATH [async]        opens it through io_uring
+ *   wander PATH               on a line of input a process with the same working directory makes that PATH
  *   swap-open PATH OTHER      opens PATH; on a line of input a process with the same memory writes OTHER over it
  *   swap-exec PATH OTHER      likewise with exec
  *   swap-argument PATH ARGUMENT OTHER    likewise with exec's argument
@@ -165,10 +166,10 @@ static int how(const char *words)
 }
 
 /* What is mapped is written to: the effect is there at once. */
-static long share(bool later)
+static long share(int wanted, bool later)
 {
-    char *page = mmap(NULL, 1, PROT_READ | (later ? 0 : PROT_WRITE), MAP_SHARED, fd, 0);
-    if (page == MAP_FAILED || (later && mprotect(page, 1, PROT_READ | PROT_WRITE)))
+    char *page = mmap(NULL, 1, later ? PROT_READ : wanted, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED || (later && mprotect(page, 1, wanted)))
         return -1;
     *page = '!';
     return 0;
@@ -567,6 +568,22 @@ static char *swapped_later(const char *now, const char *later)
     return shared;
 }
 
+static int wander(void *directory)
+{
+    line();
+    if (chdir(directory))
+        fail(directory);
+    say("wandered");
+    _exit(0);
+}
+
+static void wander_later(char *directory)
+{
+    static char stack[1 << 16] __attribute__((aligned(16)));
+    if (clone(wander, stack + sizeof stack, CLONE_FS | SIGCHLD, directory) < 0)
+        fail("clone");
+}
+
 static void swap_exec(const char *path, char *argument)
 {
     char *arguments[] = { (char *)path, argument, NULL };
@@ -656,7 +673,8 @@ static void step(char **word)
         long value = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_APPEND);
         result("overwrite", value, errno);
     } else if (is(word, "share") || is(word, "share-later")) {
-        long value = share(is(word, "share-later"));
+        int executes = word[1] ? PROT_EXEC : 0;
+        long value = share(PROT_READ | PROT_WRITE | executes, is(word, "share-later"));
         result(word[0], value, errno);
     } else if (is(word, "chdir")) {
         long value = chdir(word[1]);
@@ -727,6 +745,8 @@ static void step(char **word)
         step(word + 2);
     } else if (is(word, "uring")) {
         uring(word);
+    } else if (is(word, "wander")) {
+        wander_later(word[1]);
     } else if (is(word, "swap-open")) {
         fd = open(swapped_later(word[1], word[2]), O_RDONLY);
         result("open", fd, errno);

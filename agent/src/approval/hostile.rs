@@ -78,6 +78,7 @@ fn hold(text: &str) -> Hold {
         filename: text() + "2",
         argv: vec![text(); 3],
         object: Object { device: 1, inode: 2 },
+        directory: Object { device: 1, inode: 3 },
         content: Some(content),
     };
     let process = Process { pid: 5, exe: text(), argv: vec![text(); 2], user: "agent".into() };

@@ -296,6 +296,7 @@ fn the_longest_question_fits() {
         argv,
         cut: false,
         object,
+        directory: object,
         content: None,
     };
     let (size, question) = question(&hold);

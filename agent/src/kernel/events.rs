@@ -117,6 +117,10 @@ impl Reader<'_> {
                 argv: given.argv.clone(),
                 cut: given.cut,
                 object: object(facts),
+                directory: Object {
+                    device: u32::try_from(facts.binding.target_anchor).ok()?,
+                    inode: facts.binding.target,
+                },
                 content: content(&facts.content),
             },
             Kernel::Open => Operation::Open {

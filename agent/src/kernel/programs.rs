@@ -104,7 +104,7 @@ const PROGRAMS: [(&str, Attach); 74] = [
     ("ioctl_compat", Attach::LsmIfThere("file_ioctl_compat")),
     ("anonymous", Attach::Lsm("inode_init_security_anon")),
     ("uring", Attach::LsmIfThere("uring_allowed")),
-    ("owner", Attach::Lsm("file_fcntl")),
+    ("control", Attach::Lsm("file_fcntl")),
     ("key", Attach::Lsm("key_permission")),
 ];
 

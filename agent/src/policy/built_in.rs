@@ -10,7 +10,7 @@ use holdpoint_common::{request::Class, system, tables::CANARIES};
 use super::{Block, Only, Pattern, Policy, Rule, Then, When};
 
 /// What a process can do to the host through files that stand for the kernel's own state, and to others through `/proc`.
-const KERNEL: [&str; 8] = [
+const KERNEL: [&str; 9] = [
     "/sys/**",
     "/proc/sys/**",
     "/proc/sysrq-trigger",
@@ -19,6 +19,8 @@ const KERNEL: [&str; 8] = [
     "**/oom_score_adj",
     "**/oom_adj",
     "**/autogroup",
+    // Whom rules take for logged in; who has not logged in could say anybody.
+    "**/loginuid",
 ];
 
 /// The name of the rules on what belongs to Holdpoint.

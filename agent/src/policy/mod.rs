@@ -244,6 +244,11 @@ impl Policy {
         self.rules.get(index as usize)
     }
 
+    /// Whether a rule depends on where who asks works.
+    pub fn asks_where(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.only.workplaces.is_empty())
+    }
+
     /// The subject with this number, as the kernel reports it.
     pub fn subject(&self, number: u32) -> Option<&Subject> {
         self.subjects.iter().find(|subject| subject.number() == number)

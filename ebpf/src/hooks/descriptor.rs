@@ -2,8 +2,8 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use holdpoint_common::{
-    matcher::Turn,
-    request::{Action, Operation},
+    matcher::{Asker, Turn},
+    request::{Action, Class, Operation},
     system::{NO_SYSTEM, System},
     task::Task,
 };
@@ -31,19 +31,22 @@ pub fn receive(ctx: LsmContext) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
-    workplace::note(task, asker(task).revision);
-    judge(task, ctx.arg(0), Way::Received)
+    let asker = asker(task);
+    workplace::note(task, asker.revision);
+    judge(task, asker, ctx.arg(0), Way::Received)
 }
 
 /// What the current process, which is becoming governed by an exec, keeps open over it. 0 if all of it passes.
 #[inline(always)]
 pub fn inherited(task: *mut Task) -> i32 {
+    let asker = asker(task);
     // Here, since no stack is left for that in the search.
-    workplace::note(task, asker(task).revision);
+    workplace::note(task, asker.revision);
     let files: u64 = read(current(), offset!(task_files));
     let table: u64 = read(files, offset!(files_table));
     let mut scan = Scan {
         task,
+        asker,
         files: read(table, offset!(table_files)),
         closing: read(table, offset!(table_closing)),
         length: read(table, offset!(table_length)),
@@ -55,6 +58,7 @@ pub fn inherited(task: *mut Task) -> i32 {
 
 struct Scan {
     task: *mut Task,
+    asker: Asker,
     files: u64,
     closing: u64,
     length: u32,
@@ -70,25 +74,29 @@ impl Turn for Scan {
         let file: u64 = read(self.files, u64::from(index) * 8);
         let closing: u64 = read(self.closing, u64::from(index / 64) * 8);
         if file != 0 && closing >> (index % 64) & 1 == 0 {
-            self.answer = judge(self.task, file, Way::Inherited);
+            self.answer = judge(self.task, self.asker, file, Way::Inherited);
         }
         self.answer == 0
     }
 }
 
-/// The thread's workplace is noted.
+/// The thread's workplace is noted, for the asker's revision.
 #[inline(always)]
-fn judge(task: *mut Task, file: u64, way: Way) -> i32 {
+fn judge(task: *mut Task, asker: Asker, file: u64, way: Way) -> i32 {
     let inode: u64 = read(file, offset!(file_inode));
     let mode: u16 = read(inode, offset!(inode_mode));
     let mode = u32::from(mode);
     if file::is_socket(mode) {
-        return net::receive(task, read(file, offset!(file_private)));
+        return net::receive(task, asker, read(file, offset!(file_private)));
     }
     let dentry: u64 = read(file, offset!(file_path_dentry));
     let device: u32 = read(inode, offset!(inode_device));
     let request = file::on_file(task, dentry, inode);
-    request.binding.access = file::access(file);
+    request.binding.access = match file::access(file) {
+        // Who has sent it can make it write elsewhere: they share its flags.
+        access if way == Way::Received && access & Class::Append.bit() != 0 => access | Class::WRITING,
+        access => access,
+    };
     request.binding.flags = Action::Receive as u32;
     if walk::is_nameless(dentry) {
         request.system = handle(read(dentry, offset!(dentry_name))).map_or(NO_SYSTEM, |system| system as u32);
@@ -98,7 +106,7 @@ fn judge(task: *mut Task, file: u64, way: Way) -> i32 {
         request.system = System::Device as u32;
     }
     request.implied = (way == Way::Inherited).into();
-    at_once_there(task, Operation::File)
+    at_once_there(task, asker, Operation::File)
 }
 
 /// What a descriptor without a path is a handle of, by the name at `name` that the kernel gives it

@@ -12,7 +12,7 @@ use super::{descriptor, file};
 use crate::{
     gate::{EPERM, at_once, gate, on_host},
     kernel::{current, offset, read},
-    park, program, syscall, task,
+    park, program, syscall, task, workplace,
 };
 
 /// `security_bprm_creds_for_exec(bprm)`: once per exec, with the file given to it (a script, not its interpreter),
@@ -61,6 +61,10 @@ fn request(task: *mut Task, bprm: u64) -> &'static mut Request {
     request.bprm = bprm;
     request.binding.access = Class::Exec.bit();
     request.binding.flags = syscall::execution_check();
+    let place = workplace::directory();
+    let inode: u64 = read(place, offset!(dentry_inode));
+    request.binding.target = read(inode, offset!(inode_number));
+    request.binding.target_anchor = u64::from(file::device(place));
     request
 }
 

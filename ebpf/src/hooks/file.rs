@@ -30,6 +30,8 @@ const PROT_WRITE: u64 = 2;
 const PROT_EXEC: u64 = 4;
 const MAP_TYPE: u64 = 0xf;
 const MAP_PRIVATE: u64 = 2;
+/// `include/linux/mm.h`.
+const VM_SHARED: u64 = 8;
 
 /// `f_flags` bits, `include/uapi/asm-generic/fcntl.h`.
 mod flags {
@@ -161,7 +163,7 @@ pub fn map(ctx: LsmContext) -> i32 {
     mapped(ctx.arg(0), protection & PROT_EXEC != 0, protection & PROT_WRITE != 0 && shares)
 }
 
-/// `security_file_mprotect(vma, reqprot, prot)`: likewise, later. What is mapped privately is taken for shared.
+/// `security_file_mprotect(vma, reqprot, prot)`: likewise, later.
 #[lsm(hook = "file_mprotect")]
 pub fn protect(ctx: LsmContext) -> i32 {
     let protection: u64 = ctx.arg(2);
@@ -170,7 +172,8 @@ pub fn protect(ctx: LsmContext) -> i32 {
         return 0;
     }
     let area: u64 = ctx.arg(0);
-    mapped(read(area, offset!(area_file)), executes, writes)
+    let flags: u64 = read(area, offset!(area_flags));
+    mapped(read(area, offset!(area_file)), executes, writes && flags & VM_SHARED != 0)
 }
 
 #[inline(always)]
@@ -184,9 +187,13 @@ fn mapped(file: u64, executes: bool, writes: bool) -> i32 {
     if syscall::executes(syscall::number()) {
         return 0;
     }
-    let (action, access) =
-        if executes { (Action::Map, Class::Exec.bit()) } else { (Action::Overwrite, Class::WRITING) };
-    on_open(task, file, action, access).implied = executes.into();
+    if writes && only_appends(file) {
+        let answer = overwrite(task, file);
+        if answer != 0 || !executes {
+            return answer;
+        }
+    }
+    on_open(task, file, Action::Map, Class::Exec.bit()).implied = 1;
     at_once(task, Operation::File)
 }
 
@@ -196,9 +203,11 @@ pub fn set_flags(file: u64, flags: u64) -> i32 {
     if flags as u32 & flags::APPEND != 0 || !only_appends(file) {
         return 0;
     }
-    let Some(task) = task::governed(current()) else {
-        return 0;
-    };
+    task::governed(current()).map_or(0, |task| overwrite(task, file))
+}
+
+#[inline(always)]
+fn overwrite(task: *mut Task, file: u64) -> i32 {
     on_open(task, file, Action::Overwrite, Class::WRITING);
     at_once(task, Operation::File)
 }

@@ -4,6 +4,7 @@ use aya_ebpf::{bindings::BPF_NOEXIST, macros::lsm, programs::LsmContext};
 use holdpoint_common::{
     event::{Kind, Reason},
     host::DNS_PORT,
+    matcher::Asker,
     pending::hook,
     request::{Action, Class, Operation},
     system::System,
@@ -158,9 +159,10 @@ fn remember(task: *mut Task, sock: u64, carried: u64) {
     }
 }
 
-/// A descriptor of the socket at `socket` that this process has not made. The thread's workplace is noted.
+/// A descriptor of the socket at `socket` that this process has not made. The thread's workplace is noted, for the
+/// asker's revision.
 #[inline(always)]
-pub fn receive(task: *mut Task, socket: u64) -> i32 {
+pub fn receive(task: *mut Task, asker: Asker, socket: u64) -> i32 {
     let sock: u64 = read(socket, offset!(socket_sk));
     let family: u16 = read(sock, offset!(sock_family));
     if family != AF_INET && family != AF_INET6 {
@@ -170,11 +172,11 @@ pub fn receive(task: *mut Task, socket: u64) -> i32 {
     if state == TCP_LISTEN && !is_own(task, sock) {
         // Whom it accepts counts as the tree's own.
         on_host(task, System::Listen);
-        return at_once_there(task, Operation::System);
+        return at_once_there(task, asker, Operation::System);
     }
     let Some(to) = elsewhere(task, sock) else { return 0 };
     fill(task, socket, read(sock, offset!(sock_protocol)), family, to);
-    at_once_there(task, Operation::Connect)
+    at_once_there(task, asker, Operation::Connect)
 }
 
 /// Where a connection leads that was not asked about: it is not the tree's own, or the sender has read labelled data since.

@@ -229,7 +229,7 @@ pub fn uring(_ctx: LsmContext) -> i32 {
 /// What was opened to append is asked about before it is made to write elsewhere. Called often, so the command is looked at
 /// first.
 #[lsm(hook = "file_fcntl")]
-pub fn owner(ctx: LsmContext) -> i32 {
+pub fn control(ctx: LsmContext) -> i32 {
     let (command, value): (u32, u64) = (ctx.arg(1), ctx.arg(2));
     if command == F_SETFL {
         let answer = file::set_flags(ctx.arg(0), value);

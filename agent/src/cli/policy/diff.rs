@@ -40,8 +40,9 @@ fn report(
     record: Option<&Path>,
     asking: &Asking,
 ) -> Result<Report, Trouble> {
-    let rules = Rules::of(&policy::load(old, &asking.host)?, &policy::load(new, &asking.host)?);
-    let mut asked = Known::new(asking.host.clone());
+    let policies = [policy::load(old, &asking.host)?, policy::load(new, &asking.host)?];
+    let rules = Rules::of(&policies[0], &policies[1]);
+    let mut asked = Known::new(asking.host.clone(), policies.iter().any(Policy::asks_where));
     let beside = [old, new].map(policy::test_file).into_iter().filter(|file| file.exists());
     for file in beside.chain(cases.map(PathBuf::from)) {
         policy::cases::read(&file)?.cases.into_iter().for_each(|case| asked.add_case(case));
@@ -127,6 +128,8 @@ fn spelled(policy: &Policy, rule: &Rule) -> String {
 struct Known {
     /// The host that is meant where none is said.
     host: Host,
+    /// Whether it matters where who asks works.
+    asks_where: bool,
     asked: Vec<(Question, usize)>,
     places: HashMap<String, usize>,
     /// Lines of the record that cannot be asked again.
@@ -141,8 +144,8 @@ struct Question {
 }
 
 impl Known {
-    fn new(host: Host) -> Self {
-        Self { host, asked: Vec::new(), places: HashMap::new(), left_out: 0 }
+    fn new(host: Host, asks_where: bool) -> Self {
+        Self { host, asks_where, asked: Vec::new(), places: HashMap::new(), left_out: 0 }
     }
 
     /// Adds what a test file asks: once, whoever else asks it.
@@ -183,6 +186,7 @@ impl Known {
                 continue;
             }
             match replay.line(&line) {
+                Line::Asks(asked) if asked.cwd.is_none() && self.asks_where => self.left_out += 1,
                 Line::Asks(asked) => self.add(*asked),
                 Line::CannotBeAsked => self.left_out += 1,
                 Line::SomethingElse => (),
