@@ -18,6 +18,8 @@ pub(super) struct Card {
     pub facts: Vec<Fact>,
     /// As the processes show themselves: they can write there what they like.
     pub claims: Vec<Fact>,
+    /// Whether all of the operation is there. Nobody can approve what they have not seen.
+    pub whole: bool,
 }
 
 /// Something with a name.
@@ -31,56 +33,114 @@ pub(super) struct Fact {
 
 /// How much is shown: characters of a line, lines of a fact.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+struct Size {
     characters: usize,
     lines: usize,
 }
 
+/// How much of what is shown.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// Of the operation: its sentence and its objects.
+    operation: Size,
+    /// Of everything else, of which a subject can make as much as it likes.
+    rest: Size,
+}
+
+const fn size(characters: usize, lines: usize) -> Size {
+    Size { characters, lines }
+}
+
 /// Most blanks after each other.
 const BLANKS: usize = 2;
+/// Nearly every operation as a whole.
+const WHOLE: Size = size(2900, 250);
+/// What is always left.
+const LEAST: Size = size(60, 3);
 
-/// From nearly everything to what fits everywhere.
-const ROOMS: [Room; 4] = [
-    Room { characters: 2000, lines: 64 },
-    Room { characters: 400, lines: 24 },
-    Room { characters: 150, lines: 12 },
-    Room { characters: 80, lines: 6 },
+/// From nearly everything to what fits everywhere. The operation gives way last.
+const ROOMS: [Room; 8] = [
+    Room { operation: WHOLE, rest: size(2000, 64) },
+    Room { operation: WHOLE, rest: size(400, 24) },
+    Room { operation: WHOLE, rest: size(150, 12) },
+    Room { operation: WHOLE, rest: size(80, 6) },
+    Room { operation: WHOLE, rest: LEAST },
+    Room { operation: size(400, 24), rest: LEAST },
+    Room { operation: size(150, 12), rest: LEAST },
+    Room { operation: size(80, 6), rest: LEAST },
 ];
 
 impl Card {
     /// The card of the message's hold, as much of it as `fits`.
     pub fn of(message: &Message, fits: impl Fn(&Self) -> bool) -> Self {
-        let [first, others @ ..] = ROOMS.map(|room| move || Self::within(message, room));
-        others.into_iter().fold(first(), |card, smaller| if fits(&card) { card } else { smaller() })
+        let draft = Draft::of(message);
+        let [first, others @ ..] = ROOMS;
+        let smaller = |card, room| if fits(&card) { card } else { draft.within(room) };
+        others.into_iter().fold(draft.within(first), smaller)
     }
+}
 
-    fn within(message: &Message, room: Room) -> Self {
+/// All that there is to show.
+struct Draft {
+    title: String,
+    operation: Vec<Fact>,
+    rest: Vec<Fact>,
+    claims: Vec<Fact>,
+    /// What to do if the operation does not fit.
+    elsewhere: Option<Fact>,
+}
+
+impl Draft {
+    fn of(message: &Message) -> Self {
         let hold = &message.hold;
-        let mut facts = vec![];
-        let mut add = |label, lines: Vec<String>| facts.extend(fact(label, &lines, room));
-        objects(&hold.request.what, &mut add);
+        let (mut operation, mut rest) = (vec![], vec![]);
+        objects(&hold.request.what, &mut |label, lines| operation.push(Fact { label, lines }));
+        let mut add = |label, lines| rest.push(Fact { label, lines });
         add("Read before", hold.read.iter().map(reading).collect());
         asker(hold, &mut add);
         add("Host", vec![message.host.clone()]);
         rule(hold, &mut add);
-        let claims = hold.context.ancestry.iter().rev().filter_map(claim).collect::<Vec<_>>();
-        let claims = fact("Command lines", &claims, room).into_iter().collect();
-        Self { title: line(&hold.sentence(), room.characters), facts, claims }
+        let claims = hold.context.ancestry.iter().rev().filter_map(claim).collect();
+        let claims = vec![Fact { label: "Command lines", lines: claims }];
+        let elsewhere = format!("Too long to be shown whole here: `holdpoint show {}`, and approve there", hold.id);
+        let elsewhere =
+            matches!(message.says, Says::Question { .. }).then(|| Fact { label: "Cut", lines: vec![elsewhere] });
+        Self { title: hold.request.what.sentence(), operation, rest, claims, elsewhere }
+    }
+
+    fn within(&self, room: Room) -> Card {
+        let (title, titled) = fitted(&self.title, room.operation.characters);
+        let (operation, listed) = within(&self.operation, room.operation);
+        let whole = titled && listed;
+        let cut = self.elsewhere.iter().filter(|_| !whole).cloned();
+        let facts = cut.chain(operation).chain(within(&self.rest, room.rest).0).collect();
+        Card { title, facts, claims: within(&self.claims, room.rest).0, whole }
     }
 }
 
-/// A fact with these lines, if there are any, within `room`.
-fn fact(label: &'static str, lines: &[String], room: Room) -> Option<Fact> {
-    let mut shown: Vec<_> = lines.iter().take(room.lines).map(|text| line(text, room.characters)).collect();
-    if let Some(more) = lines.len().checked_sub(room.lines).filter(|more| *more > 0) {
-        shown.push(format!("… {more} more"));
-    }
-    (!shown.is_empty()).then_some(Fact { label, lines: shown })
+/// Those of the facts that have lines, within `size`, and whether that is all of them.
+fn within(facts: &[Fact], size: Size) -> (Vec<Fact>, bool) {
+    let mut whole = true;
+    let fact = |Fact { label, lines }: &Fact| {
+        let fitting = lines.iter().take(size.lines).map(|text| fitted(text, size.characters));
+        let (mut shown, all): (Vec<_>, Vec<_>) = fitting.unzip();
+        let more = lines.len() - shown.len();
+        shown.extend((more > 0).then(|| format!("… {more} more")));
+        whole &= more == 0 && !all.contains(&false);
+        Fact { label, lines: shown }
+    };
+    let facts = facts.iter().filter(|fact| !fact.lines.is_empty()).map(fact).collect();
+    (facts, whole)
 }
 
 /// Text on one line, harmless, and no longer than that but for saying so. Blanks that would push the rest to another
 /// line are shown, too.
 pub(super) fn line(text: &str, characters: usize) -> String {
+    fitted(text, characters).0
+}
+
+/// As [`line`], and whether that is all of it.
+fn fitted(text: &str, characters: usize) -> (String, bool) {
     let (mut line, mut length, mut blanks) = (String::new(), 0, 0);
     for (index, c) in text.chars().enumerate() {
         blanks = if c == ' ' { blanks + 1 } else { 0 };
@@ -90,11 +150,11 @@ pub(super) fn line(text: &str, characters: usize) -> String {
         };
         length += piece.chars().count();
         if length > characters {
-            return format!("{line}… {} more characters", text.chars().count() - index);
+            return (format!("{line}… {} more characters", text.chars().count() - index), false);
         }
         line += &piece;
     }
-    line
+    (line, true)
 }
 
 fn objects(what: &Operation, add: &mut impl FnMut(&'static str, Vec<String>)) {

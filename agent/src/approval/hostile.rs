@@ -62,7 +62,7 @@ fn hostile() -> Vec<String> {
         "… 3 more",
         "e\u{301}\u{301}\u{301}\u{301}",
     ];
-    let long = ["x".repeat(1 << 20), "\u{202e}".repeat(5_000), "<!channel>\n".repeat(5_000), "&".repeat(50_000)];
+    let long = ["x".repeat(1 << 18), "\u{202e}".repeat(5_000), "<!channel>\n".repeat(5_000), "&".repeat(50_000)];
     short.iter().map(|text| (*text).to_owned()).chain(long).collect()
 }
 
@@ -141,6 +141,9 @@ fn slack_shows_text_as_text() {
         let blocks = body["blocks"].as_array().unwrap().iter();
         blocks.filter_map(|block| block["text"]["text"].as_str().map(str::to_owned)).collect()
     };
+    let labels = |body: &Value| -> Vec<String> {
+        texts(body)[2..].iter().map(|text| text.split(':').next().unwrap().to_owned()).collect()
+    };
     for text in hostile() {
         for message in messages(&text) {
             let body = slack::blocks::message(&message);
@@ -154,10 +157,9 @@ fn slack_shows_text_as_text() {
             texts(&body).iter().for_each(|text| check_visible(text));
             if let Says::Question { .. } = message.says {
                 assert_eq!(body["text"], expected["text"], "nothing of the subject's is in the markup");
-                let labels =
-                    |body| texts(body).iter().map(|it| it.split(':').next().unwrap().to_owned()).collect::<Vec<_>>();
-                assert_eq!(labels(&body)[2..], labels(&expected)[2..], "the facts are those of the template");
-                assert_eq!(all(&body, "value").len(), 2);
+                let (cut, facts): (Vec<_>, Vec<_>) = labels(&body).into_iter().partition(|label| label == "Cut");
+                assert_eq!(facts, labels(&expected), "the facts are those of the template");
+                assert_eq!((cut.len(), all(&body, "value").len()), if cut.is_empty() { (0, 2) } else { (1, 1) });
             }
             if is_plain(&text) && matches!(message.says, Says::Question { .. }) {
                 let shown = texts(&body);
@@ -180,6 +182,44 @@ fn check_slack_limits(body: &Value) {
     assert!(all(body, "value").into_iter().all(|value| length(value) <= 2000));
     assert!(all(body, "action_id").into_iter().chain(all(body, "block_id")).all(|id| length(id) <= 255));
     assert!(all(body, "emoji").iter().all(|emoji| **emoji == false));
+}
+
+/// The question about executing `argv`, by processes with these command lines.
+fn padded(argv: Vec<String>, padding: &str) -> Message {
+    let [mut message, _] = messages(padding);
+    message.hold.context.ancestry = vec![Process { argv: vec![padding.to_owned(); 20], ..Process::default() }; 50];
+    let Operation::Exec { path, filename, argv: words, .. } = &mut message.hold.request.what else { panic!("no exec") };
+    (*path, *filename, *words) = ("/usr/bin/rm".into(), "/usr/bin/rm".into(), argv);
+    message
+}
+
+#[test]
+fn no_padding_hides_the_operation() {
+    let argv = ["rm".to_owned(), "a".repeat(1200), "--no-preserve-root".into(), "/srv".into()];
+    for padding in ["x", "é", "\"", "\u{202e}"].map(|text| text.repeat(2000)) {
+        let message = padded(argv.to_vec(), &padding);
+        let slack = slack::blocks::message(&message);
+        let arguments = argv.iter().map(|word| format!("\n› {word}")).collect::<String>();
+        assert!(words(&slack, "text").contains(&*format!("Arguments:{arguments}")), "{slack:#}");
+        assert_eq!(all(&slack, "value").len(), 2);
+        let teams = teams::body(&message, None);
+        assert!(argv.iter().all(|word| words(&teams, "text").contains(&**word)), "{teams:#}");
+    }
+}
+
+#[test]
+fn what_is_not_shown_whole_is_not_approved_here() {
+    for argv in [vec!["a".repeat(8000)], vec!["a".into(); 4000], vec!["a".repeat(150); 50]] {
+        let message = padded(argv, "x");
+        let elsewhere = "Too long to be shown whole here: `holdpoint show 0000000000000007`, and approve there";
+        let slack = slack::blocks::message(&message);
+        let button = serde_json::from_str::<Value>(all(&slack, "value")[0].as_str().unwrap()).unwrap();
+        assert_eq!((all(&slack, "value").len(), &button["decision"]), (1, &"deny".into()), "{slack:#}");
+        assert!(words(&slack, "text").contains(&*format!("Cut: {elsewhere}")), "{slack:#}");
+        check_slack_limits(&slack);
+    }
+    let teams = teams::body(&padded(vec!["a".repeat(8000)], "x"), None);
+    assert!(words(&teams, "text").iter().any(|text| text.starts_with("Too long to be shown whole here")), "{teams:#}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub fn message(message: &Message) -> Value {
         blocks.extend(card.claims.iter().map(fact));
     }
     if let Says::Question { .. } = message.says {
-        blocks.push(buttons(&message.hold));
+        blocks.push(buttons(&message.hold, card.whole));
     }
     let text = format!("{note} on {}: hold {}", escaped(&line(&message.host, 80)), message.hold.id);
     json!({
@@ -91,16 +91,15 @@ fn plain(text: &str) -> Value {
     json!({ "type": "plain_text", "text": text, "emoji": false })
 }
 
-fn buttons(hold: &Hold) -> Value {
+/// Deny, and Approve beside it where all of the operation has been shown.
+fn buttons(hold: &Hold, whole: bool) -> Value {
     let button = |text: &str, style: &str, word: Word| {
         // Who has not seen the question cannot know the digest, and it fits nothing else.
         let value = json!({ "hold": hold.id, "digest": hold.digest, "decision": word }).to_string();
         let action = format!("holdpoint_{}", text.to_lowercase());
         json!({ "type": "button", "text": plain(text), "style": style, "action_id": action, "value": value })
     };
-    json!({
-        "type": "actions",
-        "block_id": format!("holdpoint-{}", hold.id),
-        "elements": [button("Approve", "primary", Word::Approve), button("Deny", "danger", Word::Deny)],
-    })
+    let approve = whole.then(|| button("Approve", "primary", Word::Approve));
+    let elements: Vec<_> = approve.into_iter().chain([button("Deny", "danger", Word::Deny)]).collect();
+    json!({ "type": "actions", "block_id": format!("holdpoint-{}", hold.id), "elements": elements })
 }
