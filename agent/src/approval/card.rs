@@ -159,34 +159,53 @@ fn fitted(text: &str, characters: usize) -> (String, bool) {
 
 fn objects(what: &Operation, add: &mut impl FnMut(&'static str, Vec<String>)) {
     match what {
-        Operation::Exec { path, filename, argv, .. } => {
+        Operation::Exec { path, filename, argv, check, cut, .. } => {
             add("Program", vec![path.clone()]);
+            add("Check", said(*check, "only whether it could be executed"));
             if filename != path {
                 add("Called as", vec![filename.clone()]);
             }
             add("Arguments", argv.clone());
+            add("More arguments", said(*cut, "they are not all here"));
         }
-        Operation::Open { path, access, owner, mode, size, .. } => {
+        Operation::Open { path, access, owner, mode, size, length, .. } => {
             add("File", vec![path.clone()]);
             add("Access", vec![access.join(", ")]);
             add("Owner", owner.iter().cloned().collect());
-            add("Mode", mode.iter().map(|mode| format!("{mode:04o}")).collect());
+            add("Mode", octal(*mode));
             add("Size", size.iter().map(|size| format!("{size} bytes")).collect());
+            add("Truncated to", length.iter().map(|length| format!("{length} bytes")).collect());
         }
         Operation::Connect { address, port, protocol, names } => {
             add("Destination", vec![format!("{} ({protocol})", SocketAddr::new(*address, *port))]);
             add("Looked up as", names.clone());
         }
-        Operation::File { action, path, target, .. } => {
+        Operation::File { action, path, kind, target, exchange, replaces, mode, owner, group, .. } => {
             add("Action", vec![(*action).to_owned()]);
             add("File", path.iter().cloned().collect());
+            add("Kind", kind.iter().map(|kind| (*kind).to_owned()).collect());
             add("Target", target.iter().cloned().collect());
+            add("Exchange", said(*exchange, "the target gets the file's name"));
+            add("Replaces", said(*replaces, "what has the target's name"));
+            add("New mode", octal(*mode));
+            add("New owner", owner.iter().cloned().collect());
+            add("New group", group.iter().cloned().collect());
         }
-        Operation::System { system, process, .. } => {
+        Operation::System { system, process, detail } => {
             add("System operation", vec![(*system).to_owned()]);
+            add("Detail", vec![detail.to_string()]);
             add("On process", process.iter().map(u32::to_string).collect());
         }
     }
+}
+
+/// What a flag says, where it is set.
+fn said(flag: bool, text: &str) -> Vec<String> {
+    flag.then(|| text.to_owned()).into_iter().collect()
+}
+
+fn octal(mode: Option<u32>) -> Vec<String> {
+    mode.iter().map(|mode| format!("{mode:04o}")).collect()
 }
 
 fn asker(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {

@@ -1,6 +1,6 @@
 //! What a subject can write into its names and words must not become anything but text, on any channel.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use holdpoint_common::decision::Decision;
@@ -66,21 +66,55 @@ fn hostile() -> Vec<String> {
     short.iter().map(|text| (*text).to_owned()).chain(long).collect()
 }
 
-/// A hold in which everything that a subject can choose is `text`.
-fn hold(text: &str) -> Hold {
-    let mut hold = sample::hold(HOLD);
+/// Every kind of operation, with `text` for all that a subject can choose.
+fn operations(text: &str) -> [Operation; 5] {
     let text = || text.to_owned();
-    let content = Content { size: 1, modified: text(), changed: text(), version: 1 };
-    let what = Operation::Exec {
+    let object = Object { device: 1, inode: 2 };
+    let content = || Some(Content { size: 1, modified: text(), changed: text(), version: 1 });
+    let exec = Operation::Exec {
         path: text(),
-        check: false,
-        cut: false,
+        check: true,
+        cut: true,
         filename: text() + "2",
         argv: vec![text(); 3],
-        object: Object { device: 1, inode: 2 },
-        directory: Object { device: 1, inode: 3 },
-        content: Some(content),
+        object,
+        directory: object,
+        content: content(),
     };
+    let open = Operation::Open {
+        path: text(),
+        access: vec!["truncate"],
+        flags: 0,
+        object,
+        content: content(),
+        length: Some(17),
+        owner: Some(text()),
+        mode: Some(0o644),
+        size: Some(18),
+    };
+    let file = Operation::File {
+        action: "rename",
+        path: Some(text()),
+        target: Some(text()),
+        exchange: true,
+        replaces: true,
+        mode: Some(0o4755),
+        owner: Some(text()),
+        group: Some(text()),
+        object,
+        kind: Some("directory"),
+        content: content(),
+        target_content: content(),
+    };
+    let connect =
+        Operation::Connect { address: [192, 0, 2, 1].into(), port: 1, protocol: "tcp".into(), names: vec![text(); 3] };
+    [exec, open, file, connect, Operation::System { system: "bpf", detail: 19, process: Some(20) }]
+}
+
+/// A hold on `what` in which everything else that a subject can choose is `text`.
+fn hold(text: &str, what: Operation) -> Hold {
+    let mut hold = sample::hold(HOLD);
+    let text = || text.to_owned();
     let process = Process { pid: 5, exe: text(), argv: vec![text(); 2], user: "agent".into() };
     hold.context.ancestry = vec![process; 3];
     hold.context.cwd = text();
@@ -98,17 +132,29 @@ fn hold(text: &str) -> Hold {
     hold
 }
 
-fn messages(text: &str) -> [Message; 2] {
+/// Of each operation the question and its end.
+fn messages(text: &str) -> Vec<Message> {
     let (at, host) = (sample::start(), "host-1".to_owned());
     let standing = Standing { hold: HOLD, state: End::Denied, decision: Decision::Kill, by: Some(text.into()) };
     let says = [Says::Question { callback: None }, Says::Outcome(standing)];
-    says.map(|says| Message { at, host: host.clone(), hold: hold(text), says, test: false })
+    let message =
+        |what: &Operation, says| Message { at, host: host.clone(), hold: hold(text, what.clone()), says, test: false };
+    operations(text).iter().flat_map(|what| says.clone().map(|says| message(what, says))).collect()
+}
+
+/// The question about an exec.
+fn exec(text: &str) -> Message {
+    messages(text).swap_remove(0)
 }
 
 /// What a person should read of it, in a rule of its own: text as it is where it is short and plain.
 fn is_plain(text: &str) -> bool {
     let spaces = text.contains("   ") || text.contains(|c: char| c.is_whitespace() && c != ' ');
     text.len() < 80 && shown(text) == text && !spaces
+}
+
+fn is_exec(message: &Message) -> bool {
+    matches!(message.says, Says::Question { .. }) && matches!(message.hold.request.what, Operation::Exec { .. })
 }
 
 /// All values under this key, anywhere.
@@ -136,7 +182,7 @@ fn check_visible(text: &str) {
 
 #[test]
 fn slack_shows_text_as_text() {
-    let expected = slack::blocks::message(&messages("plain")[0]);
+    let expected: Vec<_> = messages("plain").iter().map(slack::blocks::message).collect();
     let texts = |body: &Value| -> Vec<String> {
         let blocks = body["blocks"].as_array().unwrap().iter();
         blocks.filter_map(|block| block["text"]["text"].as_str().map(str::to_owned)).collect()
@@ -145,8 +191,8 @@ fn slack_shows_text_as_text() {
         texts(body)[2..].iter().map(|text| text.split(':').next().unwrap().to_owned()).collect()
     };
     for text in hostile() {
-        for message in messages(&text) {
-            let body = slack::blocks::message(&message);
+        for (message, expected) in messages(&text).iter().zip(&expected) {
+            let body = slack::blocks::message(message);
             let body: Value = serde_json::from_str(&body.to_string()).unwrap();
             let known = ["header", "section", "context", "divider", "actions", "button", "plain_text"];
             assert!(words(&body, "type").is_subset(&known.into()), "{body}");
@@ -158,16 +204,38 @@ fn slack_shows_text_as_text() {
             if let Says::Question { .. } = message.says {
                 assert_eq!(body["text"], expected["text"], "nothing of the subject's is in the markup");
                 let (cut, facts): (Vec<_>, Vec<_>) = labels(&body).into_iter().partition(|label| label == "Cut");
-                assert_eq!(facts, labels(&expected), "the facts are those of the template");
+                assert_eq!(facts, labels(expected), "the facts are those of the template");
                 assert_eq!((cut.len(), all(&body, "value").len()), if cut.is_empty() { (0, 2) } else { (1, 1) });
             }
-            if is_plain(&text) && matches!(message.says, Says::Question { .. }) {
+            if is_plain(&text) && is_exec(message) {
                 let shown = texts(&body);
                 assert!(shown.contains(&format!("Program: {text}")), "{shown:#?}");
                 assert!(shown.contains(&format!("Arguments:\n› {text}\n› {text}\n› {text}")), "{shown:#?}");
                 assert!(shown.contains(&format!("Directory: {text}")), "{shown:#?}");
             }
         }
+    }
+}
+
+#[test]
+fn every_field_of_an_operation_is_a_fact() {
+    let expected = [
+        vec!["Check: only whether it could be executed", "More arguments: they are not all here"],
+        vec!["Truncated to: 17 bytes", "Mode: 0644", "Size: 18 bytes"],
+        vec![
+            "Kind: directory",
+            "Exchange: the target gets the file's name",
+            "Replaces: what has the target's name",
+            "New mode: 4755",
+            "New owner: plain",
+            "New group: plain",
+        ],
+        vec!["Destination: 192.0.2.1:1 (tcp)"],
+        vec!["System operation: bpf", "Detail: 19", "On process: 20"],
+    ];
+    for (message, expected) in messages("plain").iter().step_by(2).zip(expected) {
+        let body = slack::blocks::message(message);
+        assert!(expected.iter().all(|fact| words(&body, "text").contains(fact)), "{body:#}");
     }
 }
 
@@ -186,7 +254,7 @@ fn check_slack_limits(body: &Value) {
 
 /// The question about executing `argv`, by processes with these command lines.
 fn padded(argv: Vec<String>, padding: &str) -> Message {
-    let [mut message, _] = messages(padding);
+    let mut message = exec(padding);
     message.hold.context.ancestry = vec![Process { argv: vec![padding.to_owned(); 20], ..Process::default() }; 50];
     let Operation::Exec { path, filename, argv: words, .. } = &mut message.hold.request.what else { panic!("no exec") };
     (*path, *filename, *words) = ("/usr/bin/rm".into(), "/usr/bin/rm".into(), argv);
@@ -245,7 +313,7 @@ fn teams_shows_text_as_text() {
             assert!(words(&body, "text").iter().all(|text| !text.contains("{{") && !text.contains('\n')));
             words(&body, "text").iter().for_each(|text| check_visible(text));
             let lines: Vec<_> = all(&body, "items").iter().flat_map(|it| it.as_array().unwrap()).map(runs).collect();
-            if asks && is_plain(&text) {
+            if is_plain(&text) && is_exec(&message) {
                 assert!(lines.windows(2).any(|pair| pair == ["Program", text.as_str()]), "{lines:#?}");
                 let arguments = ["Arguments", &text, &text, &text];
                 assert!(lines.windows(4).any(|four| four == arguments), "{lines:#?}");
@@ -257,8 +325,7 @@ fn teams_shows_text_as_text() {
 #[test]
 fn json_says_it_exactly_or_says_that_it_is_cut() {
     for text in hostile() {
-        let [question, _] = messages(&text).map(Arc::new);
-        let body: Bytes = question.body();
+        let body: Bytes = exec(&text).body();
         assert!(body.len() < 20_000);
         let data = &serde_json::from_slice::<Value>(&body).unwrap()["data"];
         let path = data["operation"]["path"].as_str().unwrap();
