@@ -100,7 +100,7 @@ impl Draft {
         asker(hold, &mut add);
         add("Host", vec![message.host.clone()]);
         rule(hold, &mut add);
-        let claims = hold.context.ancestry.iter().rev().filter_map(claim).collect();
+        let claims = hold.context.ancestry.iter().filter_map(claim).collect();
         let claims = vec![Fact { label: "Command lines", lines: claims }];
         let elsewhere = format!("Too long to be shown whole here: `holdpoint show {}`, and approve there", hold.id);
         let elsewhere =
@@ -212,10 +212,13 @@ fn asker(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
     let request = &hold.request;
     let name =
         |name: &Option<String>, uid: u32| name.as_ref().map_or(format!("uid {uid}"), |it| format!("{it} (uid {uid})"));
-    add("Process", vec![format!("{}, thread {}, user {}", request.pid, request.tid, name(&hold.user, request.uid))]);
+    let image = hold.context.ancestry.first().map_or_else(|| "?".to_owned(), image);
+    let user = name(&hold.user, request.uid);
+    // The image is last: a long one hides nothing else.
+    add("Process", vec![format!("{}, thread {}, user {user}, image {image}", request.pid, request.tid)]);
     add("Directory", vec![hold.context.cwd.clone()]);
-    let generations = hold.context.ancestry.iter().rev().enumerate();
-    add("Ancestry", generations.map(|(depth, process)| generation(depth, process)).collect());
+    // What asks is first: what is cut are the oldest.
+    add("Ancestry", hold.context.ancestry.iter().enumerate().map(generation).collect());
     add("Subject", vec![format!("{} (tree {})", request.subject, request.tree)]);
     add("Launched by", vec![name(&hold.launcher_name, request.launcher)]);
     let login =
@@ -223,10 +226,15 @@ fn asker(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
     add("Login", login.into_iter().collect());
 }
 
-/// One process of the tree; its image is what the kernel says of it.
-fn generation(depth: usize, Process { pid, exe, user, .. }: &Process) -> String {
-    let indent = if depth == 0 { String::new() } else { format!("{} ", "└".repeat(depth)) };
-    format!("{indent}{pid} {} ({user})", if exe.is_empty() { "?" } else { exe })
+/// One process of the tree, which has started the one before it.
+fn generation((age, process): (usize, &Process)) -> String {
+    let by = if age == 0 { "" } else { "← " };
+    format!("{by}{} {} ({})", process.pid, image(process), process.user)
+}
+
+/// What the kernel says that it runs.
+fn image(Process { exe, .. }: &Process) -> String {
+    if exe.is_empty() { "?".to_owned() } else { exe.clone() }
 }
 
 fn rule(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {

@@ -276,6 +276,20 @@ fn no_padding_hides_the_operation() {
 }
 
 #[test]
+fn of_a_long_ancestry_the_newest_are_shown() {
+    let mut message = padded(vec!["rm".into()], &"x".repeat(2000));
+    let [asks, parent, ..] = &mut message.hold.context.ancestry[..] else { panic!("no ancestry") };
+    (asks.pid, asks.exe) = (100, "/usr/bin/bash".into());
+    (parent.pid, parent.exe) = (99, "/usr/sbin/sshd".into());
+    let body = slack::blocks::message(&message);
+    let shown = words(&body, "text");
+    let ancestry = "Ancestry:\n› 100 /usr/bin/bash ()\n› ← 99 /usr/sbin/sshd ()\n";
+    assert!(shown.iter().any(|text| text.starts_with(ancestry)), "{body:#}");
+    assert!(shown.iter().any(|text| text.starts_with("Command lines:\n› 100: \"xx")), "{body:#}");
+    assert!(shown.contains("Process: 100, thread 101, user agent (uid 1000), image /usr/bin/bash"), "{body:#}");
+}
+
+#[test]
 fn what_is_not_shown_whole_is_not_approved_here() {
     for argv in [vec!["a".repeat(8000)], vec!["a".into(); 4000], vec!["a".repeat(150); 50]] {
         let message = padded(argv, "x");
