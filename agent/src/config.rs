@@ -47,8 +47,8 @@ pub struct Config {
     pub listener: Option<Listener>,
     /// Ways to reviewers. Names are unique, and so are secrets of callbacks: these tell which channel answers.
     pub channels: Vec<Channel>,
-    /// Programs of channels, and what may be their scripts.
-    pub programs: Vec<PathBuf>,
+    /// Programs of channels, what may be their scripts, and authorities that they trust: no subject may change them.
+    pub trusted: Vec<PathBuf>,
 }
 
 /// Where callbacks arrive.
@@ -95,7 +95,7 @@ struct RawListener {
 #[derive(Default)]
 struct Files {
     secrets: Vec<PathBuf>,
-    programs: Vec<PathBuf>,
+    trusted: Vec<PathBuf>,
 }
 
 /// What every kind has; the rest is read by the kind.
@@ -144,9 +144,9 @@ fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<Path
     let mut files = Files::default();
     let around = (listener.is_some(), credentials);
     let channels = channels(&file.channel, tables, around, &mut files, &mut problems);
-    let Files { secrets, programs } = files;
+    let Files { secrets, trusted } = files;
     match problems.is_empty() {
-        true => Ok((Config { listener, channels, programs }, secrets)),
+        true => Ok((Config { listener, channels, trusted }, secrets)),
         false => Err(Refusal::new(source, problems)),
     }
 }
@@ -206,10 +206,10 @@ fn channels<'a>(
             let problem = at(name, message, "give each channel a name of its own");
             problems.push(problem.against(earlier.name.span()));
         }
-        let mut keys = Keys { name, table, listens, credentials, secrets: vec![], programs: vec![] };
+        let mut keys = Keys { name, table, listens, credentials, secrets: vec![], trusted: vec![] };
         let channel = kept(channel(raw_channel, &mut keys), problems);
         files.secrets.append(&mut keys.secrets);
-        files.programs.append(&mut keys.programs);
+        files.trusted.append(&mut keys.trusted);
         let Some(channel) = channel else { continue };
         let same = |other: &&Channel| other.way.secret().is_some() && other.way.secret() == channel.way.secret();
         if let Some(same) = channels.iter().find(same) {

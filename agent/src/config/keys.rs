@@ -23,8 +23,8 @@ pub struct Keys<'a> {
     pub(super) credentials: Option<&'a Path>,
     /// Files with secrets: no subject may have them.
     pub(super) secrets: Vec<PathBuf>,
-    /// Programs, and what may be their scripts: nobody else may change them.
-    pub(super) programs: Vec<PathBuf>,
+    /// Programs, what may be their scripts, and authorities: nobody else may change them.
+    pub(super) trusted: Vec<PathBuf>,
 }
 
 impl<'a> Keys<'a> {
@@ -83,25 +83,33 @@ impl<'a> Keys<'a> {
     pub fn program(&mut self, path: &Spanned<String>) -> Result<PathBuf, Problem> {
         let program = PathBuf::from(path.get_ref());
         secrets::program(&program).map_err(|flaw| flaw.at(path.span()))?;
-        self.programs.push(program.clone());
+        self.trusted.push(program.clone());
         Ok(program)
     }
 
-    /// A program's argument, which may be a script.
-    pub fn argument(&mut self, argument: &Spanned<String>) -> String {
-        let path = PathBuf::from(argument.get_ref());
-        if path.is_absolute() && path.is_file() {
-            self.programs.push(path);
-        }
-        argument.get_ref().clone()
-    }
-
-    /// The certificates (PEM) in a file.
+    /// A program's argument. It may be a script, which then nobody but the agent's user can change.
     ///
     /// # Errors
-    /// It cannot be read, or there are none in it.
-    pub fn authorities(&self, file: &Spanned<PathBuf>) -> Result<Vec<u8>, Problem> {
-        secrets::authorities(file.get_ref()).map_err(|flaw| flaw.at(file.span()))
+    /// Others can.
+    pub fn argument(&mut self, argument: &Spanned<String>) -> Result<String, Problem> {
+        let path = PathBuf::from(argument.get_ref());
+        if path.is_absolute() && (path.is_file() || !path.exists()) {
+            secrets::guarded(&path).map_err(|flaw| flaw.at(argument.span()))?;
+        }
+        if path.is_absolute() && path.is_file() {
+            self.trusted.push(path);
+        }
+        Ok(argument.get_ref().clone())
+    }
+
+    /// The certificates (PEM) in a file, which nobody but the agent's user can change.
+    ///
+    /// # Errors
+    /// It cannot be read, there are none in it, or others can change it.
+    pub fn authorities(&mut self, file: &Spanned<PathBuf>) -> Result<Vec<u8>, Problem> {
+        let found = secrets::authorities(file.get_ref()).map_err(|flaw| flaw.at(file.span()))?;
+        self.trusted.push(file.get_ref().clone());
+        Ok(found)
     }
 }
 

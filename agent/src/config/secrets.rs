@@ -4,7 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io::Read as _,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::{fcntl::OFlag, unistd::geteuid};
@@ -13,6 +13,8 @@ use crate::policy::Flaw;
 
 /// Longest file that is read, in bytes.
 const LONGEST: u64 = 1 << 20;
+/// Most links on the way to a file, as in the kernel.
+const LINKS: usize = 40;
 
 /// The text of a file that nobody else can read.
 pub(super) fn text(path: &Path) -> Result<String, Flaw> {
@@ -20,8 +22,9 @@ pub(super) fn text(path: &Path) -> Result<String, Flaw> {
     Ok(String::from_utf8(read(path, true)?).unwrap_or_default())
 }
 
-/// The certificates in a file.
+/// The certificates in a file that nobody else can change.
 pub(super) fn authorities(path: &Path) -> Result<Vec<u8>, Flaw> {
+    guarded(&std::path::absolute(path).map_err(|error| Flaw::new(error.to_string(), "write the whole path"))?)?;
     let pem = read(path, false)?;
     match reqwest::Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(pem),
@@ -50,13 +53,49 @@ pub(super) fn program(path: &Path) -> Result<(), Flaw> {
     if !about.is_file() || about.mode() & 0o111 == 0 {
         return Err(Flaw::new(format!("{shown} is not a program"), format!("chmod +x {shown}")));
     }
-    if about.mode() & 0o022 != 0 || !is_own(about.uid()) {
-        return Err(Flaw::new(
-            format!("{shown} can be changed by others"),
-            format!("chown root {shown}; chmod go-w {shown}"),
-        ));
+    guarded(path)
+}
+
+/// Whether only root, or who runs the agent, can change a file or put another one in its place: by a directory above
+/// it, or by a link that leads there. What is not there yet, they alone can make.
+pub(super) fn guarded(path: &Path) -> Result<(), Flaw> {
+    let mut way = Some(path.to_owned());
+    for _ in 0..LINKS {
+        let Some(next) = way else { return Ok(()) };
+        way = follow(&next, path)?;
     }
-    Ok(())
+    Err(Flaw::new(format!("{}: too many links", path.display()), "name the file itself"))
+}
+
+/// Looks at the directories of `way`, and at what it leads to, up to the first link; gives the way on from there.
+fn follow(way: &Path, file: &Path) -> Result<Option<PathBuf>, Flaw> {
+    // Without a slash at its end, which would follow a link.
+    let way: PathBuf = way.components().collect();
+    let mut steps: Vec<_> = way.ancestors().collect();
+    while let Some(step) = steps.pop() {
+        let Ok(about) = step.symlink_metadata() else { return Ok(None) };
+        if let (true, Ok(target)) = (about.is_symlink(), step.read_link()) {
+            let rest = way.strip_prefix(step).unwrap_or(Path::new(""));
+            return Ok(Some(step.with_file_name("").join(target).join(rest)));
+        }
+        if about.mode() & 0o022 != 0 || !is_own(about.uid()) {
+            return Err(changeable(step, file, about.is_dir()));
+        }
+    }
+    Ok(None)
+}
+
+fn changeable(step: &Path, file: &Path, is_directory: bool) -> Flaw {
+    let (shown, file) = (step.display(), file.display());
+    match is_directory {
+        true => Flaw::new(
+            format!("{file} is below {shown}, which can be changed by others"),
+            "move it to where only root can change directories: /etc/holdpoint, /usr/local/bin",
+        ),
+        false => {
+            Flaw::new(format!("{shown} can be changed by others"), format!("chown root {shown}; chmod go-w {shown}"))
+        }
+    }
 }
 
 fn is_own(uid: u32) -> bool {

@@ -9,9 +9,19 @@ struct Place(PathBuf);
 
 impl Place {
     fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("holdpoint-config-{test}-{}", std::process::id()));
+        Self::below(&std::env::temp_dir(), test)
+    }
+
+    /// One of which nobody else can change the directories above.
+    fn guarded(test: &str) -> Self {
+        Self::below(&std::env::home_dir().expect("a home"), test)
+    }
+
+    fn below(directory: &Path, test: &str) -> Self {
+        let path = directory.join(format!("holdpoint-config-{test}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let place = Self(path);
         place.file("ops", SECRET, 0o600);
         place
@@ -80,7 +90,7 @@ fn a_channel_is_read_and_shows_neither_secret_nor_url() {
     assert_eq!(config.channels[0].reviewers, ["security"]);
     assert_eq!(
         format!("{config:?}"),
-        r#"Config { listener: None, channels: [Channel { name: "ops", kind: "webhook", reviewers: ["security"], way: Webhook { host: "reviews.example", .. } }], programs: [] }"#
+        r#"Config { listener: None, channels: [Channel { name: "ops", kind: "webhook", reviewers: ["security"], way: Webhook { host: "reviews.example", .. } }], trusted: [] }"#
     );
 }
 
@@ -137,10 +147,10 @@ reviewers = ["security"]
 
 #[test]
 fn a_program_is_read_and_nobody_else_can_change_it() {
-    let place = Place::new("exec");
+    let place = Place::guarded("exec");
     place.file("script", "", 0o644);
     place.file("ask", "", 0o755);
-    assert_eq!(place.parse(EXEC).unwrap().programs, [place.0.join("script"), place.0.join("ask")]);
+    assert_eq!(place.parse(EXEC).unwrap().trusted, [place.0.join("script"), place.0.join("ask")]);
     for timeout in ["0s", "25h", "soon"] {
         let refused = place.parse(&format!("{EXEC}timeout = \"{timeout}\"")).unwrap_err();
         assert!(refused.starts_with("config.toml:6:11:"), "{refused}");
@@ -156,6 +166,39 @@ fn a_program_is_read_and_nobody_else_can_change_it() {
     assert_eq!(refused, "config.toml:4:12: ask is not an absolute path (write the whole path)");
     let refused = place.parse(&EXEC.replace("\"@/ask\", \"@/script\", \"--loud\"", "")).unwrap_err();
     assert!(refused.starts_with("config.toml:4:11: command is an empty list"), "{refused}");
+}
+
+#[test]
+fn who_can_change_a_script_or_a_directory_above_it_would_answer() {
+    let place = Place::guarded("script");
+    place.file("ask", "", 0o755);
+    place.file("script", "", 0o666);
+    let open = "config.toml:4:21: @/script can be changed by others (chown root @/script; chmod go-w @/script)";
+    assert_eq!(place.parse(EXEC).unwrap_err(), open);
+    fs::create_dir(place.0.join("open")).unwrap();
+    fs::set_permissions(place.0.join("open"), fs::Permissions::from_mode(0o1777)).unwrap();
+    place.file("open/script", "", 0o644);
+    for words in [r#""@/ask", "@/open/script""#, r#""@/ask", "@/open/later""#, r#""@/ask", "@/link""#, r#""@/link""#] {
+        let _ = fs::remove_file(place.0.join("link"));
+        std::os::unix::fs::symlink("open/script", place.0.join("link")).unwrap();
+        place.file("open/script", "", 0o755);
+        let refused = place.parse(&EXEC.replace(r#""@/ask", "@/script", "--loud""#, words)).unwrap_err();
+        assert!(refused.contains("is below @/open, which can be changed by others (move it"), "{words}: {refused}");
+    }
+    let swapped = EXEC.replace("@/script", "@/open/..");
+    assert!(place.parse(&swapped).is_ok(), "a directory is no script");
+}
+
+#[test]
+fn who_can_change_the_authorities_would_be_trusted() {
+    let place = Place::guarded("authorities");
+    place.file("ca", "no certificate", 0o644);
+    let channel = format!("{CHANNEL}ca_file = \"@/ca\"\n");
+    let refused = place.parse(&channel).unwrap_err();
+    assert!(refused.starts_with("config.toml:7:11: no certificate in it"), "{refused}");
+    place.file("ca", "no certificate", 0o664);
+    let refused = place.parse(&channel).unwrap_err();
+    assert!(refused.starts_with("config.toml:7:11: @/ca can be changed by others"), "{refused}");
 }
 
 const SLACK: &str = r#"[listener]

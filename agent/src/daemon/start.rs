@@ -158,8 +158,8 @@ fn own(run_dir: &Path, args: &AgentArgs, config: &Config, secrets: &[PathBuf]) -
     let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("{} is no path", path.display()));
     let paths = named.map(absolute).chain([Ok(program)]).collect::<Result<_>>()?;
     let listener = config.listener.as_ref().map(|listener| listener.address);
-    let code = mapped()?.into_iter().chain(config.programs.iter().cloned()).collect();
-    Ok(Own { paths, mapped: code, listener })
+    let trusted = config.trusted.iter().map(|path| absolute(path)).collect::<Result<_>>()?;
+    Ok(Own { paths, trusted, mapped: mapped()?, listener })
 }
 
 /// The files that this process has mapped to execute.
@@ -235,7 +235,9 @@ mod tests {
     #[test]
     fn the_secrets_and_the_code_that_runs_are_holdpoints_own() {
         let args = AgentArgs { config: "/c/config.toml".into(), policy: "/p/policy.toml".into() };
-        let own = own(Path::new("/r"), &args, &Config::default(), &["/elsewhere/ops.secret".into()]).unwrap();
+        let config = Config { trusted: vec!["/elsewhere/ask".into()], ..Config::default() };
+        let own = own(Path::new("/r"), &args, &config, &["/elsewhere/ops.secret".into()]).unwrap();
+        assert_eq!(own.trusted, [PathBuf::from("/elsewhere/ask")]);
         for path in [
             "/r",
             "/c/config.toml",

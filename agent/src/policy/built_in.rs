@@ -58,7 +58,10 @@ const HELPERS: [&str; 8] = [
 pub struct Own {
     /// Files and directories.
     pub paths: Vec<PathBuf>,
-    /// Files whose code runs in the agent, or for it: its program and libraries, programs that ask. Others use the libraries too, so a policy can let
+    /// Files that say what the agent does with answers, and who gives them: programs that ask, authorities. They can be
+    /// read and executed, not changed.
+    pub trusted: Vec<PathBuf>,
+    /// Files whose code runs in the agent: its program and libraries. Others use the libraries too, so a policy can let
     /// them be changed.
     pub mapped: Vec<PathBuf>,
     /// Where answers are heard.
@@ -107,6 +110,9 @@ impl Policy {
         };
         let paths = own.paths.iter().map(|path| Pattern::below(path)).collect();
         let itself = deny(ITSELF, "a gate that the subject can change is none", open(paths, Class::OPENING));
+        let why = "who changes what asks, answers for itself";
+        let trusted = own.trusted.iter().map(|path| Pattern::exact(path)).collect();
+        let trusted = (!own.trusted.is_empty()).then(|| deny(ITSELF, why, open(trusted, Class::REPLACING)));
         let listener = own.listener.map(|at| deny(ITSELF, "a subject does not answer for itself", connect(at)));
         let changes = open(spelled(&KERNEL), Class::REPLACING);
         let mapped = own.mapped.iter().map(|path| Pattern::exact(path));
@@ -121,7 +127,7 @@ impl Policy {
             ),
             deny("built in: the kernel's memory", "it holds everything", memory),
         ];
-        let first = [itself].into_iter().chain(listener);
+        let first = [itself].into_iter().chain(trusted).chain(listener);
         let rest = When::System { which: system::System::ALL.to_vec() };
         let unnamed = deny("built in: what no rule names", "without a file or an address it is denied", rest);
         let for_subjects = |rule: Rule| Rule { subjects: own_subjects.clone(), ..rule };

@@ -419,6 +419,19 @@ fn what_others_run_as_root_can_be_read_and_is_changed_only_if_a_rule_says_so() {
 }
 
 #[test]
+fn what_asks_for_holdpoint_is_changed_by_no_policy() {
+    let own = Own { trusted: vec!["/no-such/ask.sh".into()], ..Own::default() };
+    let rule = "[[rule]]\nname = \"r\"\nopen = { path = [\"/no-such/**\"] }\nthen = \"allow\"\n";
+    let policy = policy(&format!("{HEAD}{rule}")).with_built_in(&own);
+    let tables = compile(&policy, REVISION, &OneFileSystem, None).expect("within the limits");
+    let name = |path, access| at(&tables, path, access).and_then(|index| policy.rule(index)).map(|rule| &*rule.name);
+    for access in [WRITE, Class::Create.bit(), Class::Truncate.bit()] {
+        assert_eq!(name("/no-such/ask.sh", access), Some("built in: Holdpoint itself"));
+    }
+    assert_eq!((name("/no-such/ask.sh", READ), name("/no-such/else", WRITE)), (Some("r"), Some("r")));
+}
+
+#[test]
 fn the_listener_is_closed_where_it_answers() {
     let closed = |listener: &str, address| {
         let own = Own { listener: Some(listener.parse().expect("an address and a port")), ..Own::default() };
