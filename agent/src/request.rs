@@ -301,7 +301,8 @@ pub struct Request {
     pub uid: u32,
     /// Group id, likewise.
     pub gid: u32,
-    /// Who has logged in, whoever they have become since; nobody of whom the kernel's audit knows, for services.
+    /// Who has logged in, whoever they have become since: may not approve. Nobody of whom the kernel's audit knows, for
+    /// services.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
     /// User id that launched the tree: may not approve.
@@ -595,7 +596,7 @@ pub enum Refusal {
     /// The rule does not name this reviewer, or the channel does not ask the rule's reviewers.
     #[error("the rule does not name this reviewer")]
     NotNamed,
-    /// Whoever asks, or launched the tree that asks, does not answer.
+    /// Whoever asks, launched the tree that asks, or logged in to do so, does not answer.
     #[error("self: the requester may not answer")]
     Requester,
     /// The hold was decided otherwise.

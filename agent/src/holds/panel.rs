@@ -8,20 +8,22 @@ pub(super) struct Panel {
     digest: Digest,
     group: String,
     members: Vec<String>,
-    /// User ids of the requester: who runs the process, who launched the tree.
-    uids: [u32; 2],
+    /// User ids of the requester: who runs the process, who launched the tree, as whom somebody logged in for that.
+    uids: Vec<u32>,
     /// Their names, where they have any.
     names: Vec<String>,
 }
 
 impl Panel {
     pub(super) fn of(hold: &Hold) -> Self {
+        let (request, login) = (&hold.request, hold.request.login.as_ref());
+        let login_name = login.and_then(|login| login.user.as_ref());
         Self {
             digest: hold.digest.clone(),
             group: hold.reviewers.clone(),
             members: hold.members.clone(),
-            uids: [hold.request.uid, hold.request.launcher],
-            names: hold.user.iter().chain(&hold.launcher_name).cloned().collect(),
+            uids: [request.uid, request.launcher].into_iter().chain(login.map(|login| login.uid)).collect(),
+            names: hold.user.iter().chain(&hold.launcher_name).chain(login_name).cloned().collect(),
         }
     }
 

@@ -3,7 +3,7 @@ use jiff::ToSpan as _;
 
 use super::*;
 use crate::request::{
-    Digest, Proof, Withdrawal, Word,
+    Digest, Login, Proof, Withdrawal, Word,
     sample::{LAUNCHER, REQUESTER, hold, start},
 };
 
@@ -172,6 +172,23 @@ fn answers_that_do_not_count_are_recorded_and_change_nothing() {
         assert_eq!(effects[1..], [reply(Err(refusal))]);
         assert_eq!(holds.pending().count(), 1);
     }
+}
+
+#[test]
+fn who_has_become_root_to_ask_does_not_answer() {
+    let login = Login { uid: 1002, user: Some("alice".into()), session: 3 };
+    let mut asks = hold(ID);
+    (asks.request.uid, asks.request.launcher, asks.user, asks.launcher_name) = (0, 0, None, None);
+    asks.request.login = Some(login);
+    let answered = |answer: Answer| {
+        let mut holds = Holds::default();
+        holds.on(start(), Input::Held { hold: Box::new(asks.clone()), kernel: None, passed: false, recorded: None });
+        done(&mut holds, start(), says(answer))
+    };
+    for answer in [by_webhook("alice", Word::Approve), by_user(1002, "bob", Word::Approve)] {
+        assert_eq!(answered(answer)[..], [reply(Err(Refusal::Requester))]);
+    }
+    assert_eq!(answered(by_webhook("bob", Word::Approve))[0], decide(Approve));
 }
 
 #[test]
