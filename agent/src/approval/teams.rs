@@ -131,19 +131,24 @@ fn fact(Fact { label, lines }: &Fact) -> Value {
     json!({ "type": "Container", "spacing": "small", "items": items })
 }
 
-/// Text as it is. Not a `TextBlock`, nor a fact of a `FactSet`: these take Markdown. A run takes only `{{DATE(...)}}`, so
-/// none has both braces.
+/// What Teams puts a date or a time in the place of.
+const EXPANDED: [&str; 2] = ["{{DATE(", "{{TIME("];
+
+/// Text as it is. Not a `TextBlock`, nor a fact of a `FactSet`: these take Markdown.
 fn text(line: &str, font: &str, weight: &str) -> Value {
-    let mut runs = vec![String::new()];
-    for c in line.chars() {
-        match runs.last_mut() {
-            Some(last) if !(c == '{' && last.ends_with('{')) => last.push(c),
-            _ => runs.push(c.to_string()),
-        }
-    }
     let run = |text| json!({ "type": "TextRun", "text": text, "fontType": font, "weight": weight });
-    let runs: Vec<_> = runs.into_iter().map(run).collect();
+    let runs: Vec<_> = runs(line).into_iter().map(run).collect();
     json!({ "type": "RichTextBlock", "spacing": "none", "inlines": runs })
+}
+
+/// The text in pieces, none of which is expanded: each ends between the braces that would begin it.
+fn runs(line: &str) -> Vec<&str> {
+    let upper = line.to_ascii_uppercase();
+    let mut cuts: Vec<_> = EXPANDED.iter().flat_map(|word| upper.match_indices(word)).map(|(at, _)| at + 1).collect();
+    cuts.sort_unstable();
+    let begins = [0].into_iter().chain(cuts.iter().copied());
+    let ends = cuts.iter().copied().chain([line.len()]);
+    begins.zip(ends).map(|(begin, end)| &line[begin..end]).collect()
 }
 
 #[cfg(test)]
