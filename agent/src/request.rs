@@ -227,13 +227,14 @@ pub fn shown(text: &str) -> String {
     text.chars().map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
-/// Control characters, those that reorder or hide text (Unicode Cf), and those that are not seen.
+/// Control characters, those that reorder or hide text (Unicode Cf), and those that are not seen
+/// (`Default_Ignorable_Code_Point`, blank letters).
 fn hidden(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{2800}' | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0100}'..='\u{e01ef}')
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        || matches!(c, '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}')
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Which file, as the kernel knows it.
@@ -737,5 +738,9 @@ mod tests {
     #[test]
     fn what_hides_or_reorders_text_is_shown() {
         assert_eq!(shown("a\n\u{202e}b"), "a\\u{a}\\u{202e}b");
+        for ignored in "\u{180b}\u{180f}\u{1bca0}\u{1bca3}\u{fff0}\u{fff8}\u{e0000}\u{e0080}\u{e01f0}\u{e0fff}".chars()
+        {
+            assert_eq!(shown(&ignored.to_string()), ignored.escape_unicode().to_string());
+        }
     }
 }

@@ -7,7 +7,7 @@ use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
 
 use super::channel::{Message, Says};
-use crate::request::{End, Hold, Operation, Process, Reading, Standing, shown};
+use crate::request::{End, Hold, Operation, Process, Reading, Standing, quoted, shown};
 
 /// What there is to show of a hold. No text in it has a control character, or one that hides or reorders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,7 +234,7 @@ fn generation((age, process): (usize, &Process)) -> String {
 
 /// What the kernel says that it runs.
 fn image(Process { exe, .. }: &Process) -> String {
-    if exe.is_empty() { "?".to_owned() } else { exe.clone() }
+    if exe.is_empty() { "?".to_owned() } else { quoted(exe) }
 }
 
 fn rule(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
@@ -250,8 +250,8 @@ fn rule(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
 }
 
 fn reading(Reading { label, path, pid, exe, .. }: &Reading) -> String {
-    let exe = exe.as_ref().map_or_else(String::new, |exe| format!(", {exe}"));
-    format!("{label}: {path} (process {pid}{exe})")
+    let exe = exe.as_ref().map_or_else(String::new, |exe| format!(", {}", quoted(exe)));
+    format!("{label}: {} (process {pid}{exe})", quoted(path))
 }
 
 /// The words in which a process shows itself, each told from the next.

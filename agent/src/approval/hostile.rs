@@ -290,6 +290,15 @@ fn of_a_long_ancestry_the_newest_are_shown() {
 }
 
 #[test]
+fn a_path_is_told_from_what_follows_it() {
+    let path = "/tmp/x (root)";
+    let body = slack::blocks::message(&exec(path));
+    let shown = words(&body, "text");
+    assert!(shown.contains("Read before: customer-data: \"/tmp/x (root)\" (process 7, \"/tmp/x (root)\")"), "{body:#}");
+    assert!(shown.iter().any(|text| text.starts_with("Ancestry:\n› 5 \"/tmp/x (root)\" (agent)\n")), "{body:#}");
+}
+
+#[test]
 fn what_is_not_shown_whole_is_not_approved_here() {
     for argv in [vec!["a".repeat(8000)], vec!["a".into(); 4000], vec!["a".repeat(150); 50]] {
         let message = padded(argv, "x");
