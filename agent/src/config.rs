@@ -216,6 +216,11 @@ fn channels<'a>(
             let message = format!("channel \"{}\" has the same secret as \"{}\"", channel.name, same.name);
             problems.push(at(name, message, "a secret tells who answers: give each channel its own"));
         }
+        let app = |other: &&Channel| other.way.app().iter().any(|secret| channel.way.app().contains(secret));
+        if let Some(same) = channels.iter().find(app) {
+            let message = format!("channel \"{}\" has the same app as \"{}\"", channel.name, same.name);
+            problems.push(at(name, message, "make an app for each channel: its clicks go to one Request URL"));
+        }
         channels.push(channel);
     }
     channels

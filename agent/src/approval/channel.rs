@@ -75,6 +75,11 @@ pub trait Way: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Secrets of the app that hears for this channel, where it needs one of its own.
+    fn app(&self) -> Vec<&str> {
+        vec![]
+    }
+
     /// Takes what came to `/v1/KIND/NAME`, by whomever. What it finds to be an answer goes to `answers`, without keeping
     /// the other side waiting. Nothing is a kind that hears nothing.
     fn hear(

@@ -90,11 +90,11 @@ struct Raw {
 /// Reads the keys of such a channel.
 pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     let raw: Raw = keys.read()?;
-    if !is_id(raw.channel.get_ref()) {
+    if !is_id(raw.channel.get_ref()) || !raw.channel.get_ref().starts_with(['C', 'G']) {
         return Err(at(
             &raw.channel,
             "not a conversation's id",
-            "C and letters and digits: in Slack, \"Copy channel ID\"",
+            "C or G, then letters and digits: in Slack, \"Copy channel ID\"",
         ));
     }
     if !keys.listens {
@@ -182,6 +182,10 @@ impl Way for Slack {
     fn preview(&self, message: &Message) -> Preview {
         let method = if matches!(message.says, Says::Question { .. }) { POST } else { UPDATE };
         Preview { to: format!("POST {}", self.0.url(method)), message: self.0.body(message) }
+    }
+
+    fn app(&self) -> Vec<&str> {
+        vec![&self.0.token, self.0.signing.text()]
     }
 
     fn hear(

@@ -226,6 +226,7 @@ fn slack_is_read_strictly_and_shows_no_secret() {
     assert!(shown.contains(r#"way: Slack { channel: "C0123ABCD", .. }"#) && !shown.contains("xoxb"), "{shown}");
     for (old, new, problem) in [
         ("C0123ABCD", "#general", "config.toml:6:11: not a conversation's id"),
+        ("C0123ABCD", "U0123ABCD", "config.toml:6:11: not a conversation's id"),
         ("http://127.0.0.1:9/api", "https://slack.example/api", "config.toml:9:7: this is for tests, on this host"),
         ("T0123/U0123", "U0123", "config.toml:12:1: not a team's and a user's id"),
         ("\"alice\"", "\"\"", "config.toml:12:17: no reviewer's name"),
@@ -244,6 +245,27 @@ fn slack_is_read_strictly_and_shows_no_secret() {
     }
     place.file("token", "xoxb-1-2-3\n", 0o640);
     assert!(place.parse(SLACK).unwrap_err().starts_with("config.toml:7:14: @/token has mode 0640"));
+}
+
+#[test]
+fn an_app_of_slack_hears_for_one_channel() {
+    let place = Place::new("apps");
+    for (name, text) in [("token", "xoxb-1"), ("token2", "xoxb-2")] {
+        place.file(name, text, 0o600);
+    }
+    for (name, digit) in [("signing", "1"), ("signing2", "2")] {
+        place.file(name, &digit.repeat(32), 0o600);
+    }
+    let (_, table) = SLACK.split_once("8700\"\n").unwrap();
+    let second = table.replace("\"team\"", "\"other\"").replace("C0123ABCD", "C0123ABCE");
+    let both = |second: &str| place.parse(&format!("{SLACK}{second}"));
+    let own = second.replace("@/token", "@/token2").replace("@/signing", "@/signing2");
+    assert_eq!(both(&own).unwrap().channels.len(), 2);
+    for shared in [own.replace("@/token2", "@/token"), own.replace("@/signing2", "@/signing")] {
+        let refused = both(&shared).unwrap_err();
+        let expected = "config.toml:14:8: channel \"other\" has the same app as \"team\" (make an app for each channel";
+        assert!(refused.starts_with(expected), "{refused}");
+    }
 }
 
 #[test]

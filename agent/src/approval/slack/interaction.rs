@@ -40,6 +40,11 @@ impl Signing {
         if good { Ok(Self(text.to_owned())) } else { Err(Flaw::new("not a signing secret", remedy)) }
     }
 
+    /// The secret.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Whether Slack has signed this, not long from `now` (seconds since 1970).
     pub fn verify(&self, headers: &HeaderMap, body: &[u8], now: i64) -> Result<Verified, &'static str> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
