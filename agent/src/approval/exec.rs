@@ -15,8 +15,8 @@ use serde::Deserialize;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
-    sync::oneshot,
-    time::sleep,
+    sync::{Semaphore, oneshot},
+    time::{sleep, timeout},
 };
 use toml::Spanned;
 
@@ -37,6 +37,8 @@ const LONGEST: usize = 64 * 1024;
 const LINE: usize = 200;
 /// How long what it left running may still print.
 const GRACE: Duration = Duration::from_secs(1);
+/// Runs of one channel at a time; further ones wait.
+const RUNS: usize = 16;
 
 /// A program with its arguments.
 #[derive(Clone, Debug)]
@@ -45,6 +47,8 @@ pub struct Exec {
     arguments: Vec<String>,
     /// How long it may take to ask; as long as there is time for an answer if nothing is said.
     patience: Duration,
+    /// For each run a permit.
+    runs: Arc<Semaphore>,
 }
 
 #[derive(Deserialize)]
@@ -62,12 +66,12 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     };
     let arguments = arguments.iter().map(|argument| keys.argument(argument)).collect::<Result<_, _>>()?;
     let patience = raw.timeout.as_ref().map(duration).transpose()?.unwrap_or(Duration::MAX);
-    Ok(Arc::new(Exec { program: keys.program(program)?, arguments, patience }))
+    Ok(Arc::new(Exec::new(keys.program(program)?, arguments, patience)))
 }
 
 /// One that leads nowhere.
 pub(super) fn example() -> Arc<dyn Way> {
-    Arc::new(Exec { program: "/bin/true".into(), arguments: vec![], patience: PATIENCE })
+    Arc::new(Exec::new("/bin/true".into(), vec![], PATIENCE))
 }
 
 fn duration(text: &Spanned<String>) -> Result<Duration, Problem> {
@@ -81,12 +85,15 @@ fn duration(text: &Spanned<String>) -> Result<Duration, Problem> {
 
 impl Way for Exec {
     fn send(&self, channel: &Channel, message: &Arc<Message>) -> Attempting {
-        let (exec, message) = (self.clone(), Arc::clone(message));
+        let (exec, message, patience) = (self.clone(), Arc::clone(message), self.run_time(message));
         let proof = Proof::Exec { channel: channel.name.clone(), asks: channel.reviewers.clone() };
         Box::pin(async move {
-            let printed = match exec.run(message.body()).await {
-                Ok(printed) => printed,
-                Err(error) => return Attempt::failed(error),
+            // Never closed. Who waits for others has not begun to take time.
+            let _permit = exec.runs.acquire().await;
+            let printed = match timeout(patience, exec.run(message.body())).await {
+                Ok(Ok(printed)) => printed,
+                Ok(Err(error)) => return Attempt::failed(error),
+                Err(_) => return Attempt::failed("no answer in time"),
             };
             match message.says {
                 Says::Question { .. } if !printed.trim_ascii().is_empty() => {
@@ -106,12 +113,21 @@ impl Way for Exec {
         Preview { to: format!("standard input of {}", words.collect::<Vec<_>>().join(" ")), message }
     }
 
-    fn patience(&self, message: &Message) -> Duration {
-        if matches!(message.says, Says::Question { .. }) { self.patience } else { PATIENCE }
+    fn patience(&self, _: &Message) -> Duration {
+        Duration::MAX
     }
 }
 
 impl Exec {
+    fn new(program: PathBuf, arguments: Vec<String>, patience: Duration) -> Self {
+        Self { program, arguments, patience, runs: Arc::new(Semaphore::new(RUNS)) }
+    }
+
+    /// How long one run may take.
+    fn run_time(&self, message: &Message) -> Duration {
+        if matches!(message.says, Says::Question { .. }) { self.patience } else { PATIENCE }
+    }
+
     /// What it prints, or why it did not succeed. Dropped, it ends the program and what that has started.
     async fn run(&self, input: Bytes) -> Result<Vec<u8>, String> {
         let mut command = Command::new(&self.program);

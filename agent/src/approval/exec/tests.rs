@@ -1,7 +1,4 @@
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::*;
 use crate::{
@@ -17,7 +14,7 @@ const HOLD: HoldId = HoldId(7);
 /// The channel `ask` with a shell's script.
 fn channel(script: &str, patience: Duration) -> Channel {
     let arguments = ["-c", script].map(Into::into).into();
-    let way = Exec { program: "/bin/sh".into(), arguments, patience };
+    let way = Exec::new("/bin/sh".into(), arguments, patience);
     Channel { name: "ask".into(), kind: "exec", reviewers: vec!["security".into()], way: Arc::new(way) }
 }
 
@@ -161,7 +158,35 @@ async fn a_decision_ends_it_and_it_is_told_the_outcome() {
 }
 
 #[tokio::test]
+async fn no_more_than_sixteen_run_at_a_time() {
+    let place = std::env::temp_dir().join(format!("holdpoint-exec-many-{}", std::process::id()));
+    std::fs::create_dir(&place).unwrap();
+    let script = format!("cd {}; : > $$; until test -e go; do sleep 0.1; done", place.display());
+    let channel = channel(&script, Duration::from_secs(60));
+    let says = Says::Question { callback: None };
+    let message = Message { at: sample::start(), host: "h".into(), hold: sample::hold(HOLD), says, test: false };
+    let message = Arc::new(message);
+    let runs: Vec<_> = (0..20).map(|_| tokio::spawn(channel.way.send(&channel, &message))).collect();
+    let started = || std::fs::read_dir(&place).unwrap().count();
+    let all = async {
+        while started() < RUNS {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), all).await.expect("as many as there is room for");
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(started(), RUNS);
+    std::fs::write(place.join("go"), "").unwrap();
+    for run in runs {
+        let attempt = timeout(Duration::from_secs(30), run).await.expect("in time").unwrap();
+        assert_eq!(attempt, Attempt::Delivered);
+    }
+    assert_eq!(started(), 21, "the others have run, too");
+    std::fs::remove_dir_all(&place).unwrap();
+}
+
+#[tokio::test]
 async fn it_gets_no_environment() {
-    let printed = Exec { program: "/usr/bin/env".into(), arguments: vec![], patience: Duration::MAX };
+    let printed = Exec::new("/usr/bin/env".into(), vec![], Duration::MAX);
     assert_eq!(printed.run(Bytes::new()).await.unwrap(), b"");
 }
