@@ -75,6 +75,11 @@ pub trait Way: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether what it sends has something to click, until it is over.
+    fn hears_clicks(&self) -> bool {
+        false
+    }
+
     /// Secrets of the app that hears for this channel, where it needs one of its own.
     fn app(&self) -> Vec<&str> {
         vec![]

@@ -30,14 +30,17 @@ pub fn preview(channel: &Channel, host: &str) -> Preview {
     channel.way.preview(&question(host, false))
 }
 
-/// Sends a question marked as a test to `channel`, and that it is over.
-pub async fn try_out(channel: &Channel, host: &str) -> Tried {
+/// Sends a question marked as a test to `channel`, and that it is over: after `clicked`, if there is something to click.
+pub async fn try_out(channel: &Channel, host: &str, clicked: impl Future<Output = ()>) -> Tried {
     let question = question(host, true);
     let standing = Standing { hold: NOBODY, state: End::Withdrawn, decision: Decision::Withdraw, by: None };
     let outcome = Message { says: Says::Outcome(standing), ..question.clone() };
     match send(channel, question).await {
         Err(failure) => Tried { question: Err(failure.error), outcome: None },
         Ok(Delivered { answer, .. }) => {
+            if channel.way.hears_clicks() {
+                clicked.await;
+            }
             let told = send(channel, outcome).await.map(|_| ()).map_err(|failure| failure.error);
             Tried { question: Ok(answer), outcome: Some(told) }
         }

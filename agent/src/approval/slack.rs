@@ -184,6 +184,10 @@ impl Way for Slack {
         Preview { to: format!("POST {}", self.0.url(method)), message: self.0.body(message) }
     }
 
+    fn hears_clicks(&self) -> bool {
+        true
+    }
+
     fn app(&self) -> Vec<&str> {
         vec![&self.0.token, self.0.signing.text()]
     }

@@ -1,9 +1,13 @@
 //! `holdpoint channel ...`: what channels would send, and whether they do.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Subcommand;
 use serde_json::json;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::commands::{one, pretty, print, unexpected};
 use crate::{
@@ -44,6 +48,9 @@ pub enum ChannelVerb {
     Test {
         /// A configured channel
         name: String,
+        /// How long its buttons stay, if it has any; Enter ends that sooner
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        wait: u64,
         /// Channels and listener
         #[arg(long, value_name = "FILE", default_value = "/etc/holdpoint/config.toml")]
         config: PathBuf,
@@ -63,7 +70,9 @@ pub(super) fn channel(socket: &Path, verb: &ChannelVerb) -> Result<(), Failure> 
                 show(name, &sample::preview(&channel, &host()), *json)
             }
         },
-        ChannelVerb::Test { name, config, json } => try_out(&configured(config, name)?, *json),
+        ChannelVerb::Test { name, wait, config, json } => {
+            try_out(&configured(config, name)?, Duration::from_secs(*wait), *json)
+        }
     }
 }
 
@@ -106,9 +115,28 @@ fn host() -> String {
     nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn try_out(channel: &Channel, as_json: bool) -> Result<(), Failure> {
+/// Waits for Enter, no longer than that.
+async fn enter(wait: Duration) {
+    eprintln!("click now; after that press Enter, or wait {} s", wait.as_secs());
+    let (enter, entered) = oneshot::channel();
+    // Not by the runtime: it would wait for a line when it ends.
+    std::thread::spawn(move || {
+        if std::io::stdin().read_line(&mut String::new()).is_ok_and(|length| length > 0) {
+            let _ = enter.send(());
+        }
+    });
+    let entered = async {
+        if entered.await.is_err() {
+            // Nobody is there to press it.
+            std::future::pending::<()>().await;
+        }
+    };
+    let _ = timeout(wait, entered).await;
+}
+
+fn try_out(channel: &Channel, wait: Duration, as_json: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tried = runtime.block_on(sample::try_out(channel, &host()));
+    let tried = runtime.block_on(sample::try_out(channel, &host(), enter(wait)));
     let text = if as_json { pretty(&report(&channel.name, &tried)) } else { lines(&tried) };
     print(&text)?;
     match tried {
@@ -166,9 +194,9 @@ mod tests {
     fn a_test_is_marked_and_a_failure_is_one() {
         let channel = example("webhook").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let tried = runtime.block_on(sample::try_out(&channel, "host-1"));
+        let tried = runtime.block_on(sample::try_out(&channel, "host-1", async {}));
         assert!(tried.question.is_err() && tried.outcome.is_none(), "{tried:?}");
         assert_eq!(report("x", &tried)["asked"], false);
-        assert!(try_out(&channel, true).is_err());
+        assert!(try_out(&channel, Duration::ZERO, true).is_err());
     }
 }

@@ -75,16 +75,20 @@ async fn method(State(server): State<Server>, Path(method): Path<String>, header
     if posts { (server.manner)(server.posts.fetch_add(1, atomic::Ordering::SeqCst)) } else { taken(0) }
 }
 
+/// A channel by this Slack.
+fn channel(api: &Url) -> Channel {
+    let users = BTreeMap::from([("T1/U1".to_owned(), "alice".to_owned())]);
+    let http = Http::new(api, None).unwrap();
+    let way = Slack::new(api.clone(), http, "xoxb-1".into(), Signing::read(SECRET).unwrap(), "C1".into(), users);
+    Channel { name: "team".into(), kind: "slack", reviewers: vec!["security".into()], way: Arc::new(way) }
+}
+
 async fn desk(manner: Manner) -> Desk {
     let (calls_in, calls) = mpsc::channel(16);
     let server = Server { calls: calls_in, manner, posts: Arc::default() };
     let slack = serve(Router::new().route("/api/{method}", post(method)).with_state(server)).await;
     let api: Url = format!("http://{slack}/api").parse().unwrap();
-    let users = BTreeMap::from([("T1/U1".to_owned(), "alice".to_owned())]);
-    let http = Http::new(&api, None).unwrap();
-    let way = Slack::new(api, http, "xoxb-1".into(), Signing::read(SECRET).unwrap(), "C1".into(), users);
-    let channel =
-        Channel { name: "team".into(), kind: "slack", reviewers: vec!["security".into()], way: Arc::new(way) };
+    let channel = channel(&api);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let url = format!("http://{address}");
@@ -213,6 +217,24 @@ async fn a_message_is_changed_when_the_hold_expires_or_is_withdrawn() {
         let Call { method, body } = next(&mut desk.calls).await;
         assert_eq!((&*method, &body["blocks"][0]["text"]["text"]), ("chat.update", &head.into()));
     }
+}
+
+#[tokio::test]
+async fn a_test_keeps_its_buttons_until_they_have_been_clicked() {
+    let (calls_in, mut calls) = mpsc::channel(16);
+    let server = Server { calls: calls_in, manner: taken, posts: Arc::default() };
+    let slack = serve(Router::new().route("/api/{method}", post(method)).with_state(server)).await;
+    let channel = channel(&format!("http://{slack}/api").parse().unwrap());
+    let (click, clicked) = oneshot::channel::<()>();
+    let tried = tokio::spawn(async move {
+        let clicked = async { clicked.await.unwrap() };
+        crate::approval::sample::try_out(&channel, "host-1", clicked).await
+    });
+    assert_eq!(next(&mut calls).await.method, "chat.postMessage");
+    assert!(timeout(Duration::from_millis(500), calls.recv()).await.is_err());
+    click.send(()).unwrap();
+    assert_eq!(next(&mut calls).await.method, "chat.update");
+    assert_eq!(tried.await.unwrap().outcome, Some(Ok(())));
 }
 
 #[tokio::test]
