@@ -1,9 +1,9 @@
 //! The listener for callbacks: `POST {base}/v1/holds/{id}/answer`, signed with the secret of a channel, and
 //! `POST {base}/v1/{kind}/{name}` for channels that hear in their own way.
 //!
-//! It says nothing to whoever cannot sign: every other request gets an empty 404. It speaks plain HTTP, since
-//! an answer is signed, not secret; TLS is for a proxy in front of it. An answer that is sent again by somebody
-//! who recorded it does no harm: it counts once.
+//! Whoever cannot sign is told no more than what is wrong with the request; other paths and methods get an empty 404. It
+//! speaks plain HTTP, since an answer is signed, not secret; TLS is for a proxy in front of it. An answer that is sent
+//! again by somebody who recorded it does no harm: it counts once.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -145,7 +145,7 @@ impl Callbacks {
         body: Body,
     ) -> Option<Result<(), Unheard>> {
         let channel = self.channels.iter().find(|channel| channel.kind == kind && channel.name == name)?;
-        let unheard = |(status, why): Stopped| Unheard { status, why: why.into(), hold: None };
+        let unheard = |(status, why): Stopped| Unheard { status, why: why.into(), hold: None, signed: false };
         match whole(headers, body).await {
             Ok(body) => channel.way.hear(channel, headers, &body, &self.answers),
             Err(stopped) => Some(Err(unheard(stopped))),
@@ -193,7 +193,7 @@ async fn answer(
     match callbacks.hear(&hold, &headers, body).await {
         Ok(response) => response,
         Err((status, why)) => {
-            callbacks.refused.note(hold.parse().ok(), why, from);
+            callbacks.refused.note(hold.parse().ok(), why, from, false);
             (status, Json(json!({ "error": why }))).into_response()
         }
     }
@@ -209,8 +209,8 @@ async fn interaction(
     match callbacks.interaction(&kind, &name, &headers, body).await {
         None => StatusCode::NOT_FOUND,
         Some(Ok(())) => StatusCode::OK,
-        Some(Err(Unheard { status, why, hold })) => {
-            callbacks.refused.note(hold, &why, from);
+        Some(Err(Unheard { status, why, hold, signed })) => {
+            callbacks.refused.note(hold, &why, from, signed);
             status
         }
     }

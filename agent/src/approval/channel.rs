@@ -116,6 +116,8 @@ pub struct Unheard {
     pub why: String,
     /// The hold, if it was said by somebody who can be believed.
     pub hold: Option<HoldId>,
+    /// Whether the other side has signed it.
+    pub signed: bool,
 }
 
 impl Channel {

@@ -202,12 +202,15 @@ impl Way for Slack {
         let now = Timestamp::now().as_second();
         let click = match self.0.signing.verify(headers, body, now).and_then(|mac| self.0.seen.admit(mac, now)) {
             Ok(()) => Click::read(body, &self.0.conversation),
-            Err(why) => return Some(Err(Unheard { status: StatusCode::UNAUTHORIZED, why: why.into(), hold: None })),
+            Err(why) => {
+                let status = StatusCode::UNAUTHORIZED;
+                return Some(Err(Unheard { status, why: why.into(), hold: None, signed: false }));
+            }
         };
         Some(match click {
             Ok(Some(click)) => self.0.clicked(channel, click, answers.clone()),
             Ok(None) => Ok(()),
-            Err(why) => Err(Unheard { status: StatusCode::BAD_REQUEST, why: why.into(), hold: None }),
+            Err(why) => Err(Unheard { status: StatusCode::BAD_REQUEST, why: why.into(), hold: None, signed: true }),
         })
     }
 }
@@ -291,7 +294,7 @@ impl Workspace {
         let Some(who) = self.users.get(&id).cloned() else {
             tokio::spawn(async move { workspace.whisper(&user, "you are not listed as a reviewer").await });
             let why = format!("Slack's user {id} is not listed");
-            return Err(Unheard { status: StatusCode::OK, why, hold: Some(hold) });
+            return Err(Unheard { status: StatusCode::OK, why, hold: Some(hold), signed: true });
         };
         let proof = Proof::Slack { channel: channel.name.clone(), user: id, asks: channel.reviewers.clone() };
         let answer = Answer { hold, digest, word, who, why: None, proof };

@@ -1,5 +1,6 @@
 //! Callbacks that are refused before they are an answer. Each is recorded, but whoever cannot sign must not be
-//! able to fill the disk: beyond some per minute they are counted, and the next line says how many.
+//! able to fill the disk: beyond some per minute they are counted, and the next line says how many. Signed ones are counted
+//! apart: no flood of others keeps them out of the record.
 
 use std::{
     net::IpAddr,
@@ -23,8 +24,9 @@ const WINDOW: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Refused {
     notes: mpsc::Sender<Entry>,
-    // A std mutex: nothing is awaited while it is held.
-    window: Mutex<Window>,
+    // Std mutexes: nothing is awaited while they are held.
+    unsigned: Mutex<Window>,
+    signed: Mutex<Window>,
 }
 
 #[derive(Debug)]
@@ -36,11 +38,13 @@ struct Window {
 
 impl Refused {
     pub(super) fn new(notes: mpsc::Sender<Entry>) -> Self {
-        Self { notes, window: Mutex::new(Window { began: Instant::now(), lines: 0, unwritten: 0 }) }
+        let window = || Mutex::new(Window { began: Instant::now(), lines: 0, unwritten: 0 });
+        Self { notes, unsigned: window(), signed: window() }
     }
 
-    pub(super) fn note(&self, hold: Option<HoldId>, why: &str, from: IpAddr) {
-        let Some(more) = self.window.lock().unwrap_or_else(PoisonError::into_inner).admit() else { return };
+    pub(super) fn note(&self, hold: Option<HoldId>, why: &str, from: IpAddr, signed: bool) {
+        let window = if signed { &self.signed } else { &self.unsigned };
+        let Some(more) = window.lock().unwrap_or_else(PoisonError::into_inner).admit() else { return };
         tracing::info!(%from, why, "a callback was refused");
         let refusal = why.to_owned();
         let event = Event::RefusedAnswer { hold, answer: None, refusal, from: Some(from), more };
@@ -73,5 +77,18 @@ mod tests {
         assert_eq!((0..100).filter_map(|_| window.admit()).count(), 60);
         tokio::time::advance(WINDOW).await;
         assert_eq!((window.admit(), window.admit()), (Some(40), Some(0)));
+    }
+
+    #[tokio::test]
+    async fn a_flood_keeps_no_signed_one_out_of_the_record() {
+        let (notes, mut lines) = mpsc::channel(100);
+        let (refused, from) = (Refused::new(notes), IpAddr::from([192, 0, 2, 1]));
+        (0..100).for_each(|_| refused.note(None, "bad signature", from, false));
+        refused.note(None, "not listed", from, true);
+        let mut last = None;
+        while let Ok(entry) = lines.try_recv() {
+            last = Some(entry.event);
+        }
+        assert!(matches!(last, Some(Event::RefusedAnswer { refusal, more: 0, .. }) if refusal == "not listed"));
     }
 }
