@@ -180,8 +180,7 @@ impl Way for Slack {
     }
 
     fn preview(&self, message: &Message) -> Preview {
-        let method = if matches!(message.says, Says::Question { .. }) { POST } else { UPDATE };
-        Preview { to: format!("POST {}", self.0.url(method)), message: self.0.body(message) }
+        Preview { to: format!("POST {}", self.0.url(POST)), message: self.0.body(message) }
     }
 
     fn hears_clicks(&self) -> bool {

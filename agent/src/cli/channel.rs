@@ -63,9 +63,9 @@ pub enum ChannelVerb {
 /// Does it, and prints what came of it.
 pub(super) fn channel(socket: &Path, verb: &ChannelVerb) -> Result<(), Failure> {
     match verb {
-        ChannelVerb::Preview { name, hold, sample, config, json } => match hold {
-            Some(id) if !sample => show(name, &held(socket, name, id)?, *json),
-            _ => {
+        ChannelVerb::Preview { name, hold, config, json, .. } => match hold {
+            Some(id) => show(name, &held(socket, name, id)?, *json),
+            None => {
                 let channel = configured(config, name).or_else(|declined| example(name).ok_or(declined))?;
                 show(name, &sample::preview(&channel, &host()), *json)
             }
