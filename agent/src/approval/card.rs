@@ -41,7 +41,7 @@ struct Size {
 /// How much of what is shown.
 #[derive(Clone, Copy, Debug)]
 struct Room {
-    /// Of the operation: its sentence and its objects.
+    /// Of the operation: its sentence, its objects, and the process that asks.
     operation: Size,
     /// Of everything else, of which a subject can make as much as it likes.
     rest: Size,
@@ -56,7 +56,7 @@ const BLANKS: usize = 2;
 /// Nearly every operation as a whole.
 const WHOLE: Size = size(2900, 250);
 /// What is always left.
-const LEAST: Size = size(60, 3);
+const LEAST: Size = size(80, 3);
 
 /// From nearly everything to what fits everywhere. The operation gives way last.
 const ROOMS: [Room; 8] = [
@@ -95,6 +95,7 @@ impl Draft {
         let hold = &message.hold;
         let (mut operation, mut rest) = (vec![], vec![]);
         objects(&hold.request.what, &mut |label, lines| operation.push(Fact { label, lines }));
+        operation.push(Fact { label: "Process", lines: vec![process(hold)] });
         let mut add = |label, lines| rest.push(Fact { label, lines });
         add("Read before", hold.read.iter().map(reading).collect());
         asker(hold, &mut add);
@@ -208,14 +209,19 @@ fn octal(mode: Option<u32>) -> Vec<String> {
     mode.iter().map(|mode| format!("{mode:04o}")).collect()
 }
 
+/// Who asks. The image is last: a long one hides nothing else.
+fn process(hold: &Hold) -> String {
+    let (request, image) = (&hold.request, hold.context.ancestry.first().map_or_else(|| "?".to_owned(), image));
+    let user = name(&hold.user, request.uid);
+    format!("{}, thread {}, user {user}, image {image}", request.pid, request.tid)
+}
+
+fn name(name: &Option<String>, uid: u32) -> String {
+    name.as_ref().map_or_else(|| format!("uid {uid}"), |name| format!("{name} (uid {uid})"))
+}
+
 fn asker(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
     let request = &hold.request;
-    let name =
-        |name: &Option<String>, uid: u32| name.as_ref().map_or(format!("uid {uid}"), |it| format!("{it} (uid {uid})"));
-    let image = hold.context.ancestry.first().map_or_else(|| "?".to_owned(), image);
-    let user = name(&hold.user, request.uid);
-    // The image is last: a long one hides nothing else.
-    add("Process", vec![format!("{}, thread {}, user {user}, image {image}", request.pid, request.tid)]);
     add("Directory", vec![hold.context.cwd.clone()]);
     // What asks is first: what is cut are the oldest.
     add("Ancestry", hold.context.ancestry.iter().enumerate().map(generation).collect());
