@@ -173,8 +173,10 @@ fn who_can_change_a_script_or_a_directory_above_it_would_answer() {
     let place = Place::guarded("script");
     place.file("ask", "", 0o755);
     place.file("script", "", 0o666);
-    let open = "config.toml:4:21: @/script can be changed by others (chown root @/script; chmod go-w @/script)";
-    assert_eq!(place.parse(EXEC).unwrap_err(), open);
+    // The column depends on how long the directory's name is.
+    let refused = place.parse(EXEC).unwrap_err();
+    let open = "@/script can be changed by others (chown root @/script; chmod go-w @/script)";
+    assert!(refused.starts_with("config.toml:4:") && refused.ends_with(open), "{refused}");
     fs::create_dir(place.0.join("open")).unwrap();
     fs::set_permissions(place.0.join("open"), fs::Permissions::from_mode(0o1777)).unwrap();
     place.file("open/script", "", 0o644);
