@@ -41,7 +41,7 @@ struct Size {
 /// How much of what is shown.
 #[derive(Clone, Copy, Debug)]
 struct Room {
-    /// Of the operation: its sentence, its objects, and the process that asks.
+    /// Of the operation: its sentence, its objects, the process that asks, and where that works.
     operation: Size,
     /// Of everything else, of which a subject can make as much as it likes.
     rest: Size,
@@ -96,6 +96,7 @@ impl Draft {
         let (mut operation, mut rest) = (vec![], vec![]);
         objects(&hold.request.what, &mut |label, lines| operation.push(Fact { label, lines }));
         operation.push(Fact { label: "Process", lines: vec![process(hold)] });
+        operation.push(Fact { label: "Directory", lines: vec![hold.context.cwd.clone()] });
         let mut add = |label, lines| rest.push(Fact { label, lines });
         add("Read before", hold.read.iter().map(reading).collect());
         asker(hold, &mut add);
@@ -222,7 +223,6 @@ fn name(name: &Option<String>, uid: u32) -> String {
 
 fn asker(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
     let request = &hold.request;
-    add("Directory", vec![hold.context.cwd.clone()]);
     // What asks is first: what is cut are the oldest.
     add("Ancestry", hold.context.ancestry.iter().enumerate().map(generation).collect());
     add("Subject", vec![format!("{} (tree {})", request.subject, request.tree)]);

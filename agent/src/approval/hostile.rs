@@ -258,6 +258,7 @@ fn padded(argv: Vec<String>, padding: &str) -> Message {
     message.hold.context.ancestry = vec![Process { argv: vec![padding.to_owned(); 20], ..Process::default() }; 50];
     let Operation::Exec { path, filename, argv: words, .. } = &mut message.hold.request.what else { panic!("no exec") };
     (*path, *filename, *words) = ("/usr/bin/rm".into(), "/usr/bin/rm".into(), argv);
+    message.hold.context.cwd = "/srv".into();
     message
 }
 
@@ -273,6 +274,14 @@ fn no_padding_hides_the_operation() {
         let teams = teams::body(&message, None);
         assert!(argv.iter().all(|word| words(&teams, "text").contains(&**word)), "{teams:#}");
     }
+}
+
+#[test]
+fn where_a_program_runs_is_seen_before_it_is_approved() {
+    let mut message = padded(vec!["rm".into()], "x");
+    assert_eq!(all(&slack::blocks::message(&message), "value").len(), 2);
+    message.hold.context.cwd = format!("/{}/srv", "d".repeat(4000));
+    assert_eq!(all(&slack::blocks::message(&message), "value").len(), 1, "no button to approve");
 }
 
 #[test]
