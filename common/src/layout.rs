@@ -33,7 +33,6 @@ macro_rules! layout {
 pub const ABSENT: u32 = u32::MAX;
 
 layout! {
-    file_path = "file"."f_path";
     file_path_dentry = "file"."f_path.dentry";
     file_inode = "file"."f_inode";
     file_flags = "file"."f_flags";
@@ -47,6 +46,7 @@ layout! {
     dentry_alias = "dentry"."d_u";
     dentry_private = "dentry"."d_fsdata";
     dentry_flags = "dentry"."d_flags";
+    dentry_changes = "dentry"."d_seq";
     super_device = "super_block"."s_dev";
     super_magic = "super_block"."s_magic";
     super_root = "super_block"."s_root";
@@ -161,8 +161,6 @@ layout! {
 pub struct Symbols {
     /// `page_offset_base`: start of the direct map of physical memory.
     pub page_offset_base: u64,
-    /// `rename_lock`: its sequence count changes whenever a directory entry moves.
-    pub rename_lock: u64,
     /// `__pgtable_l5_enabled`: whether page tables have five levels.
     pub five_levels: u64,
     /// `init_net`: the host's own network namespace.

@@ -70,7 +70,7 @@ record! {
     Connection = 8 + 16 + 2 * 4;
     Switches = 4 * 8 + 6 * 4;
     Layout = 4 * Layout::FIELDS;
-    Symbols = 4 * 8;
+    Symbols = 3 * 8;
     Marks = MARKS;
     Named = 8 + MARKS;
     RootKey = 3 * 4;

@@ -151,6 +151,13 @@ impl Class {
     /// The mask of what putting another file in the place of one does to it, or removing it: all but reading.
     pub const REPLACING: u32 = Self::OPENING & !Self::Read.bit();
 
+    /// The mask of what writing asks for that goes to the end alone (`O_APPEND`), or not.
+    #[must_use]
+    #[inline(always)]
+    pub const fn writing(appends: bool) -> u32 {
+        if appends { Self::Append.bit() } else { Self::WRITING }
+    }
+
     /// The class's bit in an access mask.
     #[must_use]
     pub const fn bit(self) -> u32 {

@@ -13,7 +13,7 @@ use crate::{
     hooks::name::RENAME_EXCHANGE,
     kernel::{current, kind, login, offset, read, session},
     strings, syscall,
-    walk::{self, Chain, Maps},
+    walk::{self, Maps},
 };
 
 /// All of a fraction but `I_CTIME_QUERIED`, with which `stat(2)` marks a time since 6.13: looking changes nothing.
@@ -68,20 +68,7 @@ fn write_target(path: *mut Path, judged: &Judged) {
 
 #[inline(always)]
 fn write_entry(path: *mut Path, task: *mut Task, entry: u64) {
-    let climbed = climb(task, entry);
-    write_climbed(path, task, climbed);
-}
-
-/// In two steps, so that not all of both is on the small stack at once: the depth, and a bit for whether it is whole.
-#[inline(never)]
-fn climb(task: *mut Task, entry: u64) -> u64 {
-    let Chain { depth, whole, .. } = walk::from_dentry(task, entry).chain;
-    depth << 1 | u64::from(whole)
-}
-
-#[inline(never)]
-fn write_climbed(path: *mut Path, task: *mut Task, climbed: u64) {
-    walk::chain(task, climbed >> 1, climbed & 1 != 0).write_path(path);
+    walk::from_dentry(task, entry).chain.write_path(path);
 }
 
 /// The current process, and now. Not inlined, so that its share of the small stack is not its caller's.

@@ -20,7 +20,7 @@ static LAYOUT: Layout = Layout::from_offsets([0; Layout::FIELDS]);
 
 /// Likewise: addresses of kernel variables.
 #[unsafe(no_mangle)]
-static SYMBOLS: Symbols = Symbols { page_offset_base: 0, rename_lock: 0, five_levels: 0, init_net: 0 };
+static SYMBOLS: Symbols = Symbols { page_offset_base: 0, five_levels: 0, init_net: 0 };
 
 /// File types in `i_mode`, `include/uapi/linux/stat.h`.
 pub mod kind {

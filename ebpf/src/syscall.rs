@@ -136,7 +136,7 @@ pub fn open_access(number: u32) -> u32 {
         _ => return 0,
     };
     let Some(flags) = flags else { return Class::Read.bit() | Class::WRITING };
-    let writes = if flags & flags::APPEND != 0 { Class::Append.bit() } else { Class::WRITING };
+    let writes = Class::writing(flags & flags::APPEND != 0);
     match flags & flags::ACCESS {
         0 => Class::Read.bit(),
         flags::WRITE => writes,

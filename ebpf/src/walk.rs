@@ -18,7 +18,7 @@ use holdpoint_common::{
 
 use crate::{
     host,
-    kernel::{self, current, offset, opaque, read, symbols},
+    kernel::{self, current, offset, opaque, read},
     labels,
     maps::{
         ADDRESSES, CANDIDATES, CONDITIONS, EDGES, LETTERS, LINKS, MEMBERS, NAMES, OBJECTS, ROOTS, RULES, SCHEDULES,
@@ -79,9 +79,12 @@ pub fn from_dentry(task: *mut Task, dentry: u64) -> Walk {
     let superblock: u64 = read(dentry, offset!(dentry_super));
     let root: u64 = read(superblock, offset!(super_root));
     let spelling: u32 = read(dentry, offset!(dentry_flags));
-    let (depth, whole) = climb_undisturbed(task, dentry, root);
+    // By way of the entry: it may be a pointer to the verifier, and what a global function is given must not.
+    // SAFETY: the chain is the current thread's own.
+    unsafe { (*task).chain[0] = dentry };
+    let climbed = climb_undisturbed(root);
     Walk {
-        chain: chain(task, depth, whole),
+        chain: chain(task, climbed >> 1, climbed & 1 != 0),
         device: read(superblock, offset!(super_device)),
         kind: kind(read(superblock, offset!(super_magic))),
         nameless: is_nameless(dentry),
@@ -100,59 +103,69 @@ pub fn is_nameless(dentry: u64) -> bool {
 /// Walks up from a control group's node in kernfs; `device` is the pseudo device of the policy's trie.
 #[inline(always)]
 pub fn from_kernfs(task: *mut Task, node: u64, device: u32) -> Walk {
-    let (depth, end) = climb(task, node, 0, offset!(kernfs_parent));
+    let mut climb = Climb::<KERNFS>::new(task, node, 0);
+    kernel::repeat(DEPTH as u32, &mut climb);
     // The topmost node is the root: it has no parent and no name of its own.
-    let depth = if depth > 0 { depth - 1 } else { 0 };
-    let chain = Chain { task, depth, whole: end == 0, name: offset!(kernfs_name) };
+    let depth = if climb.depth > 0 { climb.depth - 1 } else { 0 };
+    let chain = Chain { task, depth, whole: climb.at == 0, name: offset!(kernfs_name) };
     Walk { chain, device, kind: device, nameless: false, folds: false }
 }
 
-/// Climbs again when a rename came between: names and parents of two moments make a path that never was.
-#[inline(always)]
-fn climb_undisturbed(task: *mut Task, dentry: u64, root: u64) -> (u64, bool) {
-    let mut attempts = Attempts { task, dentry, root, depth: 0, whole: false };
-    kernel::repeat(3, &mut attempts);
-    (attempts.depth, attempts.whole)
+/// Climbs again when an entry of the way was moved meanwhile: parents of two moments make a path that never was. What is
+/// renamed elsewhere does not matter. Fills the current thread's chain from its first entry on, and gives its length and a
+/// bit for whether it is whole. Global, so that the verifier looks at it once and the small stack is not its callers'.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn climb_undisturbed(root: u64) -> u64 {
+    let Some(task) = own_entry() else { return 0 };
+    let mut attempts = Attempts(Climb::new(task, entry(task, 0), root));
+    kernel::repeat(ATTEMPTS, &mut attempts);
+    let Attempts(climb) = attempts;
+    climb.depth << 1 | u64::from(climb.changes == 0 && climb.at == root && root != 0)
 }
 
-struct Attempts {
-    task: *mut Task,
-    dentry: u64,
-    root: u64,
-    depth: u64,
-    whole: bool,
-}
+/// A move of an entry takes less than a microsecond: so many in a row are made by somebody who wants to disturb.
+const ATTEMPTS: u32 = 64;
+
+struct Attempts(Climb<DENTRIES>);
 
 impl Turn for Attempts {
     #[inline(always)]
     fn turn(&mut self, _: u32) -> bool {
-        let before = renames();
-        let (depth, end) = climb(self.task, self.dentry, self.root, offset!(dentry_parent));
-        // An odd count means that a rename is under way.
-        let undisturbed = before & 1 == 0 && before == renames();
-        self.depth = depth;
-        self.whole = undisturbed && end == self.root && self.root != 0;
-        !undisturbed
+        let Self(climb) = self;
+        *climb = Climb::new(climb.task, entry(climb.task, 0), climb.end);
+        kernel::repeat(DEPTH as u32, climb);
+        kernel::repeat(DEPTH as u32, &mut Recount(climb));
+        climb.changes != 0
     }
 }
 
-/// Follows `parent` from `start` until `end`, filling the chain; gives its length and where it stopped.
-#[inline(always)]
-fn climb(task: *mut Task, start: u64, end: u64, parent: u64) -> (u64, u64) {
-    let mut climb = Climb { task, at: start, end, parent, depth: 0 };
-    kernel::repeat(DEPTH as u32, &mut climb);
-    (climb.depth, climb.at)
-}
+/// What is climbed: directory entries, or nodes of kernfs.
+const DENTRIES: bool = true;
+const KERNFS: bool = false;
 
-struct Climb {
+/// The way up until `end`, which fills the chain.
+struct Climb<const KIND: bool> {
     task: *mut Task,
     at: u64,
     end: u64,
-    parent: u64,
     depth: u64,
+    /// All entries' counts of changes (`d_seq`, `include/linux/dcache.h`), less what [`Recount`] finds them to be: 0 if none
+    /// has changed, or is being changed.
+    changes: u64,
 }
 
-impl Turn for Climb {
+/// More than all counts together.
+const CHANGING: u64 = 1 << 40;
+
+impl<const KIND: bool> Climb<KIND> {
+    #[inline(always)]
+    fn new(task: *mut Task, start: u64, end: u64) -> Self {
+        Self { task, at: start, end, depth: 0, changes: 0 }
+    }
+}
+
+impl<const KIND: bool> Turn for Climb<KIND> {
     #[inline(always)]
     fn turn(&mut self, index: u32) -> bool {
         if self.at == self.end || self.at == 0 {
@@ -162,17 +175,35 @@ impl Turn for Climb {
         // SAFETY: the chain is the current thread's own, and the index is masked to its length.
         unsafe { (*self.task).chain[slot as usize] = self.at };
         self.depth = u64::from(index) + 1;
-        let next = read(self.at, self.parent);
+        let parent = if KIND == DENTRIES {
+            // Before the parent is read: a move changes both. The count is odd meanwhile.
+            let changes: u32 = read(self.at, offset!(dentry_changes));
+            self.changes += u64::from(changes) + u64::from(changes & 1) * CHANGING;
+            offset!(dentry_parent)
+        } else {
+            offset!(kernfs_parent)
+        };
+        let next = read(self.at, parent);
         let topmost = next == self.at;
         self.at = next;
         !topmost
     }
 }
 
-/// The kernel's count of renames begun and ended.
-#[inline(always)]
-fn renames() -> u32 {
-    read(symbols().rename_lock, 0)
+/// The second look at what has been climbed.
+struct Recount<'a>(&'a mut Climb<DENTRIES>);
+
+impl Turn for Recount<'_> {
+    #[inline(always)]
+    fn turn(&mut self, index: u32) -> bool {
+        let Self(climb) = self;
+        if u64::from(index) >= climb.depth {
+            return false;
+        }
+        let changes: u32 = read(entry(climb.task, u64::from(index)), offset!(dentry_changes));
+        climb.changes -= u64::from(changes);
+        true
+    }
 }
 
 impl Walk {

@@ -5,6 +5,8 @@ use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
 
 use holdpoint_tests::{
@@ -450,4 +452,33 @@ except OSError as error:
 
     assert_eq!(agent.spawn_as(User::AGENT, "words", connect(&open_to_all.0)).end().stdout, "done\n");
     assert_eq!(opened(&agent, User::AGENT, &[plain]), ["open ok"], "which is no socket");
+}
+
+#[test]
+fn what_others_rename_meanwhile_denies_nothing() {
+    const OPENED: usize = 3000;
+    let free = file("busy/a/b/c/d/e/f/free");
+    let agent = shared(&denying("", &[&format!("open = {{ path = [\"{ROOT}/{PLACE}/busy/denied\"] }}")]));
+    let over = AtomicBool::new(false);
+    let renames = |name: &str| {
+        let one = file(&format!("elsewhere/{name}"));
+        let other = format!("{one}-other");
+        let mut renamed = 0;
+        while !over.load(Ordering::Relaxed) {
+            fs::rename(&one, &other).unwrap();
+            fs::rename(&other, &one).unwrap();
+            renamed += 2;
+        }
+        renamed
+    };
+    let (opened, renamed) = thread::scope(|scope| {
+        let renaming = ["a", "b"].map(|name| scope.spawn(move || renames(name)));
+        let steps = vec![[format!("open {free} r"), "close".to_owned()]; OPENED].concat();
+        let opened = agent.spawn_as(User::AGENT, "words", with_actor(steps)).wait_end().stdout;
+        over.store(true, Ordering::Relaxed);
+        (opened, renaming.map(|thread| thread.join().unwrap()))
+    });
+    assert!(renamed.iter().all(|renamed| *renamed > OPENED), "the control: {renamed:?}");
+    let said = |line: &str| opened.lines().filter(|said| *said == line).count();
+    assert_eq!((said("open ok"), said("open EPERM")), (OPENED, 0));
 }

@@ -26,7 +26,6 @@ fn find(lines: impl BufRead) -> Result<Symbols> {
         let slot = match name {
             "page_offset_base" => &mut symbols.page_offset_base,
             "__pgtable_l5_enabled" => &mut symbols.five_levels,
-            "rename_lock" => &mut symbols.rename_lock,
             "init_net" => &mut symbols.init_net,
             _ => continue,
         };
@@ -35,7 +34,6 @@ fn find(lines: impl BufRead) -> Result<Symbols> {
     for (name, address) in [
         ("page_offset_base", symbols.page_offset_base),
         ("__pgtable_l5_enabled", symbols.five_levels),
-        ("rename_lock", symbols.rename_lock),
         ("init_net", symbols.init_net),
     ] {
         if address == 0 {
@@ -60,7 +58,7 @@ mod tests {
 
     #[test]
     fn module_symbols_are_not_mistaken_for_the_kernels() {
-        let text = "ff01 D page_offset_base\nff02 D __pgtable_l5_enabled\nff03 D rename_lock\nff05 B init_net\nff04 d rename_lock\t[evil]\n";
-        assert_eq!(find(text.as_bytes()).unwrap().rename_lock, 0xff03);
+        let text = "ff01 D page_offset_base\nff02 D __pgtable_l5_enabled\nff03 B init_net\nff04 d init_net\t[evil]\n";
+        assert_eq!(find(text.as_bytes()).unwrap().init_net, 0xff03);
     }
 }

@@ -70,7 +70,7 @@ pub fn open(ctx: LsmContext) -> i32 {
     }
     request.binding.anchor = if created || unnamed { directory(dentry) } else { 0 };
     let empties = flags & flags::TRUNCATE != 0 && !created;
-    request.binding.access = access(file)
+    request.binding.access = opened_for(mode, flags)
         // Emptying writes, whatever it is opened for.
         | if empties { Class::TRUNCATING } else { 0 }
         | bit(Class::Create, created || unnamed);
@@ -124,18 +124,17 @@ pub fn make(request: &mut Request, mode: u32) {
 /// `security_path_truncate(path)`: by truncate(2), and on some kernels by O_TRUNC and ftruncate(2).
 #[lsm(hook = "path_truncate")]
 pub fn truncate(ctx: LsmContext) -> i32 {
-    truncated(ctx.arg(0))
+    truncated(read(ctx.arg(0), offset!(path_dentry)))
 }
 
 /// `security_file_truncate(file)`, 6.2 and later: by ftruncate(2), and for O_TRUNC.
 #[lsm(hook = "file_truncate")]
 pub fn truncate_open(ctx: LsmContext) -> i32 {
-    let file: u64 = ctx.arg(0);
-    truncated(file + offset!(file_path))
+    truncated(read(ctx.arg(0), offset!(file_path_dentry)))
 }
 
 #[inline(always)]
-fn truncated(path: u64) -> i32 {
+fn truncated(dentry: u64) -> i32 {
     let Some(task) = task::governed(current()) else {
         return 0;
     };
@@ -143,7 +142,6 @@ fn truncated(path: u64) -> i32 {
         // O_TRUNC is judged when the file is opened.
         return 0;
     }
-    let dentry: u64 = read(path, offset!(path_dentry));
     let inode: u64 = read(dentry, offset!(dentry_inode));
     let request = on_file(task, dentry, inode);
     request.binding.access = Class::TRUNCATING;
@@ -277,8 +275,12 @@ pub fn is_socket(mode: u32) -> bool {
 /// What an open file is open for.
 #[inline(always)]
 pub fn access(file: u64) -> u32 {
-    let (mode, flags): (u32, u32) = (read(file, offset!(file_mode)), read(file, offset!(file_flags)));
-    let writes = if flags & flags::APPEND != 0 { Class::Append.bit() } else { Class::WRITING };
+    opened_for(read(file, offset!(file_mode)), read(file, offset!(file_flags)))
+}
+
+#[inline(always)]
+fn opened_for(mode: u32, flags: u32) -> u32 {
+    let writes = Class::writing(flags & flags::APPEND != 0);
     match bit(Class::Read, mode & mode::READ != 0) | if mode & mode::WRITE != 0 { writes } else { 0 } {
         // Access mode 3: for `ioctl(2)` alone, which can be anything.
         0 => Class::Read.bit() | Class::WRITING,

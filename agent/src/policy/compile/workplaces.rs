@@ -22,11 +22,11 @@ pub struct Workplace<'a> {
 }
 
 impl<'a> Workplaces<'a> {
-    /// Those of the policy.
+    /// Those of the policy; of too many, the first.
     pub fn of(policy: &'a Policy) -> Self {
         let mut sets: Vec<Workplace<'a>> = Vec::new();
         for rule in policy.rules.iter().filter(|rule| !rule.only.workplaces.is_empty()) {
-            if !sets.iter().any(|set| set.is_of(rule)) {
+            if sets.len() <= WORKPLACE_SETS && !sets.iter().any(|set| set.is_of(rule)) {
                 sets.push(Workplace { patterns: &rule.only.workplaces, lets_pass: rule.lets_pass(), span: &rule.span });
             }
         }
