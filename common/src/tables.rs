@@ -296,19 +296,6 @@ impl Marks {
     pub fn at(&self, slot: usize) -> u32 {
         self.rule[slot & (Self::SLOTS - 1)]
     }
-
-    /// The slots of what asks for nothing but classes in `access`.
-    pub fn slots_only(access: u32) -> impl Iterator<Item = usize> {
-        (1..Self::SLOTS).filter(move |slot| Self::asked(*slot) & !access == 0)
-    }
-
-    /// The slots of what asks for `class`, alone or with others.
-    pub fn slots(class: Class) -> impl Iterator<Item = usize> {
-        (0..Self::SLOTS).filter(move |slot| match class {
-            Class::Exec => *slot == Self::EXEC,
-            class => Self::asked(*slot) & class.bit() != 0,
-        })
-    }
 }
 
 /// What is known of a file by one of its names, or by itself.

@@ -47,7 +47,7 @@ use holdpoint_common::{
     decision::Decision,
     request::Class,
     system::System,
-    tables::{CANARIES, Verdict},
+    tables::{CANARIES, Marks, Verdict},
     task::enrols,
 };
 use sha2::{Digest as _, Sha256};
@@ -326,6 +326,18 @@ impl Rule {
             When::Open { paths, access } => (paths, *access),
             When::Exec { paths } => (paths, Class::Exec.bit()),
             When::Connect { .. } | When::System { .. } => (&[], 0),
+        }
+    }
+
+    /// Whether it accepts, of its paths, what is asked for in this slot of [`Marks`]. A rule that stands in the way accepts what
+    /// asks for any of its classes; one that lets pass, only what asks for no other: a file that may be read is not thereby
+    /// opened for writing.
+    pub fn accepts(&self, slot: usize) -> bool {
+        let (_, access) = self.paths();
+        match Marks::asked(slot) {
+            _ if slot == Marks::EXEC => access & Class::Exec.bit() != 0,
+            asked if self.lets_pass() => asked & !access == 0,
+            asked => asked & access != 0,
         }
     }
 }

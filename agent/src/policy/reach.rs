@@ -7,11 +7,9 @@ use std::{
     ops::RangeInclusive,
 };
 
-use holdpoint_common::{request::Class, system::System};
+use holdpoint_common::{system::System, tables::Marks};
 
-use super::{
-    Block, Pattern, Rule, Subject, When, address::ByBlock, classes, pattern::Part, problem::Problem, source::Source,
-};
+use super::{Block, Pattern, Rule, Subject, When, address::ByBlock, pattern::Part, problem::Problem, source::Source};
 
 /// The rules that can never match, and the subjects' starters that can never start them.
 pub fn problems(subjects: &[Subject], rules: &[Rule], source: &Source) -> Vec<Problem> {
@@ -47,7 +45,7 @@ fn idle_rule(earlier: &Earlier<'_>, index: usize, source: &Source) -> Option<Pro
     let rule = &rules[index];
     let mut takers = BTreeSet::new();
     for &subject in &rule.subjects {
-        for atom in atoms(&rule.when) {
+        for atom in atoms(rule) {
             takers.insert(earlier.taker(subject, &atom)?);
         }
     }
@@ -69,24 +67,23 @@ fn located(rule: &Rule, other: &Rule, source: &Source) -> String {
 
 /// The smallest parts of what a rule matches.
 enum Atom<'a> {
-    Path(&'a Pattern, Class),
+    /// A path, and what is asked for there: a slot of [`Marks`].
+    Path(&'a Pattern, usize),
     Connection(Block, &'a RangeInclusive<u16>),
     System(System),
 }
 
-fn atoms(when: &When) -> Vec<Atom<'_>> {
-    match when {
-        When::Open { paths, access } => paths.iter().flat_map(|path| by_class(path, *access)).collect(),
-        When::Exec { paths } => paths.iter().flat_map(|path| by_class(path, Class::Exec.bit())).collect(),
+fn atoms(rule: &Rule) -> Vec<Atom<'_>> {
+    match &rule.when {
+        When::Open { paths, .. } | When::Exec { paths } => {
+            let slots = || (0..Marks::SLOTS).filter(|slot| rule.accepts(*slot));
+            paths.iter().flat_map(|path| slots().map(move |slot| Atom::Path(path, slot))).collect()
+        }
         When::Connect { to, ports } => {
             to.iter().flat_map(|block| ports.iter().map(|range| Atom::Connection(*block, range))).collect()
         }
         When::System { which } => which.iter().map(|system| Atom::System(*system)).collect(),
     }
-}
-
-fn by_class(path: &Pattern, access: u32) -> impl Iterator<Item = Atom<'_>> {
-    classes(access).map(move |class| Atom::Path(path, class))
 }
 
 /// Whether a pattern may begin anywhere, and the names that it begins with.
@@ -131,9 +128,9 @@ impl<'a> Earlier<'a> {
                 let named = |index: &usize| matches!(&self.rules[*index].when, When::System { which } if which.contains(system));
                 self.system.iter().copied().filter(is_for).find(named)
             }
-            Atom::Path(path, class) => {
-                let has_class = |index: usize| self.rules[index].paths().1 & class.bit() != 0;
-                let taken = |(index, wide): &(usize, &Pattern)| is_for(index) && has_class(*index) && wide.covers(path);
+            Atom::Path(path, slot) => {
+                let accepts = |index: usize| self.rules[index].accepts(*slot);
+                let taken = |(index, wide): &(usize, &Pattern)| is_for(index) && accepts(*index) && wide.covers(path);
                 self.beginning_like(path).filter(taken).map(|(index, _)| index).min()
             }
         }

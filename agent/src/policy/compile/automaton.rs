@@ -25,9 +25,9 @@ use holdpoint_common::{
 use super::{
     choice::{Choices, Row},
     letters::Alphabet,
-    limits, paths,
+    limits,
 };
-use crate::policy::{Rule, classes, pattern::Part};
+use crate::policy::{Rule, pattern::Part};
 
 /// Bits of a state id that count within a revision.
 const COUNTER_BITS: u32 = 20;
@@ -266,7 +266,7 @@ impl<'a> Growing<'a, '_> {
         let names: BTreeSet<_> = steps.iter().filter_map(Step::name).collect();
         for name in names.into_iter().filter(|name| own.iter().any(|step| step.part.accepts(name.as_bytes()))) {
             let next = steps.iter().filter(|step| step.part.accepts(name.as_bytes()));
-            ways.push((paths::padded(name), next.map(Step::to).collect()));
+            ways.push((super::paths::padded(name), next.map(Step::to).collect()));
         }
         for (class, wildcards) in &self.alphabet.classes {
             let is_in = |step: &&Step<'a>| step.like.is_some_and(|like| wildcards.contains(&like));
@@ -425,9 +425,9 @@ impl Line {
     /// Notes what follows where the pattern ends.
     pub fn note(&self, rules: &[Rule], row: &mut Row) {
         match self.effect {
-            Effect::Accepts => paths::note(row, &rules[self.rule as usize], self.rule),
-            Effect::Keeps => classes(Class::REPLACING).for_each(|class| row.note(class, self.rule)),
-            Effect::Starts | Effect::DeniesExec => row.note(Class::Exec, self.rule),
+            Effect::Accepts => row.note(self.rule, |slot| rules[self.rule as usize].accepts(slot)),
+            Effect::Keeps => row.note(self.rule, |slot| Marks::asked(slot) & Class::REPLACING != 0),
+            Effect::Starts | Effect::DeniesExec => row.note(self.rule, |slot| slot == Marks::EXEC),
             Effect::Denies => row.give(self.rule),
             Effect::Labels(_) => {}
         }

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, mem, sync::Arc};
 
-use holdpoint_common::{
-    request::Class,
-    tables::{CHAIN, CHAIN_LINKS, Link, Marks, NO_RULE, STARTERS, WORDS, Word, WordKey},
-};
+use holdpoint_common::tables::{CHAIN, CHAIN_LINKS, Link, Marks, NO_RULE, STARTERS, WORDS, Word, WordKey};
 
 use super::{Tables, letters::Alphabet, words::Asking};
 use crate::policy::{Policy, Rule, problem::Problem};
@@ -17,14 +14,9 @@ pub struct Row {
 }
 
 impl Row {
-    /// Lets `rule` accept what asks for `class`, alone or with others.
-    pub fn note(&mut self, class: Class, rule: u32) {
-        Marks::slots(class).for_each(|slot| self.slots[slot].push(rule));
-    }
-
-    /// Lets `rule` accept what asks for nothing but classes in `access`.
-    pub fn note_only(&mut self, access: u32, rule: u32) {
-        Marks::slots_only(access).for_each(|slot| self.slots[slot].push(rule));
+    /// Lets the rule at `index` accept what is asked for in some slots.
+    pub fn note(&mut self, index: u32, accepts: impl Fn(usize) -> bool) {
+        (0..Marks::SLOTS).filter(|slot| accepts(*slot)).for_each(|slot| self.slots[slot].push(index));
     }
 
     /// Lets `rule` accept everything, and no other rule anything.

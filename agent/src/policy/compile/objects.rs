@@ -12,7 +12,6 @@ use super::{
     Tables,
     choice::{Choices, Row},
     limits,
-    paths::note,
 };
 use crate::policy::{Linked, Pattern, Places, Policy, pattern::Part};
 
@@ -36,7 +35,9 @@ pub fn links_of_rules(policy: &Policy, revision: u32, places: &dyn Places, table
         for pattern in rule.paths().0.iter().filter(|pattern| !pattern.is_everything()) {
             let Some(linked) = linked(pattern, places) else { continue };
             for subject in &rule.subjects {
-                objects.add(&linked, revision, *subject, &mut rows, |(row, _): &mut (Row, u64)| note(row, rule, index));
+                objects.add(&linked, revision, *subject, &mut rows, |(row, _): &mut (Row, u64)| {
+                    row.note(index, |slot| rule.accepts(slot))
+                });
             }
         }
     }

@@ -8,12 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use holdpoint_common::{
-    request::Class,
-    tables::{
-        ANYWHERE, CANARIES, CGROUPS, ELSEWHERE, ENROLMENT, LITERAL_BYTES, Marks, NO_RULE, NameKey, Named, RootKey,
-        STARTERS, State, UNKNOWN, WORKPLACES, class_name,
-    },
+use holdpoint_common::tables::{
+    ANYWHERE, CANARIES, CGROUPS, ELSEWHERE, ENROLMENT, LITERAL_BYTES, Marks, NO_RULE, NameKey, Named, RootKey,
+    STARTERS, State, UNKNOWN, WORKPLACES, class_name,
 };
 
 use super::{
@@ -25,7 +22,7 @@ use super::{
     workplaces::Workplaces,
 };
 use crate::policy::{
-    Pattern, Place, Places, Policy, Rule, classes,
+    Pattern, Place, Places, Policy, Rule,
     pattern::{NAME_LIMIT, Part, can_be_spelled},
     problem::{Problem, Span},
     wildcard::Wildcard,
@@ -308,18 +305,6 @@ fn add_names(
     if names.iter().any(|part| matches!(part, Part::Like(_))) { State::CLASSES } else { 0 }
 }
 
-/// A rule that stands in the way accepts what asks for any of its classes; one that lets pass, only what asks for no
-/// other: a file that may be read is not thereby opened for writing.
-pub fn note(row: &mut Row, rule: &Rule, index: u32) {
-    let (_, access) = rule.paths();
-    if rule.lets_pass() && access & Class::Exec.bit() == 0 {
-        return row.note_only(access, index);
-    }
-    for class in classes(access) {
-        row.note(class, index);
-    }
-}
-
 /// The places that the tables can spell out; the others are problems.
 fn spellable(places: Vec<Place>, path: &Path, span: &Span, problems: &mut Vec<Problem>) -> Vec<Place> {
     let (good, bad): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| can_be_spelled(&place.components));
@@ -381,16 +366,16 @@ fn note_unknown(
     let mut certain = Row::default();
     for (index, rule) in (0..).zip(&policy.rules).filter(|(_, rule)| rule.subjects.contains(&subject)) {
         if everything(rule) {
-            note(&mut certain, rule, index);
+            certain.note(index, |slot| rule.accepts(slot));
         }
         if everything(rule) && rule.only.is_nothing() || !rule.lets_pass() {
-            note(&mut possible, rule, index);
+            possible.note(index, |slot| rule.accepts(slot));
         }
     }
     let mut possible = possible.until(|index| passes(policy, index));
     if let Some(rule) = canary {
-        possible.note(Class::Exec, rule);
-        certain.note(Class::Exec, rule);
+        possible.note(rule, |slot| slot == Marks::EXEC);
+        certain.note(rule, |slot| slot == Marks::EXEC);
     }
     let (any, every) = match canary {
         Some(_) => (0, 0),

@@ -18,6 +18,11 @@ fn a_rule_that_can_never_match_is_refused() {
             "connect = { to = [\"10.1.0.0/16\", \"::ffff:10.2.3.4\"], port = [80] }",
         ),
         ("connect = {}", "connect = { to = [\"any\"] }"),
+        // Who writes anywhere asks for appending, too.
+        (
+            "open = { path = [\"/srv/**\"], access = [\"append\"] }",
+            "open = { path = [\"/srv/**\"], access = [\"write\", \"truncate\"] }",
+        ),
     ] {
         let said = format!(
             "web-1.toml:10:8: rule \"second\" can never match: rule \"first\" in line 6 takes all of it ({remedy})"
@@ -49,9 +54,20 @@ fn a_rule_that_can_still_match_something_stays() {
         ("open = { path = [\"/srv/**\"] }", "open = { path = [\"/srvx\", \"/srv/a\"] }"),
         ("connect = { port = [80] }", "connect = { port = [\"80-81\"] }"),
         ("connect = { to = [\"10.0.0.0/8\"] }", "connect = {}"),
+        (
+            "open = { path = [\"/srv/**\"], access = [\"write\"] }",
+            "open = { path = [\"/srv/**\"], access = [\"append\"] }",
+        ),
     ] {
         policy(&format!("{HEAD}{}{}", rule("first", first), rule("second", second)));
     }
+    // What may be appended to is not thereby written, which asks for appending, too.
+    let [allowed, rest] = ["allow", "deny"].map(|then| {
+        format!(
+            "[[rule]]\nname = \"{then}\"\nopen = {{ path = [\"/srv/**\"], access = [\"append\"] }}\nthen = \"{then}\"\n"
+        )
+    });
+    policy(&format!("{HEAD}{allowed}{rest}"));
 }
 
 #[test]
