@@ -23,14 +23,14 @@ use std::{
     time::Instant,
 };
 
-use holdpoint_tests::Agent;
+use holdpoint_tests::{Agent, resolver::Resolver};
 
 use self::{
     dice::Dice,
     kernel::Kernel,
     policy::{MATCHERS, Policy, VERDICTS},
     request::{REQUESTS, Tree},
-    world::World,
+    world::{HOSTS, RESOLVER, World},
 };
 
 /// Policies that are asked.
@@ -77,6 +77,7 @@ fn user_space_and_kernel_agree_on_random_policies_and_requests() {
     let (mut rounds, answers) = drawn(&mut dice, &world);
 
     world.make();
+    let _resolver = Resolver::of(RESOLVER, &HOSTS);
     let agent = Agent::start(&rounds[0].policy.text());
     let (begun, mut kernel) = (Instant::now(), Kernel::of(&agent));
     let seen: Vec<_> = rounds.iter().map(|round| kernel.outcomes(round)).collect();

@@ -7,6 +7,8 @@
  *   truncate PATH SIZE
  *   chdir PATH
  *   rename, exchange, link OLD NEW; symlink TEXT PATH; unlink, rmdir, mkdir, mknod, chmod, chown, utime, setxattr PATH
+ *   resolve NAME SERVER       asks it for an IPv4 address of NAME, by UDP at port 53, and waits for the answer
+ *   connect PATH              on a new AF_UNIX socket, which becomes the descriptor
  *   connect ADDRESS PORT [HOW]         on a new socket, which becomes the descriptor; HOW: any of nonblock, +udp, +udplite,
  *                             +mptcp, by TCP if it is none of these
  *   again                     the same connect, on the same socket
@@ -79,6 +81,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -181,8 +184,49 @@ static void connect_now(void)
     result("connect", value, errno);
 }
 
+static void connect_to_path(const char *path)
+{
+    struct sockaddr_un *un = (void *)&peer;
+    *un = (struct sockaddr_un){ .sun_family = AF_UNIX };
+    if (strlen(path) >= sizeof un->sun_path)
+        fail(path);
+    strcpy(un->sun_path, path);
+    peer_length = sizeof *un;
+    fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0)
+        fail("socket");
+    connect_now();
+}
+
+/* RFC 1035, 4.1. */
+static void resolve(const char *name, const char *server)
+{
+    static const unsigned char head[] = { 0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0 }, tail[] = { 0, 0, 1, 0, 1 };
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(53) };
+    unsigned char question[256], answer[512], *end = question;
+    if (strlen(name) > 200 || inet_pton(AF_INET, server, &in.sin_addr) != 1)
+        fail("resolve");
+    end = (unsigned char *)mempcpy(end, head, sizeof head);
+    for (const char *label = name; *label != 0; label += strspn(label, ".")) {
+        size_t length = strcspn(label, ".");
+        *end++ = length;
+        end = (unsigned char *)mempcpy(end, label, length);
+        label += length;
+    }
+    end = (unsigned char *)mempcpy(end, tail, sizeof tail);
+    int asking = socket(AF_INET, SOCK_DGRAM, 0);
+    if (sendto(asking, question, end - question, 0, (struct sockaddr *)&in, sizeof in) < 0
+        || recv(asking, answer, sizeof answer, 0) < 0)
+        fail(name);
+    close(asking);
+}
+
 static void connect_to(char **word)
 {
+    if (word[1][0] == '/') {
+        connect_to_path(word[1]);
+        return;
+    }
     bool six = strchr(word[1], ':');
     int port = htons(atoi(word[2]));
     memset(&peer, 0, sizeof peer);
@@ -684,6 +728,8 @@ static void step(char **word)
         result("truncate", value, errno);
     } else if (is(word, "connect")) {
         connect_to(word);
+    } else if (is(word, "resolve")) {
+        resolve(word[1], word[2]);
     } else if (is(word, "again")) {
         connect_now();
     } else if (is(word, "poll")) {

@@ -240,6 +240,20 @@ impl Agent {
         Actor::start(user, &[&holdpoint(), "run", "--quiet", "--subject", subject, "--"], command)
     }
 
+    /// Likewise, after this user has logged in, if one has.
+    pub fn spawn_after_login<S: AsRef<OsStr>>(
+        &self,
+        user: User,
+        login: Option<u32>,
+        subject: &str,
+        command: impl IntoIterator<Item = S>,
+    ) -> Actor {
+        let log_in = login.map_or_else(String::new, |login| format!("echo {login} >/proc/self/loginuid && "));
+        let script = format!("{log_in}exec \"$0\" \"$@\"");
+        let run = [&holdpoint(), "run", "--quiet", "--subject", subject, "--"];
+        Actor::start(user, &[&["sh", "-c", &script][..], &run].concat(), command)
+    }
+
     /// Has the user `agent` do `steps`, governed: see `actor.c`.
     pub fn act<S: AsRef<OsStr>>(&self, steps: impl IntoIterator<Item = S>) -> Actor {
         self.spawn(User::AGENT, with_actor(steps))

@@ -122,12 +122,8 @@ pub enum Operation {
         /// To empty it
         #[arg(long)]
         truncate: bool,
-        /// Who owns it, by name or number
-        #[arg(long, value_name = "USER")]
-        owner: Option<String>,
-        /// Its mode in octal
-        #[arg(long, value_name = "MODE")]
-        mode: Option<String>,
+        #[command(flatten)]
+        kind: Kind,
     },
     /// Connect to an address, or to a socket with a path
     Connect {
@@ -139,12 +135,35 @@ pub enum Operation {
         /// A name by which the address was looked up
         #[arg(long, value_name = "HOST")]
         name: Vec<String>,
+        #[command(flatten)]
+        kind: Kind,
     },
     /// Do something to the host, such as `mount`
     System {
         /// A word of `system` in a policy
         word: String,
     },
+}
+
+/// What kind of file it is.
+#[derive(Debug, Args)]
+pub struct Kind {
+    /// Who owns the file, or the socket, by name or number
+    #[arg(long, value_name = "USER")]
+    owner: Option<String>,
+    /// Its mode in octal
+    #[arg(long, value_name = "MODE")]
+    mode: Option<String>,
+}
+
+impl Kind {
+    fn owner(&self) -> Result<Option<policy::User>, Flaw> {
+        self.owner.as_deref().map(policy::User::parse).transpose()
+    }
+
+    fn mode(&self) -> Result<u32, Flaw> {
+        Ok(self.mode.as_deref().map(policy::asked::mode).transpose()?.unwrap_or(0))
+    }
 }
 
 /// The port that is meant where none is said.
@@ -157,7 +176,7 @@ impl Operation {
                 let path = policy::asked::path(path)?;
                 What::File { path, access: Class::Exec.bit(), args: args.clone(), owner: None, mode: 0 }
             }
-            Self::Open { path, read, write, append, create, truncate, owner, mode } => {
+            Self::Open { path, read, write, append, create, truncate, kind } => {
                 let said = [
                     (*read, Class::Read),
                     (*write, Class::Write),
@@ -171,12 +190,14 @@ impl Operation {
                     path: policy::asked::path(path)?,
                     access: if access == 0 { Class::Read.bit() } else { access },
                     args: Vec::new(),
-                    owner: owner.as_deref().map(policy::User::parse).transpose()?,
-                    mode: mode.as_deref().map(policy::asked::mode).transpose()?.unwrap_or(0),
+                    owner: kind.owner()?,
+                    mode: kind.mode()?,
                 }
             }
-            Self::Connect { to, .. } if to.starts_with('/') => What::Socket { path: policy::asked::path(to)? },
-            Self::Connect { to, protocol, name } => {
+            Self::Connect { to, kind, .. } if to.starts_with('/') => {
+                What::Socket { path: policy::asked::path(to)?, owner: kind.owner()?, mode: kind.mode()? }
+            }
+            Self::Connect { to, protocol, name, .. } => {
                 let (to, port) = policy::asked::destination(to)?;
                 let names = name.iter().map(|name| policy::host_name::asked(name)).collect::<Result<_, _>>()?;
                 let protocol = policy::asked::protocol(protocol)?;

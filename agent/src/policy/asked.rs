@@ -74,6 +74,10 @@ pub enum What {
     Socket {
         /// Its path: absolute.
         path: PathBuf,
+        /// Who owns it, where that is said.
+        owner: Option<User>,
+        /// Its `i_mode`, without its type; 0 where that is not said.
+        mode: u32,
     },
     /// An operation on the host.
     System(System),
@@ -84,7 +88,7 @@ impl What {
     pub fn file(&self) -> Option<(&Path, u32)> {
         match self {
             Self::File { path, access, .. } => Some((path, *access)),
-            Self::Socket { path } => Some((path, Class::TALKING)),
+            Self::Socket { path, .. } => Some((path, Class::TALKING)),
             Self::Connect { .. } | Self::System(_) => None,
         }
     }
@@ -110,7 +114,7 @@ impl fmt::Display for What {
                 let names: Vec<_> = names.iter().map(|name| format!(", {}", name.escape_debug())).collect();
                 write!(f, "connect {} ({words}{})", std::net::SocketAddr::new(*to, *port), names.concat())
             }
-            Self::Socket { path } => write!(f, "connect {}", path.display().to_string().escape_debug()),
+            Self::Socket { path, .. } => write!(f, "connect {}", path.display().to_string().escape_debug()),
             Self::System(system) => write!(f, "system {}", system.word()),
         }
     }

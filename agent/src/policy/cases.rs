@@ -194,15 +194,24 @@ fn file(section: &Section<'_>, access: u32, args: Vec<String>, problems: &mut Ve
         problems.push(section.lacks("path", "add path = \"/...\", one file"));
     }
     let path = read_text(section, "path", problems, asked::path);
+    let (owner, mode) = kind(section, problems);
+    Some(What::File { path: path?, access, args, owner, mode })
+}
+
+/// Whose file it is, and its mode; 0 if that is not said.
+fn kind(section: &Section<'_>, problems: &mut Vec<Problem>) -> (Option<User>, u32) {
     let owner = read_text(section, "owner", problems, User::parse);
-    let mode = read_text(section, "mode", problems, asked::mode);
-    Some(What::File { path: path?, access, args, owner, mode: mode.unwrap_or(0) })
+    (owner, read_text(section, "mode", problems, asked::mode).unwrap_or(0))
 }
 
 fn connect(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Option<What> {
-    let section = Section::of("connect", value, &["to", "port", "protocol", "name", "unix"], problems)?;
+    let section =
+        Section::of("connect", value, &["to", "port", "protocol", "name", "unix", "owner", "mode"], problems)?;
     if section.entry("unix").is_some() {
         return socket(&section, problems);
+    }
+    for (key, (span, _)) in ["owner", "mode"].iter().filter_map(|key| Some((key, section.entry(key)?))) {
+        problems.push(Problem::new(span, format!("{key} is of a socket that has a path"), "write it beside unix"));
     }
     if section.entry("to").is_none() {
         problems.push(section.lacks("to", "add to = \"10.0.0.1\", one address"));
@@ -222,7 +231,8 @@ fn socket(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<What> {
         problems.push(Problem::new(span, format!("connect has unix and {key}"), "write two cases"));
     }
     let path = read_text(section, "unix", problems, asked::path);
-    Some(What::Socket { path: path? })
+    let (owner, mode) = kind(section, problems);
+    Some(What::Socket { path: path?, owner, mode })
 }
 
 fn port(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<u16> {

@@ -90,7 +90,7 @@ impl Judge {
         let rule = match &asked.what {
             What::File { path, access, .. } => self.rule_on_path(&evaluation, asker, path, *access),
             What::Connect { to, port, .. } => evaluation.address_rule(asker, &Block::only(*to).octets(), *port),
-            What::Socket { path } => match self.rule_on_path(&evaluation, asker, path, Class::TALKING) {
+            What::Socket { path, .. } => match self.rule_on_path(&evaluation, asker, path, Class::TALKING) {
                 NO_RULE => evaluation.system_rule(asker, System::Deputy),
                 rule => rule,
             },
@@ -174,7 +174,7 @@ impl Judge {
             Circumstances { user, login, groups, minute: asked.at, labels, workplaces, ..Circumstances::default() };
         Ok(match &asked.what {
             What::File { path, args, owner, mode, .. } => {
-                let owner = owner.as_ref().map(|owner| self.user(owner)).transpose()?;
+                let owner = self.owner(owner.as_ref())?;
                 let name = path.as_os_str().as_bytes();
                 let words = iter::once(name).chain(args.iter().map(String::as_bytes));
                 let arguments = words.flat_map(|word| word.iter().copied().chain([0])).collect();
@@ -183,9 +183,15 @@ impl Judge {
             What::Connect { protocol, names, .. } => {
                 Circumstances { protocol: *protocol, hosts: names.clone(), ..plain }
             }
-            What::Socket { .. } => Circumstances { mode: SOCKET, ..plain },
+            What::Socket { owner, mode, .. } => {
+                Circumstances { owner: self.owner(owner.as_ref())?, mode: SOCKET | mode, ..plain }
+            }
             What::System(_) => plain,
         })
+    }
+
+    fn owner(&self, owner: Option<&User>) -> Result<Option<u32>, Flaw> {
+        owner.map(|owner| self.user(owner)).transpose()
     }
 
     fn workplaces(&self, cwd: &Path) -> u64 {

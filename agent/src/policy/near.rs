@@ -12,7 +12,7 @@ use super::{
     asked::{Asked, What},
     host_name::HostName,
     judge::{Answer, Judge},
-    only::{self, User},
+    only::{self, Only, User},
 };
 
 /// Most rules that are named.
@@ -91,15 +91,11 @@ fn differing(access: u32, asked: u32, lets_pass: bool) -> Option<String> {
 /// What else is otherwise.
 fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
     let only = &rule.only;
-    let is_one = |users: &[User], user: Option<&User>| {
-        let number = user.and_then(|user| judge.user(user).ok());
-        users.is_empty() || users.iter().any(|known| judge.user(known).ok().is_some_and(|known| Some(known) == number))
-    };
     let mut differs = Vec::new();
-    if !is_one(&only.users, asked.user.as_ref()) {
+    if !is_one(judge, &only.users, asked.user.as_ref()) {
         differs.push(format!("it is for {}; who asks is {}", named(&only.users), person(asked.user.as_ref())));
     }
-    if !is_one(&only.logins, asked.login.as_ref()) {
+    if !is_one(judge, &only.logins, asked.login.as_ref()) {
         let login = asked.login.as_ref().map_or("nobody has".to_owned(), |login| format!("{login} has"));
         differs.push(format!("it is for who has logged in as {}; {login}", named(&only.logins)));
     }
@@ -129,19 +125,7 @@ fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
             if !lacking.is_empty() {
                 differs.push(format!("no argument is {}", lacking.join(", and none ")));
             }
-            if !is_one(&only.owners, owner.as_ref()) {
-                differs.push(format!(
-                    "it is for files of {}; the owner is {}",
-                    named(&only.owners),
-                    person(owner.as_ref())
-                ));
-            }
-            if only.modes != 0 && only.modes & mode == 0 {
-                differs.push(format!(
-                    "it is for files that are {}; the mode is {mode:04o}",
-                    only::mode_words(only.modes).join(", ")
-                ));
-            }
+            differs.extend(kind_differs(judge, only, owner.as_ref(), *mode));
         }
         What::Connect { protocol, names, .. } => {
             if !only.hosts.is_empty() && !only.hosts.iter().any(|host| names.iter().any(|name| host.matches(name))) {
@@ -156,9 +140,27 @@ fn circumstances(judge: &Judge, rule: &Rule, asked: &Asked) -> Vec<String> {
                 ));
             }
         }
-        What::Socket { .. } | What::System(_) => (),
+        What::Socket { owner, mode, .. } => differs.extend(kind_differs(judge, only, owner.as_ref(), *mode)),
+        What::System(_) => (),
     }
     differs
+}
+
+/// How a file differs from those that a rule is about.
+fn kind_differs(judge: &Judge, only: &Only, owner: Option<&User>, mode: u32) -> impl Iterator<Item = String> {
+    let of_another = !is_one(judge, &only.owners, owner);
+    let owner =
+        of_another.then(|| format!("it is for files of {}; the owner is {}", named(&only.owners), person(owner)));
+    let of_another_kind = only.modes != 0 && only.modes & mode == 0;
+    let words = || only::mode_words(only.modes).join(", ");
+    let mode = of_another_kind.then(|| format!("it is for files that are {}; the mode is {mode:04o}", words()));
+    owner.into_iter().chain(mode)
+}
+
+/// Whether it is one of these users, or any will do.
+fn is_one(judge: &Judge, users: &[User], user: Option<&User>) -> bool {
+    let number = user.and_then(|user| judge.user(user).ok());
+    users.is_empty() || users.iter().any(|known| judge.user(known).ok().is_some_and(|known| Some(known) == number))
 }
 
 /// Whether one of the groups of who asks is among those that are wanted.

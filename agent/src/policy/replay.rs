@@ -86,7 +86,9 @@ pub fn what(request: &Value) -> Option<What> {
             let bits = request["access"].as_array()?.iter().map(|word| rule::access(word.as_str()?).ok());
             file(request, asked::access(bits.collect::<Option<Vec<_>>>()?.into_iter()), Vec::new())
         }
-        "file" if request["action"] == "connect" => Some(What::Socket { path: asked::path(word("path")?).ok()? }),
+        "file" if request["action"] == "connect" => {
+            Some(What::Socket { path: asked::path(word("path")?).ok()?, owner: None, mode: 0 })
+        }
         "file" => file(request, access_of(word("action")?)?, Vec::new()),
         "connect" => Some(What::Connect {
             to: word("address")?.parse::<IpAddr>().ok()?,

@@ -12,6 +12,7 @@ use holdpoint_tests::{Actor, Agent, Json, User, agent::Tail, control::Control};
 use super::{
     Answer, Outcome, Round,
     request::{Request, Tree},
+    world,
 };
 
 /// Within this time all requests of a policy are over.
@@ -32,7 +33,10 @@ impl<'a> Kernel<'a> {
     pub fn outcomes(&mut self, round: &Round) -> Vec<Vec<Outcome>> {
         fs::write(self.agent.directory().join("policy.toml"), round.policy.text()).unwrap();
         assert!(self.control.reload(), "{}", self.agent.log());
-        let start = |tree: &Tree| self.agent.spawn_as(User::AGENT, tree.subject, tree.command());
+        let start = |tree: &Tree| {
+            let login = tree.login.map(world::number);
+            self.agent.spawn_after_login(User::AGENT, login, tree.subject, tree.command())
+        };
         let mut actors: Vec<_> = round.trees.iter().map(start).collect();
         self.deny_what_is_held(&mut actors);
         let mut told = self.told(actors.iter().map(Actor::pid).collect());

@@ -8,13 +8,13 @@ use jiff::Zoned;
 use super::{
     dice::Dice,
     world::{
-        ACTOR, ASKERS, CUSTOMER, DATA, DIRECTORIES, File, GROUPS, MARK, OWNERS, PROGRAMS, ROOT, SECRET, SYSTEM, WORDS,
-        World,
+        ACTOR, ASKERS, CUSTOMER, DATA, DIRECTORIES, File, GROUPS, LOGINS, MARK, OWNERS, PROGRAMS, RESOLVER, ROOT,
+        SECRET, SOCKETS, SYSTEM, WORDS, World,
     },
 };
 
 /// Everything that a rule can ask for, each way of writing a pattern by itself.
-pub const MATCHERS: [&str; 27] = [
+pub const MATCHERS: [&str; 30] = [
     "exact path",
     "path/**",
     "*",
@@ -35,9 +35,12 @@ pub const MATCHERS: [&str; 27] = [
     "not",
     "port",
     "protocol",
+    "host name",
+    "socket path",
     "system",
     "subject",
     "user",
+    "login",
     "group",
     "cwd",
     "during",
@@ -48,10 +51,10 @@ pub const LABELS: [&str; 2] = ["customer", "secret"];
 /// All that a pattern can mean.
 const WIDEST: &str = "/srv/**";
 /// Rules of a policy, before those that can never match are left out.
-const RULES: usize = 44;
+const RULES: usize = 52;
 pub const VERDICTS: [&str; 5] = ["allow", "audit", "hold", "deny", "kill"];
 /// How often they are what a rule says: much is allowed by no rule.
-const SAID: [&str; 9] = ["allow", "audit", "audit", "hold", "hold", "deny", "deny", "kill", "kill"];
+const SAID: [&str; 11] = ["allow", "audit", "audit", "audit", "hold", "hold", "hold", "deny", "deny", "kill", "kill"];
 const AT_ONCE: [&str; 4] = ["allow", "audit", "deny", "kill"];
 
 const ACCESS: [&str; 5] = ["read", "write", "append", "create", "truncate"];
@@ -76,6 +79,8 @@ const NARROW: [&str; 5] = ["127.0.0.1", "127.1.0.0/16", "10.9.0.0/16", "::1", "9
 /// Directories to work in: one of these holds in most.
 const WORKPLACES: [&str; 6] =
     ["/srv/hp/agree/**", "/srv/hp/agree/a", "/srv/hp/*/b/**", "**/b", "/srv/hp/agree/{a,b}", "/tmp/**"];
+/// Names of hosts: most are of one that is looked up.
+const NAMES: [&str; 5] = ["api.agree.test", "data.agree.test", "*.agree.test", "*.b.agree.test", "other.test"];
 const RANGES: [&str; 6] = ["22", "80-443", "1-1023", "8080", "8000-8999", "443"];
 
 pub struct Rule {
@@ -115,11 +120,13 @@ impl Policy {
             "[[rule]]\nname = \"mark\"\nopen = {{ path = [{MARK:?}] }}\nthen = \"audit\"\n\
              [[rule]]\nname = \"ready\"\nopen = {{ path = [\"/run/holdpoint-tests/**\", {CUSTOMER:?}, {SECRET:?}] }}\n\
              then = \"allow\"\n[[rule]]\nname = \"set\"\nexec = {{ path = [{:?}, {ACTOR:?}] }}\nthen = \"allow\"\n\
-             [[rule]]\nname = \"go\"\nsystem = [\"privilege\"]\nthen = \"allow\"\n",
+             [[rule]]\nname = \"go\"\nsystem = [\"privilege\"]\nthen = \"allow\"\n\
+             [[rule]]\nname = \"look up\"\nconnect = {{ to = [\"{RESOLVER}\"], port = [53] }}\nthen = \"allow\"\n",
             site::actor()
         );
         let rules: String = self.rules.iter().map(Rule::text).collect();
-        format!("{subjects}[reviewers]\npeople = [\"root\"]\n[labels]\n{}{itself}{rules}", self.labels)
+        let host = format!("[reviewers]\npeople = [\"root\"]\n[dns]\nresolvers = [\"{RESOLVER}\"]\n");
+        format!("{subjects}{host}[labels]\n{}{itself}{rules}", self.labels)
     }
 
     /// What the rules on programs ask for among their arguments.
@@ -138,10 +145,12 @@ impl Rule {
     fn random(dice: &mut Dice, world: &World, index: usize) -> Self {
         let (mut matchers, mut arguments) = (Vec::new(), Vec::new());
         // No more on one file than a policy can have.
-        let operation = match index % 11 {
+        let operation = match index % 13 {
             0..=3 => open(dice, world, &mut matchers),
             4..=7 => exec(dice, world, &mut matchers, &mut arguments),
             8 | 9 => connect(dice, &mut matchers),
+            10 => connect_by_path(dice, world, &mut matchers),
+            11 => connect_by_name(dice, &mut matchers),
             _ => system(dice, &mut matchers),
         };
         // Nothing on the host that is used here can be held.
@@ -228,7 +237,7 @@ fn kind_of_file(dice: &mut Dice, text: &mut String, matchers: &mut Vec<&'static 
 
 fn open(dice: &mut Dice, world: &World, matchers: &mut Vec<&'static str>) -> String {
     let mut text = object(dice, &world.data, &DATA, matchers);
-    if dice.chance(40) {
+    if dice.chance(60) {
         let access = dice.some(4, &ACCESS);
         matchers.push(if access.contains(&"append") { "appending" } else { "access" });
         let _ = write!(text, ", access = {access:?}");
@@ -242,7 +251,7 @@ fn exec(dice: &mut Dice, world: &World, matchers: &mut Vec<&'static str>, argume
     matchers.push("exec path");
     if dice.chance(90) {
         let (word, other) = (dice.pick(&WORDS), dice.pick(&WORDS));
-        let (kind, args) = match dice.roll(8) {
+        let (kind, args) = match dice.roll(9) {
             0..=2 => ("exact argument", vec![word.to_owned()]),
             3 => ("argument with wildcards", vec![format!("{}*", &word[..1])]),
             4 => ("argument with wildcards", vec![format!("{{{word},{other}x}}")]),
@@ -274,6 +283,30 @@ fn connect(dice: &mut Dice, matchers: &mut Vec<&'static str>) -> String {
         matchers.push("not");
         parts.push(format!("not = {:?}", dice.some(2, &NARROW)));
     }
+    way_to_connect(dice, &mut parts, matchers);
+    format!("connect = {{ {} }}", parts.join(", "))
+}
+
+/// To what was looked up.
+fn connect_by_name(dice: &mut Dice, matchers: &mut Vec<&'static str>) -> String {
+    let mut parts = vec![format!("name = {:?}", dice.some(3, &NAMES))];
+    matchers.push("host name");
+    if dice.chance(50) {
+        way_to_connect(dice, &mut parts, matchers);
+    }
+    format!("connect = {{ {} }}", parts.join(", "))
+}
+
+/// To a socket that has a path.
+fn connect_by_path(dice: &mut Dice, world: &World, matchers: &mut Vec<&'static str>) -> String {
+    matchers.push("socket path");
+    let (kind, patterns) = paths(dice, &world.sockets, &SOCKETS);
+    matchers.push(kind);
+    format!("connect = {{ unix = {patterns:?} }}")
+}
+
+/// `port` and `protocol`.
+fn way_to_connect(dice: &mut Dice, parts: &mut Vec<String>, matchers: &mut Vec<&'static str>) {
     if dice.chance(40) {
         matchers.push("port");
         parts.push(format!("port = {:?}", dice.some(3, &RANGES)));
@@ -282,7 +315,6 @@ fn connect(dice: &mut Dice, matchers: &mut Vec<&'static str>) -> String {
         matchers.push("protocol");
         parts.push(format!("protocol = {:?}", dice.some(2, &PROTOCOLS)));
     }
-    format!("connect = {{ {} }}", parts.join(", "))
 }
 
 fn system(dice: &mut Dice, matchers: &mut Vec<&'static str>) -> String {
@@ -296,6 +328,10 @@ fn conditions(dice: &mut Dice, matchers: &mut Vec<&'static str>) -> String {
     if dice.chance(20) {
         matchers.push("user");
         let _ = writeln!(text, "user = {:?}", dice.some(3, &ASKERS));
+    }
+    if dice.chance(15) {
+        matchers.push("login");
+        let _ = writeln!(text, "login = {:?}", dice.some(2, &LOGINS));
     }
     if dice.chance(20) {
         matchers.push("group");

@@ -1,13 +1,13 @@
 //! Random requests: as steps of the actor, and as cases of a test file.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{collections::BTreeSet, fmt::Write as _, net::Ipv4Addr};
 
 use super::{
     dice::Dice,
     policy::{Policy, SUBJECTS},
     world::{
-        ACTOR, ADDRESSES, ASKERS, CUSTOMER, DIRECTORIES, File, GROUPS, MARK, PORTS, ROOT, SECRET, SYSTEM, WORDS, World,
-        group, number,
+        ACTOR, ADDRESSES, ASKERS, CUSTOMER, DIRECTORIES, File, GROUPS, HOSTS, LOGINS, MARK, PORTS, RESOLVER, ROOT,
+        SECRET, SYSTEM, WORDS, World, group, number,
     },
 };
 
@@ -17,6 +17,10 @@ pub const REQUESTS: usize = 25;
 /// What one tree asks for, each request by a process of its own.
 pub struct Tree {
     pub subject: &'static str,
+    /// Who has logged in to start it.
+    pub login: Option<&'static str>,
+    /// Whether it has looked up the hosts that have names.
+    knows_names: bool,
     /// Whether it has read what has the label of the whole tree.
     pub customer: bool,
     pub requests: Vec<Request>,
@@ -37,21 +41,25 @@ pub struct Request {
 
 impl Tree {
     pub fn random(dice: &mut Dice, world: &World, policy: &Policy) -> Self {
-        let (subject, customer) = (dice.pick(&SUBJECTS), dice.chance(50));
+        let (subject, customer, knows_names) = (dice.pick(&SUBJECTS), dice.chance(50), dice.chance(80));
+        let login = dice.chance(80).then(|| dice.pick(&LOGINS));
         let mut seen = BTreeSet::new();
         let mut requests = Vec::new();
         while requests.len() < REQUESTS {
-            let request = Request::random(dice, world, policy);
+            let request = Request::random(dice, world, policy, knows_names);
             if seen.insert(request.step.clone()) {
                 requests.push(request);
             }
         }
-        Self { subject, customer, requests }
+        Self { subject, login, knows_names, customer, requests }
     }
 
     /// All requests at the same time, and at the end one that is on record when all are.
     pub fn command(&self) -> Vec<String> {
-        let first = [ACTOR.to_owned()].into_iter().chain(self.customer.then(|| format!("open {CUSTOMER} r")));
+        let reads = self.customer.then(|| format!("open {CUSTOMER} r"));
+        let known = if self.knows_names { &HOSTS[..] } else { &[] };
+        let looks_up = known.iter().map(|(name, ..)| format!("resolve {name} {RESOLVER}"));
+        let first = [ACTOR.to_owned()].into_iter().chain(reads).chain(looks_up);
         let last = ["gather".to_owned(), format!("open {MARK} r")];
         first.chain(self.requests.iter().map(Request::apart)).chain(last).collect()
     }
@@ -65,12 +73,13 @@ impl Tree {
                 .filter_map(|(label, carried)| carried.then_some(label))
                 .collect();
             let read = if labels.is_empty() { String::new() } else { format!("if_read = {labels:?}\n") };
+            let login = self.login.map_or_else(String::new, |login| format!("login = {login:?}\n"));
             for (number, question) in request.questions.iter().enumerate() {
                 let Request { user, group, directory, .. } = request;
                 let _ = write!(
                     text,
                     "[[case]]\nname = \"{tree} {index} {number}\"\nsubject = {:?}\nuser = {user:?}\ngroup = [{group:?}]\n\
-                     cwd = {directory:?}\nat = {at:?}\n{read}{question}\nexpect = \"allow\"\n",
+                     cwd = {directory:?}\nat = {at:?}\n{read}{login}{question}\nexpect = \"allow\"\n",
                     self.subject
                 );
             }
@@ -80,14 +89,15 @@ impl Tree {
 }
 
 impl Request {
-    fn random(dice: &mut Dice, world: &World, policy: &Policy) -> Self {
+    fn random(dice: &mut Dice, world: &World, policy: &Policy, knows_names: bool) -> Self {
         let (user, group, secret) = (dice.pick(&ASKERS), dice.pick(&GROUPS), dice.chance(30));
         let directory = if dice.chance(20) { "/".to_owned() } else { format!("{ROOT}/{}", dice.pick(&DIRECTORIES)) };
-        let (step, questions) = match dice.roll(27) {
-            0..=6 => open(dice, world),
-            7 | 8 => create(dice),
-            9..=17 => exec(dice, &world.programs, policy),
-            18..=23 => connect(dice),
+        let (step, questions) = match dice.roll(34) {
+            0..=8 => open(dice, world),
+            9 | 10 => create(dice),
+            11..=20 => exec(dice, &world.programs, policy),
+            21..=27 => connect(dice, knows_names),
+            28..=30 => connect_by_path(dice, &world.sockets),
             _ => system(dice),
         };
         Self { user, group, directory, secret, step, questions }
@@ -169,13 +179,23 @@ fn exec(dice: &mut Dice, programs: &[File], policy: &Policy) -> (String, Vec<Str
     (step, vec![format!("exec = {{ path = {:?}{listed}{} }}", file.path, facts(&file))])
 }
 
-fn connect(dice: &mut Dice) -> (String, Vec<String>) {
-    let (address, protocols) = dice.pick(&ADDRESSES);
+fn connect(dice: &mut Dice, knows_names: bool) -> (String, Vec<String>) {
+    let has_name = |address: &str| HOSTS.iter().find(|(_, host, _)| Ipv4Addr::from(*host).to_string() == address);
+    let named: Vec<_> = ADDRESSES.into_iter().filter(|(address, _)| has_name(address).is_some()).collect();
+    let (address, protocols) = if dice.chance(45) { dice.pick(&named) } else { dice.pick(&ADDRESSES) };
     let (protocol, port) = (dice.pick(protocols), dice.pick(&PORTS));
     // Its number (RFC 3828).
     let spelled = if protocol == "udplite" { "136" } else { protocol };
-    let question = format!("connect = {{ to = {address:?}, port = {port}, protocol = {spelled:?} }}");
+    let looked_up = has_name(address).filter(|_| knows_names);
+    let name = looked_up.map_or_else(String::new, |(name, ..)| format!(", name = {name:?}"));
+    let question = format!("connect = {{ to = {address:?}, port = {port}, protocol = {spelled:?}{name} }}");
     (format!("connect {address} {port} nonblock+{protocol}"), vec![question])
+}
+
+fn connect_by_path(dice: &mut Dice, sockets: &[File]) -> (String, Vec<String>) {
+    let socket = dice.pick(sockets);
+    let question = format!("connect = {{ unix = {:?}{} }}", socket.path, facts(&socket));
+    (format!("connect {}", socket.path), vec![question])
 }
 
 fn system(dice: &mut Dice) -> (String, Vec<String>) {

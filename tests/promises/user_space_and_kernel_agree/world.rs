@@ -2,8 +2,13 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt as _, chown},
+    net::Ipv4Addr,
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        net::UnixListener,
+    },
     path::Path,
+    thread,
 };
 
 use holdpoint_tests::site;
@@ -17,6 +22,7 @@ pub const ROOT: &str = "/srv/hp/agree";
 pub const DIRECTORIES: [&str; 4] = ["a", "b", "a/b", "b/a"];
 pub const DATA: [&str; 3] = ["key", "kit", "log.txt"];
 pub const PROGRAMS: [&str; 2] = ["run", "ran"];
+pub const SOCKETS: [&str; 2] = ["talk", "tell"];
 /// What has a label wherever the policy looks for it otherwise.
 pub const CUSTOMER: &str = "/srv/hp/agree-read/customer";
 pub const SECRET: &str = "/srv/hp/agree-read/secret";
@@ -28,6 +34,8 @@ pub const ACTOR: &str = "/srv/hp/agree-read/actor";
 
 /// Who asks. Whoever asks cannot answer, and root does.
 pub const ASKERS: [&str; 3] = ["agent", "daemon", "reviewer"];
+/// Who has logged in to start a tree, where somebody has.
+pub const LOGINS: [&str; 2] = ["agent", "daemon"];
 /// Groups that who asks belongs to beside its own.
 pub const GROUPS: [&str; 3] = ["daemon", "adm", "staff"];
 /// Whose files there are.
@@ -53,6 +61,13 @@ pub const ADDRESSES: [(&str, &[&str]); 14] = [
     ("9.9.9.9", &["udp", "udplite"]),
     ("2620:fe::9", &["udp"]),
 ];
+/// Who says which of them has which name, and for how many seconds.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
+pub const HOSTS: [(&str, [u8; 4], u32); 3] = [
+    ("api.agree.test", [10, 9, 9, 9], 3600),
+    ("data.agree.test", [203, 0, 113, 9], 3600),
+    ("a.b.agree.test", [9, 9, 9, 9], 3600),
+];
 pub const PORTS: [u16; 5] = [22, 80, 443, 8080, 8999];
 pub const WORDS: [&str; 6] = ["push", "pull", "--force", "s3", "cp", "status"];
 /// What the actor's step `host` can do.
@@ -70,6 +85,7 @@ pub struct File {
 pub struct World {
     pub data: Vec<File>,
     pub programs: Vec<File>,
+    pub sockets: Vec<File>,
 }
 
 impl World {
@@ -83,7 +99,11 @@ impl World {
             };
             paths.map(file).collect()
         };
-        Self { data: files(&DATA, &DATA_MODES), programs: files(&PROGRAMS, &PROGRAM_MODES) }
+        Self {
+            data: files(&DATA, &DATA_MODES),
+            programs: files(&PROGRAMS, &PROGRAM_MODES),
+            sockets: files(&SOCKETS, &[0o666]),
+        }
     }
 
     /// Makes all of it, and nothing else.
@@ -96,15 +116,26 @@ impl World {
         let program = fs::read(site::actor()).unwrap();
         make(&File { path: ACTOR.to_owned(), owner: "root", mode: 0o4755 }, &program);
         self.programs.iter().for_each(|file| make(file, &program));
+        self.sockets.iter().for_each(listen);
     }
 }
 
 fn make(file: &File, content: &[u8]) {
-    let path = Path::new(&file.path);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, content).unwrap();
-    chown(path, Some(number(file.owner)), None).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(file.mode)).unwrap();
+    fs::create_dir_all(Path::new(&file.path).parent().unwrap()).unwrap();
+    fs::write(&file.path, content).unwrap();
+    give(file);
+}
+
+/// A socket at which everybody is heard, as long as the tests run.
+fn listen(file: &File) {
+    let listener = UnixListener::bind(&file.path).unwrap();
+    give(file);
+    thread::spawn(move || listener.incoming().for_each(drop));
+}
+
+fn give(file: &File) {
+    chown(&file.path, Some(number(file.owner)), None).unwrap();
+    fs::set_permissions(&file.path, fs::Permissions::from_mode(file.mode)).unwrap();
 }
 
 /// The number of a group.

@@ -54,10 +54,6 @@ fn a_rule_that_can_still_match_something_stays() {
         ("open = { path = [\"/srv/**\"] }", "open = { path = [\"/srvx\", \"/srv/a\"] }"),
         ("connect = { port = [80] }", "connect = { port = [\"80-81\"] }"),
         ("connect = { to = [\"10.0.0.0/8\"] }", "connect = {}"),
-        (
-            "open = { path = [\"/srv/**\"], access = [\"write\"] }",
-            "open = { path = [\"/srv/**\"], access = [\"append\"] }",
-        ),
     ] {
         policy(&format!("{HEAD}{}{}", rule("first", first), rule("second", second)));
     }

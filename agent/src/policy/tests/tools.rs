@@ -93,14 +93,30 @@ fn the_judge_says_what_the_tables_say() {
 #[test]
 fn a_socket_that_no_rule_accepts_is_a_deputy() {
     let judge = judge();
-    let ask = |path: &str| said(&judge, &asks("alice", "Mon 14:30", What::Socket { path: path.into() }));
+    let ask = |path: &str| {
+        said(&judge, &asks("alice", "Mon 14:30", What::Socket { path: path.into(), owner: None, mode: 0 }))
+    };
     assert_eq!(ask("/run/docker.sock"), by("kill", "docker"));
     assert_eq!(ask("/srv/x"), by("hold", "the rest is held"));
     assert_eq!(ask("/run/other.sock"), ("deny", None));
     let allowing = format!("{POLICY}\n[[rule]]\nname = \"any\"\nsystem = [\"deputy\"]\nthen = \"allow\"\n");
     let judge = Judge::new(policy(&allowing), &Own::customary(), Site::Anywhere).expect("a good policy");
-    let asked = asks("alice", "Mon 14:30", What::Socket { path: "/run/other.sock".into() });
+    let asked = asks("alice", "Mon 14:30", What::Socket { path: "/run/other.sock".into(), owner: None, mode: 0 });
     assert_eq!(said(&judge, &asked), by("allow", "any"));
+}
+
+#[test]
+fn a_socket_has_an_owner_and_a_mode() {
+    let rule = "[[rule]]\nname = \"open to all\"\nopen = { path = [\"/run/**\"], owner = [\"0\"], mode = [\"world-writable\"] }";
+    let policy = policy(&format!("{POLICY}{rule}\nthen = \"kill\"\n"));
+    let judge = Judge::new(policy, &Own::customary(), Site::Anywhere).expect("a good policy");
+    let ask = |owner: u32, mode: u32| {
+        let what = What::Socket { path: "/run/x.sock".into(), owner: Some(User::Number(owner)), mode };
+        said(&judge, &asks("alice", "Mon 14:30", what))
+    };
+    assert_eq!(ask(0, 0o666), by("kill", "open to all"));
+    assert_eq!(ask(0, 0o660), ("deny", None));
+    assert_eq!(ask(7, 0o666), ("deny", None));
 }
 
 #[test]
@@ -171,7 +187,7 @@ fn a_case_is_an_operation_and_what_should_follow() {
         ),
         ("exec = { path = \"/a\", args = [\"-x\", \"-x\"] }\nexpect = \"deny\"", "exec /a -x -x deny"),
         ("connect = { to = \"::1\", port = 443 }\nexpect = \"allow\"", "connect [::1]:443 (tcp) allow"),
-        ("connect = { unix = \"/run/x.sock\" }\nexpect = \"hold\"", "connect /run/x.sock hold"),
+        ("connect = { unix = \"/run/x.sock\", owner = \"root\" }\nexpect = \"hold\"", "connect /run/x.sock hold"),
         ("system = \"mount\"\nexpect = \"kill\"", "system mount kill"),
     ] {
         assert_eq!(case(lines), said);
