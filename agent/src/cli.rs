@@ -54,6 +54,14 @@ pub enum Verb {
     /// Starting a governed tree.
     #[command(flatten)]
     Run(RunVerb),
+    /// Say what waits, and what was refused and why, in the governed tree that this is called in
+    ///
+    /// Usable by everybody, and by governed processes; it changes nothing. Exits 1 if the caller is not governed.
+    Why {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Try every known way round, against a scratch object and under the running agent (root only)
     ///
     /// Each route is first shown to work ungoverned, then tried by a governed process. Exits 1 if any got through.

@@ -6,6 +6,7 @@ mod canary;
 mod cli;
 mod config;
 mod daemon;
+mod denials;
 mod holds;
 mod kernel;
 mod policy;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Verb::Channel(verb) => cli::channel(&cli.run_dir, &verb),
         Verb::Control(verb) => cli::control(&cli.run_dir, &verb),
         Verb::Run(verb) => run::main(&cli.run_dir, verb),
+        Verb::Why { json } => run::why(&cli.run_dir, json),
         Verb::Canary => canary::main(&cli.run_dir),
         Verb::CanaryGoverned => canary::governed(&cli.run_dir),
         Verb::Attack { json, routes } => attack::main(&cli.run_dir, json, &routes),

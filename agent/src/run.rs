@@ -50,6 +50,9 @@ mod child;
 mod signals;
 mod tell;
 mod watch;
+mod why;
+
+pub(crate) use self::why::why;
 
 use signals::Signals;
 use watch::Watch;

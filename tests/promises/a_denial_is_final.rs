@@ -1,7 +1,7 @@
 //! A denied operation has never happened; who asked lives or dies as the rule says, and nobody else.
 
 use holdpoint_tests::{
-    Agent, User,
+    Agent, Json, User,
     agent::holdpoint,
     control, everything,
     listener::Listener,
@@ -212,7 +212,7 @@ fn what_is_executed_again_is_the_same_with_the_same_arguments() {
     agent.approve(&hold);
     let ended = actor.end();
     assert_eq!(ended.stdout, "a b\n");
-    let told = ended.stderr.matches("denied before, and nobody is asked again for now").count();
+    let told = ended.stderr.matches("The same is refused without a question until").count();
     assert_eq!(told, 1, "who launched it is told, and not in a loop: {}", ended.stderr);
 }
 
@@ -250,4 +250,41 @@ fn when_the_pause_is_over_somebody_is_asked_again() {
     assert_eq!(actor.end().stdout, "Ada\n");
     let again = |line: &serde_json::Value| line["again"] == true && line["path"] == at_once;
     assert!(!agent.record().iter().any(again), "without a pause each is asked about");
+}
+
+#[test]
+fn who_is_refused_hears_why_and_nobody_else_does() {
+    let [key, data] = ["why-key", "why-data"].map(|name| site::file(name, "Ada\n"));
+    let agent = shared(&format!(
+        "[[subject]]\nname = \"why\"\n[reviewers]\npeople = [\"reviewer\"]\n
+        [[rule]]\nname = \"keys stay\"\nopen = {{ path = [\"{key}\"] }}\nthen = \"deny\"\nwhy = \"no program needs them\"\n
+        [[rule]]\nname = \"data\"\nopen = {{ path = [\"{data}\"] }}\nthen = \"hold\"\nreviewers = \"people\"\non_deny = \"fail\"\n"
+    ));
+    let holdpoint = holdpoint();
+    let script = format!("cat {key} {data}; cat {key}; {holdpoint} why --json; {holdpoint} why >&2");
+    let run = [&*holdpoint, "run", "--subject", "why", "--", "sh", "-c", &script];
+    let actor = ungoverned(User::AGENT, run);
+    let hold = agent.hold_of(&actor);
+    let denied = agent.say(User::REVIEWER, ["deny", hold.id(), "--why", "not today"]);
+    assert!(denied.status.success(), "{denied:?}");
+    let ended = actor.end();
+
+    let said: Json = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+    assert_eq!((&said["tree"], &said["subject"]), (&json!(hold.tree()), &json!("why")));
+    let refused: Vec<_> = said["denied"].as_array().expect("a list").iter().collect();
+    let names: Vec<_> = refused.iter().map(|refusal| (&refusal["rule"], &refusal["by"]["by"])).collect();
+    let [policy, reviewer] = ["policy", "reviewer"].map(|by| json!(by));
+    assert_eq!(names, [(&json!("keys stay"), &policy), (&json!("data"), &reviewer), (&json!("keys stay"), &policy)]);
+    assert_eq!((&refused[0]["why"], &refused[0]["until"]), (&json!("no program needs them"), &json!(null)));
+    assert_eq!((&refused[1]["why"], &refused[1]["by"]["who"]), (&json!("not today"), &json!("reviewer")));
+    assert!(refused[1]["until"].is_string(), "{said}");
+    for line in ["denied by policy, rule \"keys stay\"", "denied by reviewer, a reviewer, rule \"data\""] {
+        assert!(ended.stderr.contains(line), "{line}: {}", ended.stderr);
+    }
+    let told = ended.stderr.split("holdpoint: ").filter(|line| line.contains("denied by policy")).count();
+    assert!(told >= 2, "who launched it is told, too: {}", ended.stderr);
+
+    let other = agent.spawn_as(User::AGENT, "why", [&*holdpoint, "why"]).end();
+    assert_eq!((other.stdout.as_str(), other.code()), ("nothing waits, and nothing was refused\n", Some(0)));
+    assert_eq!(ungoverned(User::AGENT, [&*holdpoint, "why"]).end().code(), Some(1), "the control: not governed");
 }

@@ -310,12 +310,13 @@ impl Daemon {
 
     fn mine(&self, from: Peer) -> Mine {
         let Some(governed) = self.kernel.governed_process(from.pid) else {
-            return Mine { tree: None, held: Vec::new() };
+            return Mine { tree: None, held: Vec::new(), denied: Vec::new() };
         };
         let name = hexadecimal(&governed.tree.to_be_bytes());
         Mine {
             tree: Some((governed.tree, self.reader_subject(governed.subject))),
             held: self.holds.pending().filter(|hold| hold.request.tree == name).cloned().collect(),
+            denied: self.denials.of(&name),
         }
     }
 }

@@ -6,6 +6,7 @@ use holdpoint_common::decision::Decision;
 
 use super::{Daemon, Due, Waiting, since_boot};
 use crate::{
+    denials::Denial,
     holds::{Effect, Input},
     record::Entry,
     request::{Hold, HoldId, Standing},
@@ -83,6 +84,9 @@ impl Daemon {
         let now = self.now();
         self.approval.tell(now, hold, standing);
         let why = self.words.remove(&hold.id);
+        if let Some(denial) = Denial::of_hold(hold, standing, now, why.clone()) {
+            self.denials.keep(&hold.request.tree, denial);
+        }
         self.notify(&hold.request.tree, &Notice::ended(hold, standing, now, why));
     }
 }

@@ -44,6 +44,7 @@ use crate::{
     approval::{Approval, Submission},
     canary::Finding,
     cli::AgentArgs,
+    denials::{Denial, Denials},
     holds::{Holds, Input, Ticket},
     kernel::{Event, Events, Kernel, Reader},
     policy::{Policy, verdict_word},
@@ -118,6 +119,7 @@ struct Daemon {
     /// What reviewers said, for who launched the tree.
     words: HashMap<HoldId, String>,
     watchers: HashMap<String, Vec<mpsc::Sender<Notice>>>,
+    denials: Denials,
     /// Trees offered to processes that have not taken them.
     offers: BTreeMap<u32, u64>,
     /// Processes of `holdpoint attack` that were offered to be governed as the canary is.
@@ -342,16 +344,34 @@ impl Daemon {
                 let rule = policy.rule(facts.rule).filter(|rule| policy.in_force(rule) != rule.verdict());
                 record::Event::Audited { would: rule.map(|rule| verdict_word(rule.verdict())), request }
             }
-            (Kind::Denied, _) => record::Event::Denied { again: false, request },
+            (Kind::Denied, _) => {
+                self.denied(&request, Denial::of_request(&request));
+                record::Event::Denied { again: false, request }
+            }
             (Kind::DeniedAgain, _) => {
-                self.notify(&request.tree, &Notice::Refused { sentence: request.what.sentence() });
+                self.denied(&request, self.denials.again(&request));
                 record::Event::Denied { again: true, request }
             }
-            (Kind::Killed, _) => record::Event::Killed(request),
-            (Kind::NotHeld, Some(reason)) => record::Event::NotHeld { reason: reason.word(), request },
+            (Kind::Killed, _) => {
+                self.denied(&request, Denial::of_request(&request));
+                record::Event::Killed(request)
+            }
+            (Kind::NotHeld, Some(reason)) => {
+                self.denied(&request, Denial::not_held(&request, reason.word()));
+                record::Event::NotHeld { reason: reason.word(), request }
+            }
             _ => return,
         };
         self.note(&Entry { time, event });
+    }
+
+    /// Keeps it for the tree, and tells who launched it; of the same again and again, the first, and the second where that
+    /// alone says that nobody is asked any more.
+    fn denied(&mut self, request: &Request, denial: Denial) {
+        let told = if denial.until.is_some() { 2 } else { 1 };
+        if self.denials.keep(&request.tree, denial.clone()) <= told {
+            self.notify(&request.tree, &Notice::Denied(denial));
+        }
     }
 
     /// Who asks reads data with these labels, and carries them from now on.

@@ -30,9 +30,7 @@ pub(super) fn sentence(notice: &Notice, zone: &TimeZone) -> String {
             let since = since.to_zoned(zone.clone()).strftime("%H:%M:%S");
             format!("held {} {} since {since}, asking {}", short(*id), shown(sentence), shown(reviewers))
         }
-        Notice::Refused { sentence } => {
-            format!("refused {}: denied before, and nobody is asked again for now", shown(sentence))
-        }
+        Notice::Denied(denial) => super::why::sentence(denial, zone),
         Notice::Ended { id, end, who, why, after } => {
             let by = who.as_deref().map(|who| format!(" by {}", shown(who))).unwrap_or_default();
             let why = why.as_deref().map(|why| format!(": {}", shown(why))).unwrap_or_default();

@@ -33,6 +33,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// More than this without a line's end is not from our agent.
 const LINE_BYTES: usize = 64 * 1024 * 1024;
 
+/// So many refusals without a question are said: a program that tries everything is not to fill the terminal.
+const DENIED: usize = 20;
+
 /// The stream, and what it has told.
 pub(super) struct Watch {
     socket: PathBuf,
@@ -42,7 +45,8 @@ pub(super) struct Watch {
     known: BTreeSet<HoldId>,
     pause: Duration,
     said_away: bool,
-    refused: Option<String>,
+    /// Refusals without a question that it has told.
+    denied: usize,
 }
 
 enum Link {
@@ -70,7 +74,7 @@ impl Watch {
             known: BTreeSet::new(),
             pause: PAUSES.0,
             said_away: false,
-            refused: None,
+            denied: 0,
         }
     }
 
@@ -176,8 +180,13 @@ impl Watch {
         let news = match notice {
             Notice::Held { id, .. } => self.known.insert(*id),
             Notice::Ended { id, .. } => self.known.remove(id),
-            // Who tries in a loop is not told in one.
-            Notice::Refused { sentence } => self.refused.replace(sentence.clone()).as_ref() != Some(sentence),
+            Notice::Denied(_) => {
+                self.denied += 1;
+                if self.denied == DENIED + 1 {
+                    tell("more is denied: `holdpoint why` says what, inside the tree; so does the record");
+                }
+                self.denied <= DENIED
+            }
         };
         if news {
             tell(&sentence(notice, &TimeZone::system()));
@@ -201,7 +210,7 @@ impl Watch {
 fn held_id(notice: &Notice) -> Option<HoldId> {
     match notice {
         Notice::Held { id, .. } => Some(*id),
-        Notice::Ended { .. } | Notice::Refused { .. } => None,
+        Notice::Ended { .. } | Notice::Denied(_) => None,
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Declined, Enrolled, Reloaded, Status};
 use crate::{
     approval::channel::Preview,
+    denials::Denial,
     request::{self, Digest, End, Hold, HoldId, Outcome, Standing, Word},
 };
 
@@ -126,7 +127,7 @@ pub enum TreeRequest {
         /// 16 hexadecimal digits.
         tree: String,
     },
-    /// The holds of the sender's own tree.
+    /// The holds of the sender's own tree, and what was refused there.
     Mine,
 }
 
@@ -164,6 +165,8 @@ pub enum TreeReply {
         subject: Option<String>,
         /// Each a [`Notice::Held`].
         held: Vec<Notice>,
+        /// What was refused of late, the first one first.
+        denied: Vec<Denial>,
     },
     /// It is not done.
     Refused(Declined),
@@ -228,11 +231,8 @@ pub enum Notice {
         /// How long it took, milliseconds.
         after: u64,
     },
-    /// Something was refused without a question: a reviewer had denied the same.
-    Refused {
-        /// [`crate::request::Operation::sentence`].
-        sentence: String,
-    },
+    /// Something was refused without a question.
+    Denied(Denial),
 }
 
 impl Notice {

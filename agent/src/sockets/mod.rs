@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     approval::channel::Preview,
+    denials::Denial,
     request::{Answer, Hold, HoldId, Outcome, Refusal, Standing},
 };
 
@@ -126,7 +127,7 @@ pub enum Command {
     Confirm { from: Peer, reply: Reply<bool> },
     /// The holds of a tree, now and later. Only for who launched it, and for root.
     Watch { from: Peer, tree: u64, reply: Reply<Watching> },
-    /// Which tree `from` belongs to, and that tree's holds.
+    /// Which tree `from` belongs to, that tree's holds, and what was refused there.
     Mine { from: Peer, reply: Reply<Mine> },
 }
 
@@ -171,6 +172,8 @@ pub struct Mine {
     pub tree: Option<(u64, String)>,
     /// Pending holds of the tree.
     pub held: Vec<Hold>,
+    /// What was refused there of late, the first one first.
+    pub denied: Vec<Denial>,
 }
 
 /// How the agent is.

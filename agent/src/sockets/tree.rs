@@ -80,7 +80,7 @@ impl Client {
         let mine = ask(&self.daemon, |reply| Command::Mine { from, reply }).await?;
         let held = mine.held.iter().map(Notice::held).collect();
         let (tree, subject) = mine.tree.map(|(tree, subject)| (tree_text(tree), subject)).unzip();
-        Ok(TreeReply::Mine { tree, subject, held })
+        Ok(TreeReply::Mine { tree, subject, held, denied: mine.denied })
     }
 
     async fn watch(&mut self, tree: u64) -> Result<(), Declined> {
