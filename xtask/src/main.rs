@@ -17,6 +17,7 @@ mod initramfs;
 mod kernel;
 mod machine;
 mod modules;
+mod peers;
 mod process;
 mod programs;
 mod protocol;
@@ -40,7 +41,7 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Run a command in a virtual machine that has holdpoint, and exit with its status
     Vm(vm::VmArgs),
-    /// Run unit tests, lints, and the promises in virtual machines
+    /// Run lints, unit tests, tests against the protocols' libraries, and the promises in virtual machines
     Test(test::TestArgs),
     /// Count the instructions that holdpoint adds to each operation
     Bench(bench::BenchArgs),

@@ -15,7 +15,7 @@ use crate::programs::{cargo, path_with_cargo_bin};
 use crate::progress;
 
 /// What is needed, and what for.
-const PACKAGES: [(&str, &str); 17] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("binutils", "strips programs for the guest"),
     ("cargo-web", "builds the kernel programs"),
     ("debian-archive-keyring", "checks packages for the guest"),
@@ -28,6 +28,7 @@ const PACKAGES: [(&str, &str); 17] = [
     ("libzstd-dev", "builds bpf-linker"),
     ("llvm-22-dev", "builds bpf-linker"),
     ("mmdebstrap", "makes the root image"),
+    ("python3-venv", "holds the libraries that channels are tested with"),
     ("qemu-system-x86", "runs virtual machines"),
     ("rustc-web", "builds the kernel programs"),
     ("xz-utils", "unpacks kernel modules"),
@@ -94,7 +95,7 @@ fn install(missing: &[(&str, &str)]) -> Result<()> {
 
 fn ordinary_route(problem: &str) -> String {
     format!(
-        "{problem}\nOn another system: install QEMU, mmdebstrap, e2fsprogs, kmod and xz; for the kernel programs \
+        "{problem}\nOn another system: install QEMU, mmdebstrap, e2fsprogs, kmod, xz and Python with venv; for the kernel programs \
          `rustup toolchain install nightly --component rust-src` and `cargo install bpf-linker`"
     )
 }

@@ -22,7 +22,7 @@ use crate::programs::{self, cargo};
 use crate::protocol::Run;
 use crate::session::{Interrupted, Signals, Streams};
 use crate::vm::HOLDPOINT;
-use crate::{progress, setup};
+use crate::{peers, progress, setup};
 
 /// Where the promises are installed in the guest.
 const PROMISES: &str = "/usr/libexec/holdpoint/promises";
@@ -56,6 +56,8 @@ enum Part {
     Lint,
     /// Tests that need no virtual machine
     Unit,
+    /// Channels, against the libraries of their protocols
+    Peers,
     /// The promises, in a virtual machine for each kernel
     Promises,
 }
@@ -70,6 +72,9 @@ pub fn test(args: &TestArgs) -> Result<i32> {
     }
     if wanted(Part::Unit) {
         unit(&mut report, &args.arguments)?;
+    }
+    if wanted(Part::Peers) {
+        report.step("peers", || peers::test(&args.arguments))?;
     }
     if wanted(Part::Promises) {
         promises(&mut report, args)?;

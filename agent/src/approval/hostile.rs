@@ -17,7 +17,7 @@ use crate::request::{
 const HOLD: HoldId = HoldId(7);
 
 /// What somebody could try.
-fn hostile() -> Vec<String> {
+pub(super) fn hostile() -> Vec<String> {
     let short = [
         "plain",
         "",
@@ -133,7 +133,7 @@ fn hold(text: &str, what: Operation) -> Hold {
 }
 
 /// Of each operation the question and its end.
-fn messages(text: &str) -> Vec<Message> {
+pub(super) fn messages(text: &str) -> Vec<Message> {
     let (at, host) = (sample::start(), "host-1".to_owned());
     let standing = Standing { hold: HOLD, state: End::Denied, decision: Decision::Kill, by: Some(text.into()) };
     let says = [Says::Question { callback: None }, Says::Outcome(standing)];
@@ -356,25 +356,33 @@ fn teams_shows_text_as_text() {
     }
 }
 
+/// Messages with as much as can be in them, each with the text that fills it.
+pub(super) fn longest() -> Vec<(String, Vec<Message>)> {
+    let full = |text: &str| {
+        let text = text.repeat(5000 / text.len());
+        let messages = messages(&text).into_iter().map(|message| filled(message, &text)).collect();
+        (text, messages)
+    };
+    ["{", "{{DATE(", "{{TIME({{DATE(", "\"", "\\", "<", "\u{1d11e}", "\u{202e}", "  ", "\n"].map(full).into()
+}
+
+fn filled(mut message: Message, text: &str) -> Message {
+    let hold = &mut message.hold;
+    hold.read = vec![hold.read[0].clone(); 10];
+    let process = Process { argv: vec![text.to_owned(); 4], ..hold.context.ancestry[0].clone() };
+    hold.context.ancestry = vec![process; 10];
+    if let Operation::Exec { argv: list, .. } | Operation::Connect { names: list, .. } = &mut hold.request.what {
+        *list = vec![text.to_owned(); 10];
+    }
+    message
+}
+
 #[test]
 fn the_smallest_card_fits() {
-    for text in ["{", "{{DATE(", "{{TIME({{DATE(", "\"", "\\", "<", "\u{1d11e}", "\u{202e}", "  ", "\n"] {
-        let text = text.repeat(5000 / text.len());
-        for mut message in messages(&text) {
-            let hold = &mut message.hold;
-            hold.read = vec![hold.read[0].clone(); 10];
-            hold.context.ancestry =
-                vec![Process { argv: vec![text.clone(); 4], ..hold.context.ancestry[0].clone() }; 10];
-            match &mut hold.request.what {
-                Operation::Exec { argv: list, .. } | Operation::Connect { names: list, .. } => {
-                    *list = vec![text.clone(); 10];
-                }
-                _ => {}
-            }
-            let sent = teams::body(&message, Some(&"https://review.example/holds".parse().unwrap())).to_string();
-            assert!(sent.len() <= 27_000, "{} of {sent}", sent.len());
-            check_slack_limits(&slack::blocks::message(&message));
-        }
+    for message in longest().iter().flat_map(|(_, messages)| messages) {
+        let sent = teams::body(message, Some(&"https://review.example/holds".parse().unwrap())).to_string();
+        assert!(sent.len() <= 27_000, "{} of {sent}", sent.len());
+        check_slack_limits(&slack::blocks::message(message));
     }
 }
 

@@ -158,4 +158,6 @@ fn note(notes: &mpsc::Sender<Entry>, entry: Entry) {
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+pub(crate) mod peers;
+#[cfg(test)]
 mod tests;

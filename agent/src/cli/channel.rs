@@ -87,10 +87,14 @@ fn held(socket: &Path, name: &str, id: &str) -> Result<Preview, Failure> {
     }
 }
 
-fn show(name: &str, Preview { to, message }: &Preview, as_json: bool) -> Result<(), Failure> {
+fn show(name: &str, preview: &Preview, as_json: bool) -> Result<(), Failure> {
+    print(&previewed(name, preview, as_json))
+}
+
+fn previewed(name: &str, Preview { to, message }: &Preview, as_json: bool) -> String {
     match as_json {
-        true => print(&pretty(&json!({ "channel": name, "to": to, "message": message }))),
-        false => print(&format!("{}\n{}", shown(to), pretty(message))),
+        true => pretty(&json!({ "channel": name, "to": to, "message": message })),
+        false => format!("{}\n{}", shown(to), pretty(message)),
     }
 }
 
@@ -174,6 +178,7 @@ fn report(channel: &str, Tried { question, outcome }: &Tried) -> serde_json::Val
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::approval::peers::Peer;
 
     #[test]
     fn each_kind_has_a_sample() {
@@ -182,6 +187,18 @@ mod tests {
             assert!(!to.is_empty() && message.to_string().contains("/usr/bin/git"), "{to} {message}");
         }
         assert!(example("fax").is_none());
+    }
+
+    #[tokio::test]
+    #[ignore = "needs the peers' libraries: cargo xtask test --only peers"]
+    async fn the_libraries_read_what_is_previewed() {
+        for (kind, script) in [("slack", "slack_messages.py"), ("teams", "teams_cards.py")] {
+            let printed = previewed(kind, &sample::preview(&example(kind).unwrap(), "host-1"), true);
+            let sent = &serde_json::from_str::<serde_json::Value>(&printed).unwrap()["message"];
+            let mut peer = Peer::start(script);
+            peer.tell(&json!({ "text": "", "plain": sent, "sent": sent })).await;
+            peer.ends_well().await;
+        }
     }
 
     #[test]
