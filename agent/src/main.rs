@@ -8,6 +8,7 @@ mod config;
 mod daemon;
 mod holds;
 mod kernel;
+mod page;
 mod policy;
 mod process;
 mod record;
@@ -15,6 +16,7 @@ mod request;
 mod run;
 mod sockets;
 mod user;
+mod web;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         }
         Verb::Policy(verb) => cli::policy(&cli.run_dir, &verb),
         Verb::Channel(verb) => cli::channel(&cli.run_dir, &verb),
+        Verb::Page(args) => cli::page(&cli.run_dir, &args),
         Verb::Control(verb) => cli::control(&cli.run_dir, &verb),
         Verb::Run(verb) => run::main(&cli.run_dir, verb),
         Verb::Canary => canary::main(&cli.run_dir),
