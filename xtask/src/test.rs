@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -22,7 +22,7 @@ use crate::programs::{self, cargo};
 use crate::protocol::Run;
 use crate::session::{Interrupted, Signals, Streams};
 use crate::vm::HOLDPOINT;
-use crate::{progress, setup};
+use crate::{page, progress, setup};
 
 /// Where the promises are installed in the guest.
 const PROMISES: &str = "/usr/libexec/holdpoint/promises";
@@ -56,6 +56,8 @@ enum Part {
     Lint,
     /// Tests that need no virtual machine
     Unit,
+    /// The review page, in a browser
+    Page,
     /// The promises, in a virtual machine for each kernel
     Promises,
 }
@@ -70,6 +72,9 @@ pub fn test(args: &TestArgs) -> Result<i32> {
     }
     if wanted(Part::Unit) {
         unit(&mut report, &args.arguments)?;
+    }
+    if wanted(Part::Page) {
+        review_page(&mut report)?;
     }
     if wanted(Part::Promises) {
         promises(&mut report, args)?;
@@ -91,6 +96,18 @@ fn lint(report: &mut Report) -> Result<()> {
 fn unit(report: &mut Report, arguments: &[String]) -> Result<()> {
     report.step("unit tests", || {
         run_visibly(cargo().args(["test", "--workspace", "--exclude", "holdpoint-tests", "--"]).args(arguments))
+    })
+}
+
+fn review_page(report: &mut Report) -> Result<()> {
+    report.step("a browser", setup::ensure_browser)?;
+    let mut program = None;
+    report.step("building holdpoint for the browser", || {
+        program = Some(programs::holdpoint()?);
+        Ok(())
+    })?;
+    report.step("the review page in a browser", || {
+        page::try_out(program.as_deref().context("not run: the build failed")?)
     })
 }
 
