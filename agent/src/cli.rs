@@ -20,6 +20,7 @@ use crate::{
 pub mod channel;
 pub(crate) mod commands;
 mod holds;
+pub mod page;
 pub mod policy;
 mod status;
 
@@ -48,6 +49,8 @@ pub enum Verb {
     /// Work with the ways to reviewers
     #[command(subcommand)]
     Channel(channel::ChannelVerb),
+    /// Print a link that logs you in on the review page, once
+    Page(page::PageArgs),
     /// Said to the agent by its control socket.
     #[command(flatten)]
     Control(ControlVerb),
@@ -346,6 +349,11 @@ pub fn policy(run_dir: &Path, verb: &PolicyVerb) -> ExitCode {
 pub fn channel(run_dir: &Path, verb: &channel::ChannelVerb) -> ExitCode {
     let done = channel::channel(&run_dir.join(CONTROL), verb);
     done.map_or_else(|failure| failed(&failure), |()| ExitCode::SUCCESS)
+}
+
+/// `holdpoint page`
+pub fn page(run_dir: &Path, args: &page::PageArgs) -> ExitCode {
+    page::page(&run_dir.join(CONTROL), args).map_or_else(|failure| failed(&failure), |()| ExitCode::SUCCESS)
 }
 
 /// `holdpoint policy reload`

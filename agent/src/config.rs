@@ -6,6 +6,10 @@
 //! address = "127.0.0.1:8700"                 # where callbacks arrive
 //! url = "https://holdpoint.example"          # what reviewers call it; default: http://<address>
 //!
+//! [page]                                     # where reviewers look and answer; off without it
+//! address = "127.0.0.1:8701"                 # the default
+//! url = "https://holdpoint.example"          # what browsers call it; default: http://<address>
+//!
 //! [[channel]]
 //! name = "ops"
 //! kind = "webhook"
@@ -23,7 +27,7 @@ mod secrets;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -34,30 +38,43 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-pub use self::keys::Keys;
+pub use self::keys::{Around, Keys};
 use crate::{
     approval::channel::{Channel, KINDS},
     policy::{Problem, Refusal, Source},
 };
+
+/// Where the page is unless said: on this host only.
+const PAGE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8701);
 
 /// What the operator configured. The default, without a file: nobody is asked, nothing listens.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// Where callbacks arrive, if anywhere.
     pub listener: Option<Listener>,
+    /// Where the review page is, if anywhere.
+    pub page: Option<Listener>,
     /// Ways to reviewers. Names are unique, and so are secrets of callbacks: these tell which channel answers.
     pub channels: Vec<Channel>,
     /// Programs of channels, what may be their scripts, and authorities that they trust: no subject may change them.
     pub trusted: Vec<PathBuf>,
 }
 
-/// Where callbacks arrive.
+/// Where others come to the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// The socket's address.
     pub address: SocketAddr,
     /// What reviewers call it, without a slash at the end.
     pub url: String,
+}
+
+impl Listener {
+    /// The URL's path, without a slash at the end: empty if it has none.
+    pub fn prefix(&self) -> String {
+        let url = Url::parse(&self.url);
+        url.map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default()
+    }
 }
 
 /// Why there is no configuration.
@@ -80,6 +97,7 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields)]
 struct File {
     listener: Option<RawListener>,
+    page: Option<RawPage>,
     #[serde(default)]
     channel: Vec<RawChannel>,
 }
@@ -88,6 +106,13 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct RawListener {
     address: Spanned<String>,
+    url: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPage {
+    address: Option<Spanned<String>>,
     url: Option<Spanned<String>>,
 }
 
@@ -137,16 +162,17 @@ fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<Path
     };
     let mut problems = vec![];
     let listener = file.listener.and_then(|raw| kept(listener(&raw), &mut problems));
+    let page = file.page.and_then(|raw| kept(page(raw), &mut problems));
     let tables = match table.get_mut().remove("channel").map(Spanned::into_inner) {
         Some(DeValue::Array(tables)) => tables.into_iter().collect(),
         _ => vec![],
     };
     let mut files = Files::default();
-    let around = (listener.is_some(), credentials);
+    let around = Around { listens: listener.is_some(), page: page.as_ref(), credentials };
     let channels = channels(&file.channel, tables, around, &mut files, &mut problems);
     let Files { secrets, trusted } = files;
     match problems.is_empty() {
-        true => Ok((Config { listener, channels, trusted }, secrets)),
+        true => Ok((Config { listener, page, channels, trusted }, secrets)),
         false => Err(Refusal::new(source, problems)),
     }
 }
@@ -181,6 +207,16 @@ fn listener(raw: &RawListener) -> Result<Listener, Problem> {
     Ok(Listener { address, url })
 }
 
+fn page(raw: RawPage) -> Result<Listener, Problem> {
+    match raw {
+        RawPage { address: Some(address), url } => listener(&RawListener { address, url }),
+        RawPage { address: None, url } => {
+            let url = url.as_ref().map(base).transpose()?.unwrap_or_else(|| format!("http://{PAGE}"));
+            Ok(Listener { address: PAGE, url })
+        }
+    }
+}
+
 fn base(raw: &Spanned<String>) -> Result<String, Problem> {
     let remedy = "http(s)://host/path, without user, query and fragment";
     let url = Url::parse(raw.get_ref()).map_err(|error| at(raw, format!("not a URL: {error}"), remedy))?;
@@ -194,7 +230,7 @@ fn base(raw: &Spanned<String>) -> Result<String, Problem> {
 fn channels<'a>(
     raw: &'a [RawChannel],
     tables: Vec<Spanned<DeValue<'a>>>,
-    (listens, credentials): (bool, Option<&'a Path>),
+    around: Around<'a>,
     files: &mut Files,
     problems: &mut Vec<Problem>,
 ) -> Vec<Channel> {
@@ -206,7 +242,7 @@ fn channels<'a>(
             let problem = at(name, message, "give each channel a name of its own");
             problems.push(problem.against(earlier.name.span()));
         }
-        let mut keys = Keys { name, table, listens, credentials, secrets: vec![], trusted: vec![] };
+        let mut keys = Keys { name, table, around, secrets: vec![], trusted: vec![] };
         let channel = kept(channel(raw_channel, &mut keys), problems);
         files.secrets.append(&mut keys.secrets);
         files.trusted.append(&mut keys.trusted);

@@ -9,6 +9,7 @@ mod daemon;
 mod denials;
 mod holds;
 mod kernel;
+mod page;
 mod policy;
 mod process;
 mod record;
@@ -16,6 +17,7 @@ mod request;
 mod run;
 mod sockets;
 mod user;
+mod web;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         }
         Verb::Policy(verb) => cli::policy(&cli.run_dir, &verb),
         Verb::Channel(verb) => cli::channel(&cli.run_dir, &verb),
+        Verb::Page(args) => cli::page(&cli.run_dir, &args),
         Verb::Control(verb) => cli::control(&cli.run_dir, &verb),
         Verb::Run(verb) => run::main(&cli.run_dir, verb),
         Verb::Why { json } => run::why(&cli.run_dir, json),

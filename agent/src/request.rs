@@ -389,6 +389,16 @@ impl Digest {
     }
 }
 
+/// A span of time for people. What is negative is over.
+pub fn span(seconds: i64) -> String {
+    match seconds {
+        ..=0 => "0 s".to_owned(),
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
 /// Lower-case hexadecimal.
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -431,6 +441,12 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// Names of the requester, where it has any: who runs the process, who launched the tree, who had logged in for that.
+    pub fn requesters(&self) -> impl Iterator<Item = &String> {
+        let login = self.request.login.as_ref().and_then(|login| login.user.as_ref());
+        self.user.iter().chain(&self.launcher_name).chain(login)
+    }
+
     /// One line for people: [`Operation::sentence`], and what was read before.
     pub fn sentence(&self) -> String {
         let read: Vec<_> = self.read.iter().map(Reading::sentence).collect();
@@ -494,6 +510,14 @@ pub enum Proof {
         /// As of [`Self::Webhook`].
         #[serde(skip)]
         asks: Vec<String>,
+    },
+    /// Said on the review page, in a session that began with a link for this reviewer.
+    Page {
+        /// The reviewer's name.
+        user: String,
+        /// Its user id, where it has asked for the link itself; none where root did so for it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
     },
     /// A local user, as the kernel names the peer of the control socket.
     Local {
@@ -733,6 +757,12 @@ mod tests {
     fn the_kernel_keeps_the_digest_byte_for_byte() {
         let digest = sample::hold(ID).digest;
         assert_eq!(hexadecimal(&digest.bytes()), digest.0);
+    }
+
+    #[test]
+    fn spans_are_short() {
+        let spans = [-3, 0, 59, 60, 3599, 7260].map(span);
+        assert_eq!(spans, ["0 s", "0 s", "59 s", "1 min 0 s", "59 min 59 s", "2 h 1 min"]);
     }
 
     #[test]

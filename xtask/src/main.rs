@@ -3,6 +3,7 @@
 //! ```text
 //! setup      what the host must have            apt, kernel, image, modules, initramfs, cache   what machines are made of
 //! programs   what cargo builds for the guest    accel, machine      QEMU and its run directory
+//! page       the review page in a browser
 //! protocol   the frames of a session            session             the host's end      guest/   the guest's end, process 1
 //! ```
 
@@ -17,6 +18,7 @@ mod initramfs;
 mod kernel;
 mod machine;
 mod modules;
+mod page;
 mod peers;
 mod process;
 mod programs;

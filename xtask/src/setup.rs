@@ -15,7 +15,7 @@ use crate::programs::{cargo, path_with_cargo_bin};
 use crate::progress;
 
 /// What is needed, and what for.
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [Package; 18] = [
     ("binutils", "strips programs for the guest"),
     ("cargo-web", "builds the kernel programs"),
     ("debian-archive-keyring", "checks packages for the guest"),
@@ -36,15 +36,32 @@ const PACKAGES: [(&str, &str); 18] = [
     ("zstd", "unpacks kernels"),
 ];
 
+/// What a browser needs that looks as on a desk.
+const BROWSER: [Package; 3] = [
+    ("chromium", "shows the review page"),
+    ("chromium-driver", "drives the browser"),
+    ("fonts-liberation", "text in the browser"),
+];
+
+/// A package of Debian, and what it is for.
+type Package = (&'static str, &'static str);
+
 const BPF_LINKER: &str = "0.13.0";
 
 /// Installs what is missing. Takes a fraction of a second if nothing is.
 pub fn ensure() -> Result<()> {
-    let missing = missing_packages()?;
-    if !missing.is_empty() {
-        install(&missing)?;
-    }
+    have(&PACKAGES)?;
     if linker_works() { Ok(()) } else { build_linker() }
+}
+
+/// Installs a browser and what drives it, if they are missing.
+pub fn ensure_browser() -> Result<()> {
+    have(&BROWSER)
+}
+
+fn have(packages: &[Package]) -> Result<()> {
+    let missing = missing_packages(packages)?;
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
 /// Installs rustfmt and clippy if rustup's minimal profile has left them out.
@@ -60,19 +77,19 @@ pub fn ensure_lints() -> Result<()> {
     Ok(())
 }
 
-fn missing_packages() -> Result<Vec<(&'static str, &'static str)>> {
+fn missing_packages(packages: &[Package]) -> Result<Vec<Package>> {
     let output = Command::new("dpkg-query")
         .args(["--show", "--showformat=${Package} ${db:Status-Status}\n"])
-        .args(PACKAGES.map(|(name, _)| name))
+        .args(packages.iter().map(|(name, _)| name))
         .stdin(Stdio::null())
         .output()
         .map_err(|error| anyhow::Error::new(error).context(ordinary_route("this is not a Debian system")))?;
     let listing = String::from_utf8_lossy(&output.stdout);
     let installed: BTreeSet<_> = listing.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
-    Ok(PACKAGES.into_iter().filter(|(name, _)| !installed.contains(name)).collect())
+    Ok(packages.iter().copied().filter(|(name, _)| !installed.contains(name)).collect())
 }
 
-fn install(missing: &[(&str, &str)]) -> Result<()> {
+fn install(missing: &[Package]) -> Result<()> {
     let names: Vec<_> = missing.iter().map(|&(name, _)| name).collect();
     if !nix::unistd::geteuid().is_root() {
         bail!(ordinary_route(&format!(

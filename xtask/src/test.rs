@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -22,7 +22,7 @@ use crate::programs::{self, cargo};
 use crate::protocol::Run;
 use crate::session::{Interrupted, Signals, Streams};
 use crate::vm::HOLDPOINT;
-use crate::{peers, progress, setup};
+use crate::{page, peers, progress, setup};
 
 /// Where the promises are installed in the guest.
 const PROMISES: &str = "/usr/libexec/holdpoint/promises";
@@ -58,6 +58,8 @@ enum Part {
     Unit,
     /// Channels, against the libraries of their protocols
     Peers,
+    /// The review page, in a browser
+    Page,
     /// The promises, in a virtual machine for each kernel
     Promises,
 }
@@ -75,6 +77,9 @@ pub fn test(args: &TestArgs) -> Result<i32> {
     }
     if wanted(Part::Peers) {
         report.step("peers", || peers::test(&args.arguments))?;
+    }
+    if wanted(Part::Page) {
+        review_page(&mut report)?;
     }
     if wanted(Part::Promises) {
         promises(&mut report, args)?;
@@ -96,6 +101,18 @@ fn lint(report: &mut Report) -> Result<()> {
 fn unit(report: &mut Report, arguments: &[String]) -> Result<()> {
     report.step("unit tests", || {
         run_visibly(cargo().args(["test", "--workspace", "--exclude", "holdpoint-tests", "--"]).args(arguments))
+    })
+}
+
+fn review_page(report: &mut Report) -> Result<()> {
+    report.step("a browser", setup::ensure_browser)?;
+    let mut program = None;
+    report.step("building holdpoint for the browser", || {
+        program = Some(programs::holdpoint()?);
+        Ok(())
+    })?;
+    report.step("the review page in a browser", || {
+        page::try_out(program.as_deref().context("not run: the build failed")?)
     })
 }
 

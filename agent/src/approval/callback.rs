@@ -5,33 +5,23 @@
 //! speaks plain HTTP, since an answer is signed, not secret; TLS is for a proxy in front of it. An answer that is sent
 //! again by somebody who recorded it does no harm: it counts once.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    body::{Body, Bytes, to_bytes},
+    body::Body,
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
     routing::post,
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, oneshot},
-    time::{sleep, timeout},
+    net::TcpListener,
+    sync::{mpsc, oneshot},
 };
 
-use self::refused::Refused;
 use super::{
     Submission,
     channel::{Channel, Unheard},
@@ -42,22 +32,9 @@ use crate::{
     config::Config,
     record::Entry,
     request::{Outcome, Proof, Refusal},
+    web::{self, Peer, Refused, Stopped, whole},
 };
 
-mod refused;
-
-/// Longest body, in bytes: an answer has a few hundred.
-const LONGEST: usize = 64 * 1024;
-/// Longest head of a request, in bytes.
-const LONGEST_HEAD: usize = 16 * 1024;
-/// Most headers.
-const HEADERS: usize = 64;
-/// Time for the head, and again for the body.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Time for a connection as a whole.
-const CONNECTION: Duration = Duration::from_secs(40);
-/// Connections at a time; further ones wait in the kernel's queue.
-const CONNECTIONS: usize = 128;
 /// Takes callbacks and hands their answers on.
 #[derive(Debug)]
 pub struct Callbacks {
@@ -68,43 +45,17 @@ pub struct Callbacks {
     refused: Refused,
 }
 
-/// The address of the other side.
-#[derive(Clone, Copy)]
-struct Peer(IpAddr);
-
-/// Why a callback goes no further than here.
-type Stopped = (StatusCode, &'static str);
-
 impl Callbacks {
     /// Callbacks for the channels of `config`. Answers go to `answers`; what is refused before it is an answer
     /// goes to `notes`, to be recorded.
     pub fn new(config: &Config, answers: mpsc::Sender<Submission>, notes: mpsc::Sender<Entry>) -> Self {
-        let url = config.listener.as_ref().and_then(|listener| reqwest::Url::parse(&listener.url).ok());
-        let prefix = url.map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default();
+        let prefix = config.listener.as_ref().map(|listener| listener.prefix()).unwrap_or_default();
         Self { channels: config.channels.clone(), prefix, answers, refused: Refused::new(notes) }
     }
 
     /// Serves `listener` until the task is dropped.
     pub async fn serve(self, listener: TcpListener) {
-        let router = self.router();
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let router = router.clone();
-                    tokio::spawn(async move {
-                        let _ = timeout(CONNECTION, connection(stream, peer, router)).await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    // Out of descriptors, most likely: others have to go first.
-                    tracing::warn!(%error, "a callback could not be accepted");
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        web::serve(listener, self.router()).await;
     }
 
     fn router(self) -> Router {
@@ -112,8 +63,7 @@ impl Callbacks {
         const INTERACTIONS: &str = "/v1/{kind}/{name}";
         let nothing = || async { StatusCode::NOT_FOUND };
         let mut router = Router::new().without_v07_checks();
-        let prefixes = [String::new(), self.prefix.clone()];
-        for prefix in &prefixes[..if self.prefix.is_empty() { 1 } else { 2 }] {
+        for prefix in web::prefixes(&self.prefix) {
             router = router.route(&format!("{prefix}{ANSWERS}"), post(answer));
             router = router.route(&format!("{prefix}{INTERACTIONS}"), post(interaction));
         }
@@ -169,20 +119,6 @@ impl Callbacks {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router) {
-    let service = TowerToHyperService::new(router.layer(Extension(Peer(peer.ip()))));
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .max_buf_size(LONGEST_HEAD)
-        .max_headers(HEADERS)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = served.await {
-        tracing::debug!(%peer, %error, "a callback's connection failed");
-    }
-}
-
 async fn answer(
     State(callbacks): State<Arc<Callbacks>>,
     Path(hold): Path<String>,
@@ -216,34 +152,16 @@ async fn interaction(
     }
 }
 
-/// The whole body, if it comes in time and is not too long.
-async fn whole(headers: &HeaderMap, body: Body) -> Result<Bytes, Stopped> {
-    let too_large = (StatusCode::PAYLOAD_TOO_LARGE, "too large");
-    let announced = headers.get("content-length").and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > LONGEST) {
-        return Err(too_large);
-    }
-    match timeout(PATIENCE, to_bytes(body, LONGEST)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(too_large),
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body took too long")),
-    }
-}
-
 fn respond(result: Result<Outcome, Refusal>) -> Response {
     let refusal = match result {
         Ok(Outcome::Accepted(standing) | Outcome::Again(standing)) => return Json(standing).into_response(),
         Err(refusal) => refusal,
     };
-    let status = match &refusal {
-        Refusal::UnknownHold => StatusCode::NOT_FOUND,
-        Refusal::WrongDigest => StatusCode::UNPROCESSABLE_ENTITY,
-        Refusal::NotNamed | Refusal::Requester => StatusCode::FORBIDDEN,
-        Refusal::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::Conflict(standing) => return (StatusCode::CONFLICT, Json(standing)).into_response(),
-        Refusal::Over(standing) => return (StatusCode::GONE, Json(standing)).into_response(),
-    };
-    (status, Json(json!({ "error": refusal.to_string() }))).into_response()
+    let status = web::status(&refusal);
+    match refusal {
+        Refusal::Conflict(standing) | Refusal::Over(standing) => (status, Json(standing)).into_response(),
+        _ => (status, Json(json!({ "error": refusal.to_string() }))).into_response(),
+    }
 }
 
 #[cfg(test)]

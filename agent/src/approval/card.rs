@@ -11,7 +11,7 @@ use crate::request::{End, Hold, Operation, Process, Reading, Standing, quoted, s
 
 /// What there is to show of a hold. No text in it has a control character, or one that hides or reorders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Card {
+pub struct Card {
     /// The operation.
     pub title: String,
     /// As the kernel saw it.
@@ -24,7 +24,7 @@ pub(super) struct Card {
 
 /// Something with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fact {
+pub struct Fact {
     /// What it is.
     pub label: &'static str,
     /// Usually one.
@@ -70,7 +70,15 @@ const ROOMS: [Room; 8] = [
     Room { operation: size(80, 6), rest: LEAST },
 ];
 
+/// Everything. The kernel holds nothing that could not be shown; the claims are bounded where they are read.
+const ALL: Room = Room { operation: size(usize::MAX, usize::MAX), rest: size(usize::MAX, usize::MAX) };
+
 impl Card {
+    /// The card of the message's hold with all that there is to show.
+    pub fn whole(message: &Message) -> Self {
+        Draft::of(message).within(ALL)
+    }
+
     /// The card of the message's hold, as much of it as `fits`.
     pub fn of(message: &Message, fits: impl Fn(&Self) -> bool) -> Self {
         let draft = Draft::of(message);
@@ -137,7 +145,7 @@ fn within(facts: &[Fact], size: Size) -> (Vec<Fact>, bool) {
 
 /// Text on one line, harmless, and no longer than that but for saying so. Blanks that would push the rest to another
 /// line are shown, too.
-pub(super) fn line(text: &str, characters: usize) -> String {
+pub fn line(text: &str, characters: usize) -> String {
     fitted(text, characters).0
 }
 
@@ -270,12 +278,13 @@ fn consequence(decision: Decision) -> &'static str {
     if decision == Decision::Fail { "the call fails with EPERM" } else { "the process is killed" }
 }
 
-fn moment(at: Timestamp) -> String {
+/// For people everywhere.
+pub fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// What it is about, in a few words: a question, or how it ended.
-pub(super) fn head(message: &Message) -> String {
+pub fn head(message: &Message) -> String {
     match &message.says {
         _ if message.test => "TEST of this channel: nothing is held".to_owned(),
         Says::Question { .. } => "Approval needed".to_owned(),
@@ -283,7 +292,8 @@ pub(super) fn head(message: &Message) -> String {
     }
 }
 
-fn ending(standing: &Standing) -> String {
+/// How it ended, and by whom.
+pub fn ending(standing: &Standing) -> String {
     let by = standing.by.as_ref().map_or_else(String::new, |by| format!(" by {}", line(by, 80)));
     match (standing.state, standing.decision) {
         (End::Approved, _) => format!("Approved{by}"),

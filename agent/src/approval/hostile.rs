@@ -17,7 +17,7 @@ use crate::request::{
 const HOLD: HoldId = HoldId(7);
 
 /// What somebody could try.
-pub(super) fn hostile() -> Vec<String> {
+pub fn hostile() -> Vec<String> {
     let short = [
         "plain",
         "",
@@ -67,7 +67,7 @@ pub(super) fn hostile() -> Vec<String> {
 }
 
 /// Every kind of operation, with `text` for all that a subject can choose.
-fn operations(text: &str) -> [Operation; 5] {
+pub fn operations(text: &str) -> [Operation; 5] {
     let text = || text.to_owned();
     let object = Object { device: 1, inode: 2 };
     let content = || Some(Content { size: 1, modified: text(), changed: text(), version: 1 });
@@ -112,7 +112,7 @@ fn operations(text: &str) -> [Operation; 5] {
 }
 
 /// A hold on `what` in which everything else that a subject can choose is `text`.
-fn hold(text: &str, what: Operation) -> Hold {
+pub fn hold(text: &str, what: Operation) -> Hold {
     let mut hold = sample::hold(HOLD);
     let text = || text.to_owned();
     let process = Process { pid: 5, exe: text(), argv: vec![text(); 2], user: "agent".into() };
@@ -148,7 +148,7 @@ fn exec(text: &str) -> Message {
 }
 
 /// What a person should read of it, in a rule of its own: text as it is where it is short and plain.
-fn is_plain(text: &str) -> bool {
+pub fn is_plain(text: &str) -> bool {
     let spaces = text.contains("   ") || text.contains(|c: char| c.is_whitespace() && c != ' ');
     text.len() < 80 && shown(text) == text && !spaces
 }
@@ -175,7 +175,7 @@ fn words<'a>(value: &'a Value, key: &str) -> BTreeSet<&'a str> {
 
 /// No control character but our own line breaks, nothing hidden.
 #[track_caller]
-fn check_visible(text: &str) {
+pub fn check_visible(text: &str) {
     let lines: String = text.split('\n').collect();
     assert_eq!(shown(&lines), lines);
 }

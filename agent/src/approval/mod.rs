@@ -5,13 +5,13 @@
 //! reviewers no channel asks can still be answered on the host.
 
 pub mod callback;
-mod card;
+pub mod card;
 pub mod channel;
 mod delivery;
 mod exec;
 mod http;
 mod message;
-mod said;
+pub mod said;
 pub mod sample;
 mod slack;
 pub mod standard_webhooks;
@@ -149,14 +149,14 @@ fn report(
 }
 
 /// Hands a line to whoever writes the record, without waiting.
-fn note(notes: &mpsc::Sender<Entry>, entry: Entry) {
+pub fn note(notes: &mpsc::Sender<Entry>, entry: Entry) {
     if let Err(error) = notes.try_send(entry) {
         tracing::warn!(%error, "a line did not get into the record");
     }
 }
 
 #[cfg(test)]
-mod hostile;
+pub mod hostile;
 #[cfg(test)]
 pub(crate) mod peers;
 #[cfg(test)]

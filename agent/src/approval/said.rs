@@ -4,9 +4,10 @@ use serde::Deserialize;
 
 use crate::request::{Answer, Digest, HoldId, Proof, Word};
 
-/// Longest name of a reviewer and longest explanation, in characters.
+/// Longest name of a reviewer, in characters.
 const WHO: usize = 256;
-const WHY: usize = 4096;
+/// Longest explanation, in characters.
+pub const WHY: usize = 4096;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -54,10 +54,11 @@ async fn send(channel: &Channel, message: Message) -> Result<Delivered, Failure>
 
 fn question(host: &str, test: bool) -> Message {
     let at = Timestamp::now();
-    Message { at, host: host.into(), hold: hold(at), says: Says::Question { callback: None }, test }
+    Message { at, host: host.into(), hold: hold(NOBODY, at), says: Says::Question { callback: None }, test }
 }
 
-fn hold(at: Timestamp) -> Hold {
+/// A hold of this id that nobody holds, asked about at that moment.
+pub fn hold(id: HoldId, at: Timestamp) -> Hold {
     let request = request(at);
     let process = |pid, exe: &str, argv: &[&str]| {
         let argv = argv.iter().map(|word| (*word).to_owned()).collect();
@@ -68,8 +69,8 @@ fn hold(at: Timestamp) -> Hold {
         process(4242, "/usr/local/bin/agent", &["agent", "--task", "release"]),
     ];
     Hold {
-        id: NOBODY,
-        digest: Digest::of(NOBODY, &request),
+        id,
+        digest: Digest::of(id, &request),
         deadline: at + SignedDuration::from_mins(5),
         reviewers: "sample".into(),
         members: vec!["alice".into(), "bob".into()],

@@ -97,7 +97,7 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
             "C or G, then letters and digits: in Slack, \"Copy channel ID\"",
         ));
     }
-    if !keys.listens {
+    if !keys.around.listens {
         return Err(at(
             keys.name,
             "clicks cannot come back: there is no [listener]",

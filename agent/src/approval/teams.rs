@@ -46,7 +46,8 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     let raw: Raw = keys.read()?;
     let url = keys.secret("url_file", &raw.url_file, "url_credential", &raw.url_credential, workflow)?;
     let http = Http::new(&url, None).map_err(|flaw| at(keys.name, flaw, "install ca-certificates"))?;
-    let review = raw.review_url.as_ref().map(|url| keys.url(url)).transpose()?;
+    let page = || keys.around.page.and_then(|page| Url::parse(&format!("{}/h", page.url)).ok());
+    let review = raw.review_url.as_ref().map(|url| keys.url(url)).transpose()?.or_else(page);
     Ok(Arc::new(Teams { url, http, review }))
 }
 

@@ -9,18 +9,27 @@ use toml::{
     de::{DeValue, ValueDeserializer},
 };
 
-use super::{at, destination, secrets};
+use super::{Listener, at, destination, secrets};
 use crate::policy::{Flaw, Problem, Span};
+
+/// What is around a channel's table.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// Whether answers are heard: there is a listener.
+    pub listens: bool,
+    /// Where the review page is, if anywhere.
+    pub page: Option<&'a Listener>,
+    /// systemd's `$CREDENTIALS_DIRECTORY`.
+    pub(super) credentials: Option<&'a Path>,
+}
 
 /// What stands in a channel's table besides what all kinds have, and what is around it.
 pub struct Keys<'a> {
     /// The channel's name.
     pub name: &'a Spanned<String>,
     pub(super) table: Spanned<DeValue<'a>>,
-    /// Whether answers are heard: there is a listener.
-    pub listens: bool,
-    /// systemd's `$CREDENTIALS_DIRECTORY`.
-    pub(super) credentials: Option<&'a Path>,
+    /// See there.
+    pub around: Around<'a>,
     /// Files with secrets: no subject may have them.
     pub(super) secrets: Vec<PathBuf>,
     /// Programs, what may be their scripts, and authorities: nobody else may change them.
@@ -61,7 +70,7 @@ impl<'a> Keys<'a> {
         let (text, span): (_, Span) = match (file, credential) {
             (Some(file), None) => (secrets::text(file.get_ref()).map_err(|flaw| flaw.at(file.span()))?, file.span()),
             (None, Some(name)) => {
-                let found = secrets::credential(name.get_ref(), self.credentials, file_key);
+                let found = secrets::credential(name.get_ref(), self.around.credentials, file_key);
                 (found.map_err(|flaw| flaw.at(name.span()))?, name.span())
             }
             (None, None) => {

@@ -1,6 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;
+use crate::approval::sample;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 
@@ -83,6 +84,33 @@ fn a_listener_is_called_by_its_address_unless_it_has_a_url() {
 }
 
 #[test]
+fn the_page_is_off_unless_configured_and_on_this_host_unless_said() {
+    let place = Place::new("page");
+    assert!(place.parse("").unwrap().page.is_none());
+    let plain = place.parse("[page]").unwrap().page.unwrap();
+    assert_eq!((plain.url.as_str(), plain.address.ip().is_loopback()), ("http://127.0.0.1:8701", true));
+    let named = place.parse("[page]\nurl = \"https://hp.example/a/\"").unwrap().page.unwrap();
+    assert_eq!((named.url.as_str(), named.prefix().as_str()), ("https://hp.example/a", "/a"));
+    assert!(place.parse("[page]\naddress = \"0.0.0.0:8701\"").unwrap_err().contains("add url"));
+}
+
+#[test]
+fn teams_opens_the_page_unless_it_is_given_another_one() {
+    let place = Place::new("review");
+    place.file("teams", "https://flows.example/x", 0o600);
+    let opened = |page: &str, review: &str| {
+        let channel = "[[channel]]\nname = \"office\"\nkind = \"teams\"\nreviewers = [\"security\"]";
+        let config = place.parse(&format!("{page}\n{channel}\nurl_file = \"@/teams\"\n{review}")).unwrap();
+        let card = sample::preview(&config.channels[0], "host-1").message;
+        card.pointer("/attachments/0/content/actions/0/url").map(|url| url.as_str().unwrap().to_owned())
+    };
+    let (page, review) = ("[page]\nurl = \"https://hp.example/a\"", "review_url = \"https://other.example/r\"");
+    assert_eq!(opened("", ""), None);
+    assert_eq!(opened(page, "").unwrap(), "https://hp.example/a/h/0000000000000000");
+    assert_eq!(opened(page, review).unwrap(), "https://other.example/r/0000000000000000");
+}
+
+#[test]
 fn a_channel_is_read_and_shows_neither_secret_nor_url() {
     let place = Place::new("channel");
     let (config, secrets) = place.parse_whole(CHANNEL).unwrap();
@@ -90,7 +118,7 @@ fn a_channel_is_read_and_shows_neither_secret_nor_url() {
     assert_eq!(config.channels[0].reviewers, ["security"]);
     assert_eq!(
         format!("{config:?}"),
-        r#"Config { listener: None, channels: [Channel { name: "ops", kind: "webhook", reviewers: ["security"], way: Webhook { host: "reviews.example", .. } }], trusted: [] }"#
+        r#"Config { listener: None, page: None, channels: [Channel { name: "ops", kind: "webhook", reviewers: ["security"], way: Webhook { host: "reviews.example", .. } }], trusted: [] }"#
     );
 }
 

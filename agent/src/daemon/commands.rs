@@ -16,6 +16,7 @@ use crate::{
     approval::channel::Preview,
     holds::Input,
     kernel::{HOOKS, Pins},
+    page::Reviewer,
     policy, process,
     record::{self, Entry},
     request::{Hold, HoldId, Refusal, hexadecimal, shown},
@@ -45,6 +46,9 @@ impl Daemon {
                 }
                 Err(declined) => drop(reply.send(Err(declined))),
             },
+            Command::Page { from, own, reviewer, reply } => {
+                drop(reply.send(self.admit(from).and_then(|()| self.page_link(from, own, reviewer))));
+            }
             Command::Status { from, reply } => drop(reply.send(self.admit(from).and_then(|()| self.status()))),
             Command::Reload { from, reply } => {
                 let allowed = self.admit(from).and_then(|()| match from.uid {
@@ -83,6 +87,17 @@ impl Daemon {
     fn preview(&self, hold: &Hold, channel: &str) -> Result<Preview, Declined> {
         let none = || Declined::new(format!("no channel \"{}\"", shown(channel))).remedy("see the agent's config.toml");
         self.approval.preview(self.now(), hold, channel).ok_or_else(none)
+    }
+
+    /// A link is for who asks; only root asks for others.
+    fn page_link(&self, from: Peer, own: String, reviewer: Option<String>) -> Result<(String, String), Declined> {
+        let other = || Declined::new("only root may ask for a link for somebody else");
+        let reviewer = Reviewer::asked_by(from.uid, own, reviewer).ok_or_else(other)?;
+        let none = || Declined::new("there is no review page").remedy("add [page] to config.toml: docs/channels.md");
+        let page = self.page.as_ref().ok_or_else(none)?;
+        let user = reviewer.user.clone();
+        let full = || Declined::new("too many links have not been used").remedy("try again in 10 minutes");
+        Ok((page.link(reviewer).ok_or_else(full)?, user))
     }
 
     fn status(&self) -> Result<Status, Declined> {

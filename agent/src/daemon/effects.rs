@@ -21,7 +21,7 @@ pub const LAST_NUDGE: Duration = Duration::from_secs(1);
 impl Daemon {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Ask(hold) => self.approval.ask(self.now(), &hold),
+            Effect::Ask(hold) => self.ask(&hold),
             Effect::Record(entry) => self.record(&entry),
             Effect::Decide { hold, decision } => self.decide(hold, decision),
             Effect::Wake(hold) => self.wake(hold),
@@ -36,6 +36,13 @@ impl Daemon {
                 self.watched.remove(&hold);
                 self.kernel.forget(hold);
             }
+        }
+    }
+
+    fn ask(&mut self, hold: &Hold) {
+        self.approval.ask(self.now(), hold);
+        if let Some(page) = &self.page {
+            page.asked(hold);
         }
     }
 
@@ -86,6 +93,9 @@ impl Daemon {
         let why = self.words.remove(&hold.id);
         if let Some(denial) = Denial::of_hold(hold, standing, now, why.clone()) {
             self.denials.keep(&hold.request.tree, denial);
+        }
+        if let Some(page) = &self.page {
+            page.ended(now, hold, standing, why.clone());
         }
         self.notify(&hold.request.tree, &Notice::ended(hold, standing, now, why));
     }

@@ -17,6 +17,7 @@ use std::{
     ops::Bound,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -47,6 +48,7 @@ use crate::{
     denials::{Denial, Denials},
     holds::{Holds, Input, Ticket},
     kernel::{Event, Events, Kernel, Reader},
+    page::Page,
     policy::{Policy, verdict_word},
     process::{self, State},
     record::{self, Entry, Record},
@@ -110,6 +112,7 @@ struct Daemon {
     holds: Holds,
     record: Record,
     approval: Approval,
+    page: Option<Arc<Page>>,
     watched: BTreeMap<HoldId, Watched>,
     /// The last of them that was looked at in the latest turn; below all if the next turn begins anew.
     looked_at: HoldId,

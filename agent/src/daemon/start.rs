@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
@@ -27,9 +28,10 @@ use crate::{
     approval::{Approval, Submission, callback::Callbacks},
     canary::{Canary, Finding},
     cli::AgentArgs,
-    config::{self, Config},
+    config::{self, Config, Listener},
     holds::Holds,
     kernel::{Events, Kernel, Pins},
+    page::Page,
     policy::{self, Host, Own, Policy},
     record::{self, Entry, Record},
     sockets::{self, Command},
@@ -57,8 +59,11 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let host = nix::unistd::gethostname().context("cannot read the host name")?.to_string_lossy().into_owned();
     let (notes_in, notes) = mpsc::channel(QUEUE);
     let (answers_in, answers) = mpsc::channel(QUEUE);
-    let approval = Approval::new(&config, host, answers_in.clone(), notes_in.clone());
-    let callbacks = bind_listener(&config).await?;
+    let approval = Approval::new(&config, host.clone(), answers_in.clone(), notes_in.clone());
+    let callbacks = bind(config.listener.as_ref(), "for callbacks").await?;
+    let page_listener = bind(config.page.as_ref(), "for the review page").await?;
+    let page = |listener| Arc::new(Page::new(listener, host, answers_in.clone(), notes_in.clone()));
+    let page = config.page.as_ref().map(page);
     let control = sockets::bind::control(run_dir).context("cannot bind the control socket")?;
     let tree = sockets::bind::tree(run_dir).context("cannot bind the tree socket")?;
     let (control_device, control_inode) = control.identity().context("cannot identify the control socket")?;
@@ -81,6 +86,9 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let (commands_in, commands) = mpsc::channel(QUEUE);
     tokio::spawn(sockets::control::serve(control.listen()?, commands_in.clone()));
     tokio::spawn(sockets::tree::serve(tree.listen()?, commands_in));
+    if let (Some(listener), Some(page)) = (page_listener, &page) {
+        tokio::spawn(Arc::clone(page).serve(listener));
+    }
     if let Some(listener) = callbacks {
         tokio::spawn(Callbacks::new(&config, answers_in, notes_in).serve(listener));
     }
@@ -95,6 +103,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
         holds: Holds::default(),
         record,
         approval,
+        page,
         watched: Default::default(),
         looked_at: crate::request::HoldId(0),
         readings: Readings::open(run_dir)?,
@@ -158,9 +167,9 @@ fn own(run_dir: &Path, args: &AgentArgs, config: &Config, secrets: &[PathBuf]) -
     let named = given.chain(secrets.iter().chain(&customary).map(PathBuf::as_path));
     let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("{} is no path", path.display()));
     let paths = named.map(absolute).chain([Ok(program)]).collect::<Result<_>>()?;
-    let listener = config.listener.as_ref().map(|listener| listener.address);
+    let listeners = config.listener.iter().chain(&config.page).map(|listener| listener.address).collect();
     let trusted = config.trusted.iter().map(|path| absolute(path)).collect::<Result<_>>()?;
-    Ok(Own { paths, trusted, mapped: mapped()?, listener })
+    Ok(Own { paths, trusted, mapped: mapped()?, listeners })
 }
 
 /// The files that this process has mapped to execute.
@@ -203,10 +212,10 @@ fn open_record() -> Result<Record> {
     Record::open(&directory.join("record.jsonl")).with_context(|| format!("cannot open the record in {STATE_DIR}"))
 }
 
-async fn bind_listener(config: &Config) -> Result<Option<TcpListener>> {
-    let Some(listener) = &config.listener else { return Ok(None) };
-    let bound = TcpListener::bind(listener.address).await;
-    Ok(Some(bound.with_context(|| format!("cannot listen on {} for callbacks", listener.address))?))
+async fn bind(listener: Option<&Listener>, what_for: &str) -> Result<Option<TcpListener>> {
+    let Some(Listener { address, .. }) = listener else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    Ok(Some(bound.with_context(|| format!("cannot listen on {address} {what_for}"))?))
 }
 
 /// Lets the canary try every guarded action. An agent whose hooks do not fire does not pretend.

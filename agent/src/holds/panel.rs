@@ -17,13 +17,12 @@ pub(super) struct Panel {
 impl Panel {
     pub(super) fn of(hold: &Hold) -> Self {
         let (request, login) = (&hold.request, hold.request.login.as_ref());
-        let login_name = login.and_then(|login| login.user.as_ref());
         Self {
             digest: hold.digest.clone(),
             group: hold.reviewers.clone(),
             members: hold.members.clone(),
             uids: [request.uid, request.launcher].into_iter().chain(login.map(|login| login.uid)).collect(),
-            names: hold.user.iter().chain(&hold.launcher_name).chain(login_name).cloned().collect(),
+            names: hold.requesters().cloned().collect(),
         }
     }
 
@@ -42,7 +41,10 @@ impl Panel {
     }
 
     fn is_requester(&self, answer: &Answer) -> bool {
-        let by_uid = matches!(answer.proof, Proof::Local { uid } if self.uids.contains(&uid));
+        let by_uid = match answer.proof {
+            Proof::Local { uid } | Proof::Page { uid: Some(uid), .. } => self.uids.contains(&uid),
+            _ => false,
+        };
         by_uid || self.names.contains(&answer.who)
     }
 
@@ -51,7 +53,7 @@ impl Panel {
             Proof::Webhook { asks, .. } | Proof::Slack { asks, .. } | Proof::Exec { asks, .. } => {
                 asks.contains(&self.group)
             }
-            Proof::Local { .. } => true,
+            Proof::Local { .. } | Proof::Page { .. } => true,
         }
     }
 }

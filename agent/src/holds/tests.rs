@@ -29,6 +29,11 @@ fn by_user(uid: u32, who: &str, word: Word) -> Answer {
     Answer { proof: Proof::Local { uid }, ..by_webhook(who, word) }
 }
 
+/// An approval.
+fn by_page(user: &str, uid: Option<u32>) -> Answer {
+    Answer { proof: Proof::Page { user: user.into(), uid }, ..by_webhook(user, Word::Approve) }
+}
+
 fn says(answer: Answer) -> Input {
     Input::Answered { answer, ticket: TICKET }
 }
@@ -165,6 +170,9 @@ fn answers_that_do_not_count_are_recorded_and_change_nothing() {
         (by_webhook("laura", Word::Approve), Refusal::Requester),
         (by_user(LAUNCHER, "alice", Word::Approve), Refusal::Requester),
         (by_user(REQUESTER, "alice", Word::Deny), Refusal::Requester),
+        (by_page("mallory", None), Refusal::NotNamed),
+        (by_page("laura", None), Refusal::Requester),
+        (by_page("alice", Some(LAUNCHER)), Refusal::Requester),
     ] {
         let mut holds = asked();
         let effects = holds.on(start(), says(answer));

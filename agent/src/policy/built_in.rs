@@ -65,7 +65,7 @@ pub struct Own {
     /// them be changed.
     pub mapped: Vec<PathBuf>,
     /// Where answers are heard.
-    pub listener: Option<SocketAddr>,
+    pub listeners: Vec<SocketAddr>,
 }
 
 /// Files and directories that are Holdpoint's wherever it is installed: also those from which systemd starts it.
@@ -113,7 +113,8 @@ impl Policy {
         let why = "who changes what asks, answers for itself";
         let trusted = own.trusted.iter().map(|path| Pattern::exact(path)).collect();
         let trusted = (!own.trusted.is_empty()).then(|| deny(ITSELF, why, open(trusted, Class::REPLACING)));
-        let listener = own.listener.map(|at| deny(ITSELF, "a subject does not answer for itself", connect(at)));
+        let listeners =
+            own.listeners.iter().map(|at| deny(ITSELF, "a subject does not answer for itself", connect(*at)));
         let changes = open(spelled(&KERNEL), Class::REPLACING);
         let mapped = own.mapped.iter().map(|path| Pattern::exact(path));
         let code = open(mapped.chain(spelled(&LOADED)).chain(spelled(&HELPERS)).collect(), Class::REPLACING);
@@ -127,7 +128,7 @@ impl Policy {
             ),
             deny("built in: the kernel's memory", "it holds everything", memory),
         ];
-        let first = [itself].into_iter().chain(trusted).chain(listener);
+        let first = [itself].into_iter().chain(trusted).chain(listeners);
         let rest = When::System { which: system::System::ALL.to_vec() };
         let unnamed = deny("built in: what no rule names", "without a file or an address it is denied", rest);
         let for_subjects = |rule: Rule| Rule { subjects: own_subjects.clone(), ..rule };

@@ -84,6 +84,11 @@ async fn answered(
             let answer = Answer { hold: id, digest, word, who, why, proof: Proof::Local { uid: from.uid } };
             ask(daemon, |reply| Command::Answer { from, answer, reply }).await?.into()
         }
+        ControlRequest::Page { reviewer } => {
+            let own = user_name(from.uid).await;
+            let (link, reviewer) = ask(daemon, |reply| Command::Page { from, own, reviewer, reply }).await?;
+            ControlReply::Page { link, reviewer }
+        }
         ControlRequest::Status => ControlReply::Status(ask(daemon, |reply| Command::Status { from, reply }).await?),
         ControlRequest::Reload => ControlReply::Reloaded(ask(daemon, |reply| Command::Reload { from, reply }).await?),
         ControlRequest::Detach => {
@@ -154,6 +159,20 @@ mod tests {
         assert_eq!(answer.who, User::from_uid(Uid::effective()).unwrap().unwrap().name);
         reply.send(Err(Declined::new("not you"))).unwrap();
         assert_eq!(client.await.unwrap().unwrap(), ControlReply::Refused(Declined::new("not you")));
+    }
+
+    #[tokio::test]
+    async fn a_link_is_asked_for_by_the_name_of_the_sender() {
+        let (directory, mut commands) = served("page");
+        let path = directory.0.join(CONTROL);
+        let question = ControlRequest::Page { reviewer: None };
+        let client = spawn_blocking(move || Client::connect(&path)?.ask::<_, ControlReply>(&question));
+        let Some(Command::Page { from, own, reviewer: None, reply }) = commands.recv().await else { panic!("a page") };
+        assert_eq!(from.uid, Uid::effective().as_raw());
+        assert_eq!(own, User::from_uid(Uid::effective()).unwrap().unwrap().name);
+        reply.send(Ok(("http://x".into(), own.clone()))).unwrap();
+        let expected = ControlReply::Page { link: "http://x".into(), reviewer: own };
+        assert_eq!(client.await.unwrap().unwrap(), expected);
     }
 
     #[tokio::test]

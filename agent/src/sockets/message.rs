@@ -48,6 +48,11 @@ pub enum ControlRequest {
         /// In the reviewer's words.
         why: Option<String>,
     },
+    /// A link to the review page. For whom is what the kernel says of the sender, unless root says it.
+    Page {
+        /// The reviewer's name.
+        reviewer: Option<String>,
+    },
     /// How the agent is.
     Status,
     /// Read the policy anew.
@@ -93,6 +98,13 @@ pub enum ControlReply {
         by: Option<String>,
         /// Whether that stood already: this answer changed nothing.
         repeated: bool,
+    },
+    /// A link to the review page.
+    Page {
+        /// It.
+        link: String,
+        /// For whom.
+        reviewer: String,
     },
     /// How the agent is.
     Status(Status),
@@ -324,6 +336,7 @@ mod tests {
         let digest = Digest("ab".into());
         comes_back(&ControlRequest::Answer { id, digest, word: Word::Kill, why: Some("line\nbreak".into()) });
         comes_back(&ControlRequest::Detach);
+        comes_back(&ControlRequest::Page { reviewer: Some("alice".into()) });
         comes_back(&ControlRequest::Canary { pid: 7, trusted: true });
         comes_back(&TreeRequest::Enrol { subject: None });
         comes_back(&TreeRequest::Watch { tree: tree_text(7) });

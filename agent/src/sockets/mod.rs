@@ -109,6 +109,8 @@ pub enum Command {
     Preview { from: Peer, id: HoldId, channel: String, reply: Reply<Preview> },
     /// A reviewer's answer; its `who` and `proof` are those of `from`.
     Answer { from: Peer, answer: Answer, reply: Reply<Outcome> },
+    /// A link to the review page, and for whom: for the user of `from`, whose name is `own`, unless root names a reviewer.
+    Page { from: Peer, own: String, reviewer: Option<String>, reply: Reply<(String, String)> },
     /// How the agent is.
     Status { from: Peer, reply: Reply<Status> },
     /// Read the policy anew.

@@ -7,6 +7,7 @@ use crate::{
     config::Listener,
     record::Event,
     request::{Answer, End, HoldId, Standing, Word, sample},
+    web::LONGEST,
 };
 use holdpoint_common::decision::Decision;
 

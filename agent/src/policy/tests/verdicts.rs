@@ -434,7 +434,7 @@ fn what_asks_for_holdpoint_is_changed_by_no_policy() {
 #[test]
 fn the_listener_is_closed_where_it_answers() {
     let closed = |listener: &str, address| {
-        let own = Own { listener: Some(listener.parse().expect("an address and a port")), ..Own::default() };
+        let own = Own { listeners: vec![listener.parse().expect("an address and a port")], ..Own::default() };
         let tables =
             compile(&policy(HEAD).with_built_in(&own), REVISION, &OneFileSystem, None).expect("within the limits");
         assert_eq!(to(&tables, address, 8701), None);

@@ -1,4 +1,4 @@
-//! Callbacks that are refused before they are an answer. Each is recorded, but whoever cannot sign must not be
+//! What is refused before it is an answer. Each is recorded, but whoever cannot sign must not be
 //! able to fill the disk: beyond some per minute they are counted, and the next line says how many. Signed ones are counted
 //! apart: no flood of others keeps them out of the record.
 
@@ -21,8 +21,9 @@ use crate::{
 const LINES: u32 = 60;
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// Writes them down.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub struct Refused {
     notes: mpsc::Sender<Entry>,
     // Std mutexes: nothing is awaited while they are held.
     unsigned: Mutex<Window>,
@@ -37,15 +38,17 @@ struct Window {
 }
 
 impl Refused {
-    pub(super) fn new(notes: mpsc::Sender<Entry>) -> Self {
+    /// The lines go to `notes`.
+    pub fn new(notes: mpsc::Sender<Entry>) -> Self {
         let window = || Mutex::new(Window { began: Instant::now(), lines: 0, unwritten: 0 });
         Self { notes, unsigned: window(), signed: window() }
     }
 
-    pub(super) fn note(&self, hold: Option<HoldId>, why: &str, from: IpAddr, signed: bool) {
+    /// Something about `hold`, if it said so, was refused; `signed` tells that its sender could be believed.
+    pub fn note(&self, hold: Option<HoldId>, why: &str, from: IpAddr, signed: bool) {
         let window = if signed { &self.signed } else { &self.unsigned };
         let Some(more) = window.lock().unwrap_or_else(PoisonError::into_inner).admit() else { return };
-        tracing::info!(%from, why, "a callback was refused");
+        tracing::info!(%from, why, "an answer was refused");
         let refusal = why.to_owned();
         let event = Event::RefusedAnswer { hold, answer: None, refusal, from: Some(from), more };
         note(&self.notes, Entry { time: Timestamp::now(), event });

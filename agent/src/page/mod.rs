@@ -1,0 +1,156 @@
+//! The review page: what is held, each hold in full, and buttons to answer. Served as plain HTTP, for a proxy that speaks
+//! TLS; works without JavaScript, but for live updates.
+//!
+//! ```text
+//! `holdpoint page` -- control socket --> Links -- one link --> browser -- POST /r --> Sessions -- cookie --> browser
+//! the agent's loop -- what is held ----> Board -- GET / and /h/ID ----------------------------------------> browser
+//! the agent's loop <-- Submission ------------------------------------ POST /h/ID: token, digest, word ---- browser
+//! ```
+//!
+//! Who has come by a link is its reviewer; what an answer from here is worth is for the state machine to say.
+
+mod board;
+mod events;
+mod guard;
+mod links;
+mod routes;
+pub mod sample;
+mod sessions;
+mod view;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc, watch},
+};
+
+use self::{
+    board::{Board, Past},
+    guard::Place,
+    links::Links,
+    sessions::{Session, Sessions},
+};
+use crate::{
+    approval::Submission,
+    config::Listener,
+    record::Entry,
+    request::{Hold, Standing},
+    web::{self, Refused},
+};
+
+/// Streams of updates at a time: pages are always served.
+const STREAMS: usize = 64;
+
+/// For whom a link is, and a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reviewer {
+    /// As the policy names reviewers.
+    pub user: String,
+    /// Its user id, where it has asked for the link itself.
+    pub uid: Option<u32>,
+}
+
+impl Reviewer {
+    /// For whom a link is that the user `own`, of this user id, asks for. None if that is somebody else and it is not root who
+    /// asks.
+    pub fn asked_by(uid: u32, own: String, named: Option<String>) -> Option<Self> {
+        match named {
+            Some(user) if user != own => (uid == 0).then_some(Self { user, uid: None }),
+            _ => Some(Self { user: own, uid: Some(uid) }),
+        }
+    }
+}
+
+/// The page.
+pub struct Page {
+    host: String,
+    url: String,
+    /// Path of the URL, which a proxy may or may not take away.
+    prefix: String,
+    place: Place,
+    board: watch::Sender<Board>,
+    doors: Mutex<Doors>,
+    streams: Arc<Semaphore>,
+    answers: mpsc::Sender<Submission>,
+    refused: Refused,
+}
+
+/// How one comes in. Nothing is awaited while they are locked.
+struct Doors {
+    links: Links,
+    sessions: Sessions,
+}
+
+impl Page {
+    /// The page that browsers find at the URL of `listener`, on the host of this name. Answers go to `answers`; what is
+    /// refused before it is an answer goes to `notes`, to be recorded.
+    pub fn new(
+        listener: &Listener,
+        host: String,
+        answers: mpsc::Sender<Submission>,
+        notes: mpsc::Sender<Entry>,
+    ) -> Self {
+        Self::with_links(listener, host, answers, notes, links::LIFETIME)
+    }
+
+    /// The same, with links that are good for `lifetime`.
+    fn with_links(
+        listener: &Listener,
+        host: String,
+        answers: mpsc::Sender<Submission>,
+        notes: mpsc::Sender<Entry>,
+        lifetime: SignedDuration,
+    ) -> Self {
+        Self {
+            host,
+            url: listener.url.clone(),
+            prefix: listener.prefix(),
+            place: Place::of(&listener.url),
+            board: watch::Sender::default(),
+            doors: Mutex::new(Doors { links: Links::new(lifetime), sessions: Sessions::default() }),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            answers,
+            refused: Refused::new(notes),
+        }
+    }
+
+    /// Serves `listener` until the task is dropped.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        web::serve(listener, routes::router(self)).await;
+    }
+
+    /// A link for `reviewer`, good once and for some minutes; none if too many others have not been used.
+    pub fn link(&self, reviewer: Reviewer) -> Option<String> {
+        let link = self.doors().links.issue(Timestamp::now(), reviewer)?;
+        Some(format!("{}/r?{}", self.url, link.query()))
+    }
+
+    /// Shows that somebody is asked about `hold`.
+    pub fn asked(&self, hold: &Hold) {
+        self.board.send_modify(|board| board.asked(hold));
+    }
+
+    /// Shows how `hold` ended; `why` are the words of the reviewer whose answer counted.
+    pub fn ended(&self, at: Timestamp, hold: &Hold, standing: &Standing, why: Option<String>) {
+        let past = Past { hold: hold.clone(), standing: standing.clone(), why, at };
+        self.board.send_modify(|board| board.ended(past));
+    }
+
+    /// What is held now.
+    fn board(&self) -> Board {
+        self.board.borrow().clone()
+    }
+
+    fn doors(&self) -> MutexGuard<'_, Doors> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn session(&self, cookie: &str) -> Option<Session> {
+        self.doors().sessions.get(Timestamp::now(), cookie).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! What can be asked of the page, and what is answered.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{
+        HeaderMap, StatusCode,
+        header::{LOCATION, SET_COOKIE},
+    },
+    middleware::map_response,
+    response::{Html, IntoResponse as _, Response},
+    routing::{get, post},
+};
+use jiff::Timestamp;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    Page,
+    events::stream,
+    guard::{self, shielded},
+    links::{Flaw, Link},
+    sessions::Session,
+    view::{self, Apology},
+};
+use crate::{
+    approval::{Submission, said::WHY},
+    request::{Answer, Digest, HoldId, Outcome, Proof, Refusal, Word},
+    web::{self, Peer, Stopped, whole},
+};
+
+/// How long a decision may take to be seen on the page that follows it.
+const SEEN: Duration = Duration::from_secs(2);
+
+type Fields = HashMap<String, String>;
+
+/// All of it. Each response has the headers that keep others away.
+pub fn router(page: Arc<Page>) -> Router {
+    let mut router = Router::new().without_v07_checks();
+    for prefix in web::prefixes(&page.prefix) {
+        router = router
+            .route(&format!("{prefix}/"), get(list))
+            .route(&format!("{prefix}/events"), get(list_events))
+            .route(&format!("{prefix}/r"), get(door).post(log_in))
+            .route(&format!("{prefix}/logout"), post(log_out))
+            .route(&format!("{prefix}/h/{{id}}"), get(show).post(decide))
+            .route(&format!("{prefix}/h/{{id}}/events"), get(hold_events));
+    }
+    router.fallback(nothing).method_not_allowed_fallback(nothing).with_state(page).layer(map_response(shielded))
+}
+
+async fn nothing(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
+    let session = page.session(page.place.cookie(&headers));
+    page.sorry(session.as_ref(), StatusCode::NOT_FOUND, &view::NOTHING)
+}
+
+async fn list(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
+    match page.session(page.place.cookie(&headers)) {
+        Some(session) => Html(view::list(&page, &session, &page.board(), Timestamp::now())).into_response(),
+        None => page.stranger(&headers, &format!("{}/", page.prefix)),
+    }
+}
+
+async fn show(State(page): State<Arc<Page>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let Ok(id) = id.parse() else { return nothing(State(page), headers).await };
+    let Some(session) = page.session(page.place.cookie(&headers)) else {
+        return page.stranger(&headers, &page.path(id));
+    };
+    match page.board().find(&session.reviewer.user, id) {
+        Some(seen) => Html(view::hold(&page, &session, seen, Timestamp::now())).into_response(),
+        None => page.sorry(Some(&session), StatusCode::NOT_FOUND, &view::NO_HOLD),
+    }
+}
+
+async fn list_events(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
+    page.events(&headers, None)
+}
+
+async fn hold_events(State(page): State<Arc<Page>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    match id.parse() {
+        Ok(id) => page.events(&headers, Some(id)),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// Where a link leads: to a button. What only looks at links, as chats do, does not use them up.
+async fn door(State(page): State<Arc<Page>>, RawQuery(query): RawQuery) -> Response {
+    let link = Link::read(query.unwrap_or_default().as_bytes());
+    let good = page.doors().links.check(Timestamp::now(), &link);
+    match good {
+        Ok(()) => Html(view::door(&page, &link)).into_response(),
+        Err(flaw) => page.bad_link(flaw),
+    }
+}
+
+async fn log_in(
+    State(page): State<Arc<Page>>,
+    Extension(Peer(from)): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    if !page.place.sent(&headers) {
+        return page.sorry(None, StatusCode::FORBIDDEN, &view::ELSEWHERE);
+    }
+    let link = match whole(&headers, body).await {
+        Ok(body) => Link::read(&body),
+        Err(stopped) => return page.stopped(&headers, stopped),
+    };
+    let now = Timestamp::now();
+    // One lock for both: two who come by the same link at once do not both get in.
+    let mut doors = page.doors();
+    let reviewer = match doors.links.redeem(now, &link) {
+        Ok(reviewer) => reviewer,
+        Err(flaw) => return page.bad_link(flaw),
+    };
+    let Some(cookie) = doors.sessions.begin(now, reviewer.clone()) else {
+        return page.sorry(None, StatusCode::SERVICE_UNAVAILABLE, &view::FULL);
+    };
+    tracing::info!(user = reviewer.user, %from, "logged in on the page");
+    page.leave(&page.place.set_cookie(Some(&cookie)))
+}
+
+async fn log_out(State(page): State<Arc<Page>>, headers: HeaderMap, body: Body) -> Response {
+    match page.form(&headers, body).await {
+        Ok(_) => {
+            page.doors().sessions.end(page.place.cookie(&headers));
+            page.leave(&page.place.set_cookie(None))
+        }
+        Err(stopped) => page.stopped(&headers, stopped),
+    }
+}
+
+async fn decide(
+    State(page): State<Arc<Page>>,
+    Path(path): Path<String>,
+    Extension(Peer(from)): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let hold = path.parse().ok();
+    match page.heard(hold, &headers, body).await {
+        Ok(response) => response,
+        Err(stopped) => {
+            let known = page.session(page.place.cookie(&headers)).is_some();
+            page.refused.note(hold, stopped.1, from, known);
+            page.stopped(&headers, stopped)
+        }
+    }
+}
+
+impl Page {
+    /// The form that a session of this page has sent.
+    async fn form(&self, headers: &HeaderMap, body: Body) -> Result<(Session, Fields), Stopped> {
+        if !self.place.sent(headers) {
+            return Err((StatusCode::FORBIDDEN, "not sent by the page"));
+        }
+        let session = self.session(self.place.cookie(headers)).ok_or((StatusCode::UNAUTHORIZED, "not logged in"))?;
+        let body = whole(headers, body).await?;
+        let fields: Fields = form_urlencoded::parse(&body).into_owned().collect();
+        match fields.get("token").is_some_and(|token| session.wrote(token)) {
+            true => Ok((session, fields)),
+            false => Err((StatusCode::FORBIDDEN, "not a form of this session")),
+        }
+    }
+
+    async fn heard(&self, hold: Option<HoldId>, headers: &HeaderMap, body: Body) -> Result<Response, Stopped> {
+        let (session, fields) = self.form(headers, body).await?;
+        let hold = hold.ok_or((StatusCode::NOT_FOUND, "unknown hold"))?;
+        let answer = answer(hold, &session, &fields).ok_or((StatusCode::BAD_REQUEST, "malformed: not an answer"))?;
+        let ending = (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
+        let (reply, result) = oneshot::channel();
+        self.answers.send(Submission { answer, reply }).await.map_err(|_| ending)?;
+        let result = result.await.map_err(|_| ending)?;
+        Ok(self.answered(&session, hold, result).await)
+    }
+
+    async fn answered(&self, session: &Session, hold: HoldId, result: Result<Outcome, Refusal>) -> Response {
+        match result {
+            Ok(_) => {
+                let mut board = self.board.subscribe();
+                // Past that it is shown as it is.
+                let _ = timeout(SEEN, board.wait_for(|board| !board.waits(hold))).await;
+                (StatusCode::SEE_OTHER, [(LOCATION, self.path(hold))]).into_response()
+            }
+            Err(refusal) => {
+                let text = view::refused(self, session, hold, &refusal);
+                (web::status(&refusal), Html(text)).into_response()
+            }
+        }
+    }
+
+    fn events(self: &Arc<Self>, headers: &HeaderMap, of: Option<HoldId>) -> Response {
+        let cookie = self.place.cookie(headers);
+        if self.session(cookie).is_none() {
+            return StatusCode::UNAUTHORIZED.into_response();
+        }
+        match stream(Arc::clone(self), cookie.to_owned(), of) {
+            // Proxies that know this header pass each event on as it comes.
+            Some(events) => ([("x-accel-buffering", "no")], events).into_response(),
+            None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        }
+    }
+
+    /// Where a hold is shown.
+    pub fn path(&self, hold: HoldId) -> String {
+        format!("{}/h/{hold}", self.prefix)
+    }
+
+    /// To the list, with another cookie.
+    fn leave(&self, cookie: &str) -> Response {
+        let headers = [(LOCATION, format!("{}/", self.prefix)), (SET_COOKIE, cookie.to_owned())];
+        (StatusCode::SEE_OTHER, headers).into_response()
+    }
+
+    /// For whoever is not logged in, or comes from another site and may be.
+    fn stranger(&self, headers: &HeaderMap, path: &str) -> Response {
+        let again = guard::is_from_elsewhere(headers).then_some(path);
+        (StatusCode::UNAUTHORIZED, Html(view::stranger(self, again))).into_response()
+    }
+
+    fn bad_link(&self, flaw: Flaw) -> Response {
+        match flaw {
+            Flaw::Foreign => self.sorry(None, StatusCode::FORBIDDEN, &view::FOREIGN),
+            Flaw::Expired => self.sorry(None, StatusCode::GONE, &view::EXPIRED),
+            Flaw::Used => self.sorry(None, StatusCode::GONE, &view::USED),
+        }
+    }
+
+    fn stopped(&self, headers: &HeaderMap, (status, why): Stopped) -> Response {
+        let session = self.session(self.place.cookie(headers));
+        match status {
+            StatusCode::UNAUTHORIZED => (status, Html(view::stranger(self, None))).into_response(),
+            StatusCode::FORBIDDEN => self.sorry(session.as_ref(), status, &view::ELSEWHERE),
+            StatusCode::NOT_FOUND => self.sorry(session.as_ref(), status, &view::NO_HOLD),
+            _ => self.sorry(session.as_ref(), status, &Apology { title: "This was not taken", text: why }),
+        }
+    }
+
+    fn sorry(&self, session: Option<&Session>, status: StatusCode, apology: &Apology) -> Response {
+        (status, Html(view::sorry(self, session, apology))).into_response()
+    }
+}
+
+/// What the form says of `hold`; nothing if that is no answer.
+fn answer(hold: HoldId, session: &Session, fields: &Fields) -> Option<Answer> {
+    let word = match fields.get("word")?.as_str() {
+        "approve" => Word::Approve,
+        "deny" => Word::Deny,
+        "kill" => Word::Kill,
+        _ => return None,
+    };
+    let why = fields.get("why").map(|why| why.replace("\r\n", "\n").trim().to_owned()).filter(|why| !why.is_empty());
+    if why.as_ref().is_some_and(|why| why.chars().count() > WHY) {
+        return None;
+    }
+    let reviewer = session.reviewer.clone();
+    let proof = Proof::Page { user: reviewer.user.clone(), uid: reviewer.uid };
+    Some(Answer { hold, digest: Digest(fields.get("digest")?.clone()), word, who: reviewer.user, why, proof })
+}

@@ -1,0 +1,226 @@
+//! The page's HTML. Text goes into it by `maud`, which escapes it; what a subject can choose goes through
+//! [`card::line`] first, so that nothing in it hides, reorders or forges a line.
+
+mod hold;
+mod list;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+pub use self::{hold::hold, list::list};
+use super::{Page, links::Link, sessions::Session};
+use crate::{
+    approval::card,
+    request::{HoldId, Refusal, span},
+};
+
+/// All that is executed.
+pub const SCRIPT: &str = include_str!("page.js");
+/// All that says how it looks.
+pub const STYLE: &str = include_str!("page.css");
+
+/// Characters of a name.
+const NAME: usize = 80;
+
+/// Why there is nothing to see.
+pub struct Apology {
+    /// In a few words.
+    pub title: &'static str,
+    /// What that means, and what helps.
+    pub text: &'static str,
+}
+
+/// No such address.
+pub const NOTHING: Apology = Apology { title: "There is nothing here", text: "The address is wrong." };
+/// No such hold, or none that concerns who asks.
+pub const NO_HOLD: Apology = Apology {
+    title: "No such hold",
+    text: "You are not asked about it, it ended long ago, or the agent was restarted since it was decided.",
+};
+/// The form is not the page's own.
+pub const ELSEWHERE: Apology = Apology {
+    title: "This was not sent by the page",
+    text: "Nothing was done. Open the page by its own address, and try again there.",
+};
+/// A link that is not this agent's.
+pub const FOREIGN: Apology = Apology {
+    title: "This link is not one of this agent's",
+    text: "It was changed, or the agent was restarted since. Run `holdpoint page` on the host for another one.",
+};
+/// A link that is too old.
+pub const EXPIRED: Apology = Apology {
+    title: "This link has expired",
+    text: "A link is good for 10 minutes. Run `holdpoint page` on the host for another one.",
+};
+/// A link that somebody has used.
+pub const USED: Apology = Apology {
+    title: "This link was used",
+    text: "A link is good once. If it was not you who used it, tell whoever runs the host. Run `holdpoint page` on the \
+           host for another one.",
+};
+/// No room for another session.
+pub const FULL: Apology = Apology {
+    title: "Too many are logged in",
+    text: "Try again later, or answer on the host: `holdpoint approve ID`.",
+};
+
+/// What is around every page.
+struct Frame<'a> {
+    page: &'a Page,
+    session: Option<&'a Session>,
+    title: &'a str,
+}
+
+/// What changes while somebody looks.
+struct Live {
+    /// Where updates come from.
+    events: String,
+    /// [`super::board::Board::state`] of what is shown.
+    seen: String,
+    /// What is said when it has changed.
+    said: String,
+}
+
+impl Frame<'_> {
+    /// A page that stays as it is.
+    fn still(&self, content: &Markup) -> String {
+        self.around(&html! { main id="main" tabindex="-1" { (content) } }, false)
+    }
+
+    /// One that is replaced when there is something else to see.
+    fn live(&self, live: &Live, content: &Markup) -> String {
+        let main = html! {
+            main id="main" tabindex="-1" data-events=(live.events) data-seen=(live.seen) data-said=(live.said) {
+                (content)
+            }
+        };
+        self.around(&main, true)
+    }
+
+    fn around(&self, main: &Markup, live: bool) -> String {
+        let text = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    title { (self.title) " · Holdpoint" }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    a.skip href="#main" { "Skip to the content" }
+                    (self.head())
+                    (main)
+                    p.said id="said" role="status" {}
+                    @if live { script { (PreEscaped(SCRIPT)) } }
+                }
+            }
+        };
+        text.into_string()
+    }
+
+    fn head(&self) -> Markup {
+        html! {
+            header {
+                a.brand href={ (self.page.prefix) "/" } { "Holdpoint" }
+                @if let Some(session) = self.session {
+                    span.host { (card::line(&self.page.host, NAME)) }
+                    form.out method="post" action={ (self.page.prefix) "/logout" } {
+                        (token(session))
+                        span.who { (card::line(&session.reviewer.user, NAME)) }
+                        button.plain type="submit" { "Log out" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tells the session's own forms from those of others.
+fn token(session: &Session) -> Markup {
+    html! { input type="hidden" name="token" value=(session.token); }
+}
+
+/// How long that is, counted down where there is JavaScript.
+fn left(seconds: i64) -> Markup {
+    html! { span data-left=(seconds.max(0)) { (span(seconds)) } }
+}
+
+/// Where a good link leads.
+pub fn door(page: &Page, link: &Link) -> String {
+    let user = card::line(&link.user, NAME);
+    let content = html! {
+        h1 { "Review what is held" }
+        p { "This link logs in " strong { (user) } ", once. Only go on if that is you." }
+        form.card method="post" action={ (page.prefix) "/r" } {
+            @for (name, value) in link.fields() { input type="hidden" name=(name) value=(value); }
+            button.approve type="submit" { "Log in as " (user) }
+        }
+    };
+    Frame { page, session: None, title: "Log in" }.still(&content)
+}
+
+/// For whoever is not logged in; `again` is the path for who may be, and came from another site.
+pub fn stranger(page: &Page, again: Option<&str>) -> String {
+    let content = html! {
+        h1 { "You are not logged in" }
+        @if let Some(path) = again {
+            p { "If you have logged in with this browser, go on: a link on another site does not show that." }
+            p { a.button href=(path) { "Go on" } }
+        }
+        p { "To log in, run " code { "holdpoint page" } " on the host, as yourself, and open the link that it prints." }
+    };
+    Frame { page, session: None, title: "Not logged in" }.still(&content)
+}
+
+/// An apology.
+pub fn sorry(page: &Page, session: Option<&Session>, Apology { title, text }: &Apology) -> String {
+    let content = html! {
+        h1 { (title) }
+        p { (prose(text)) }
+        @if session.is_some() { p { a.button href={ (page.prefix) "/" } { "See what is held" } } }
+    };
+    Frame { page, session, title }.still(&content)
+}
+
+/// Text of our own, in which backticks are around what is typed.
+fn prose(text: &str) -> Markup {
+    html! {
+        @for (index, part) in text.split('`').enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
+/// Why the answer to `hold` did not count.
+pub fn refused(page: &Page, session: &Session, hold: HoldId, refusal: &Refusal) -> String {
+    let (title, text) = reason(refusal);
+    let content = html! {
+        h1 { (title) }
+        p role="alert" { (text) }
+        p { a.button href=(page.path(hold)) { "Look at it again" } }
+    };
+    Frame { page, session: Some(session), title }.still(&content)
+}
+
+fn reason(refusal: &Refusal) -> (&'static str, String) {
+    let nothing = "Your answer changed nothing";
+    match refusal {
+        Refusal::UnknownHold => ("No such hold", format!("{nothing}: it ended long ago.")),
+        Refusal::WrongDigest => {
+            ("This is not what is held", format!("{nothing}: what you were shown is something else. Look at it again."))
+        }
+        Refusal::NotNamed => ("You are not asked", format!("{nothing}: the rule does not name you as a reviewer.")),
+        Refusal::Requester => {
+            let why = "who asks, launched what asks, or logged in to do so, does not answer. Another reviewer can.";
+            ("You do not answer your own request", format!("{nothing}: {why}"))
+        }
+        Refusal::Conflict(standing) => {
+            ("It was decided otherwise", format!("{nothing}. What stands: {}.", card::ending(standing)))
+        }
+        Refusal::Over(standing) => ("It is over", format!("{nothing}. What stands: {}.", card::ending(standing))),
+        Refusal::NotRecorded => {
+            ("The decision could not be recorded", "So it did not take effect: it is still held.".to_owned())
+        }
+    }
+}

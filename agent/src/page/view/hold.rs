@@ -1,0 +1,119 @@
+//! One hold in full: what the kernel saw, apart from that what the processes claim, and the buttons.
+
+use holdpoint_common::decision::Decision;
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::{Frame, Live, left, token};
+use crate::{
+    approval::{
+        card::{self, Card, Fact},
+        channel::{Message, Says},
+        said::WHY,
+    },
+    page::{
+        Page,
+        board::{Past, Seen},
+        sessions::Session,
+    },
+    request::Hold,
+    sockets::message::word,
+};
+
+/// The page of one hold.
+pub fn hold(page: &Page, session: &Session, seen: Seen<'_>, now: Timestamp) -> String {
+    let hold = match seen {
+        Seen::Pending(hold) => hold,
+        Seen::Past(past) => &past.hold,
+    };
+    let says = Says::Question { callback: None };
+    let card = Card::whole(&Message { at: now, host: page.host.clone(), hold: hold.clone(), says, test: false });
+    let (title, status, answer) = match seen {
+        Seen::Pending(hold) => ("Approval needed".to_owned(), waiting(hold, now), form(page, session, hold)),
+        Seen::Past(past) => (card::ending(&past.standing), over(past), html! {}),
+    };
+    let content = html! {
+        h1 { (title) }
+        p.operation { code { (card.title) } }
+        (status)
+        section.facts aria-labelledby="facts" { h2 id="facts" { "Seen by the kernel" } (facts(&card.facts)) }
+        section.claims aria-labelledby="claims" {
+            h2 id="claims" { "Claimed by the processes, not verified" }
+            (facts(&card.claims))
+        }
+        (answer)
+    };
+    let live = Live {
+        events: format!("{}/events", page.path(hold.id)),
+        seen: state(seen).to_owned(),
+        said: format!("This has changed: {title}."),
+    };
+    Frame { page, session: Some(session), title: &title }.live(&live, &content)
+}
+
+/// As [`crate::page::board::Board::state`] calls it.
+fn state(seen: Seen<'_>) -> &'static str {
+    match seen {
+        Seen::Pending(_) => "pending",
+        Seen::Past(past) => word(past.standing.state),
+    }
+}
+
+fn waiting(hold: &Hold, now: Timestamp) -> Markup {
+    let seconds = hold.deadline.duration_since(now).as_secs();
+    html! { p.status { span class="badge pending" { (left(seconds)) " left" } " Nothing has happened yet: it is held." } }
+}
+
+fn over(Past { standing, why, at, .. }: &Past) -> Markup {
+    html! {
+        p.status {
+            span class={ "badge " (word(standing.state)) } { (word(standing.state)) }
+            " " (card::moment(*at))
+        }
+        @if let Some(why) = why { p { "Reason: “" (card::line(why, WHY)) "”" } }
+    }
+}
+
+fn facts(facts: &[Fact]) -> Markup {
+    html! {
+        dl {
+            @for Fact { label, lines } in facts {
+                dt { (label) }
+                // Each line is an element: no text can look like two.
+                @for line in lines { dd { code { (line) } } }
+            }
+        }
+    }
+}
+
+fn form(page: &Page, session: &Session, hold: &Hold) -> Markup {
+    if hold.requesters().any(|name| *name == session.reviewer.user) {
+        return html! {
+            p.notice role="note" {
+                "You ask for this yourself: you run it, launched it, or logged in to do so. Another reviewer answers."
+            }
+        };
+    }
+    html! {
+        form.answer method="post" action=(page.path(hold.id)) {
+            h2 { "Your answer" }
+            (token(session))
+            // What is answered is what was shown.
+            input type="hidden" name="digest" value=(hold.digest.0);
+            label for="why" { "Reason" }
+            p.hint id="why-hint" { "Optional. It goes into the record, and to who launched this." }
+            textarea id="why" name="why" rows="2" maxlength=(WHY) aria-describedby="why-hint" {}
+            div.buttons {
+                button.approve type="submit" name="word" value="approve" { "Approve" }
+                button.deny type="submit" name="word" value="deny" aria-describedby="no" { "Deny" }
+                button.kill type="submit" name="word" value="kill" aria-describedby="no" { "Deny and kill" }
+            }
+            p.hint id="no" {
+                @match hold.on_deny {
+                    Decision::Fail => "Deny: the call fails with EPERM. Deny and kill: the process is killed."
+                    _ => "Either no kills the process: the rule says so."
+                }
+            }
+        }
+    }
+}
