@@ -208,12 +208,23 @@ fn listener(raw: &RawListener) -> Result<Listener, Problem> {
 }
 
 fn page(raw: RawPage) -> Result<Listener, Problem> {
-    match raw {
-        RawPage { address: Some(address), url } => listener(&RawListener { address, url }),
-        RawPage { address: None, url } => {
-            let url = url.as_ref().map(base).transpose()?.unwrap_or_else(|| format!("http://{PAGE}"));
-            Ok(Listener { address: PAGE, url })
-        }
+    let RawPage { address, url } = raw;
+    let Some(address) = address else {
+        let Some(raw) = url else { return Ok(Listener { address: PAGE, url: format!("http://{PAGE}") }) };
+        return shown_to_nobody_else(Listener { address: PAGE, url: base(&raw)? }, &raw);
+    };
+    let page = listener(&RawListener { address: address.clone(), url: url.clone() })?;
+    if page.address.port() == 0 {
+        return Err(at(&address, "subjects cannot be kept from a port that is not known", "name a port"));
+    }
+    shown_to_nobody_else(page, url.as_ref().unwrap_or(&address))
+}
+
+/// The page, unless a reviewer's session would go over a network in clear: who takes it answers.
+fn shown_to_nobody_else(page: Listener, span: &Spanned<String>) -> Result<Listener, Problem> {
+    match destination::parse(&page.url) {
+        Ok(_) => Ok(page),
+        Err(flaw) => Err(at(span, flaw, "url = \"https://...\", spoken by a proxy; http is for this host alone")),
     }
 }
 

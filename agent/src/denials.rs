@@ -10,6 +10,8 @@ use crate::request::{End, Hold, Request, Standing};
 
 /// Most refusals that are kept of a tree; further ones push out the first.
 const OF_A_TREE: usize = 32;
+/// Longest sentence that is kept, in characters: an exec can have thousands.
+const SENTENCE: usize = 1000;
 /// Most trees of which some are kept; the one that was refused nothing for longest goes first.
 const TREES: usize = 1024;
 
@@ -30,8 +32,8 @@ pub struct Denial {
     pub rule: Option<String>,
     /// The rule's reason, or the reviewer's words.
     pub why: Option<String>,
-    /// Before this moment the same is refused without a question. None: it is asked about again (after silence), or it is
-    /// final while this policy is in force (by [`By::Policy`]).
+    /// Before this moment the same is refused without a question. None: that is not known ([`By::Earlier`]); or it is asked
+    /// about again; or it is final while this policy is in force ([`By::Policy`]).
     pub until: Option<Timestamp>,
 }
 
@@ -46,6 +48,8 @@ pub enum By {
         /// Their name.
         who: String,
     },
+    /// A reviewer, before; who it was is not known any more.
+    Earlier,
     /// Nobody answered in time.
     Silence,
     /// The kernel: it should have been held, and could not be.
@@ -63,7 +67,8 @@ impl Denial {
             (End::Expired, _) => By::Silence,
             _ => return None,
         };
-        let until = matches!(by, By::Reviewer { .. }).then(|| now.saturating_add(hold.pause).unwrap_or(Timestamp::MAX));
+        let pauses = matches!(by, By::Reviewer { .. }) && !hold.pause.is_zero();
+        let until = pauses.then(|| now.saturating_add(hold.pause).unwrap_or(Timestamp::MAX));
         Some(Self { at: now, why: words, by, until, ..Self::of_request(&hold.request) })
     }
 
@@ -77,7 +82,7 @@ impl Denial {
         Self {
             at: request.at,
             times: 1,
-            operation: request.what.sentence(),
+            operation: sentence(request),
             pid: request.pid,
             by: By::Policy,
             rule: request.rule.clone(),
@@ -117,12 +122,12 @@ impl Denials {
 
     /// The refusal without a question of what a reviewer has refused before: theirs, as it is known.
     pub fn again(&self, request: &Request) -> Denial {
-        let operation = request.what.sentence();
+        let operation = sentence(request);
         let mut of_tree = self.trees.get(&request.tree).into_iter().flatten().rev();
         match of_tree.find(|denial| denial.until.is_some() && denial.operation == operation) {
             Some(first) => Denial { at: request.at, pid: request.pid, times: 1, ..first.clone() },
-            // The agent was restarted since.
-            None => Denial::of_request(request),
+            // The agent was restarted since, or much else was refused.
+            None => Denial { by: By::Earlier, why: None, ..Denial::of_request(request) },
         }
     }
 
@@ -138,12 +143,21 @@ impl Denials {
     }
 }
 
+/// What was refused, as people say it.
+fn sentence(request: &Request) -> String {
+    let sentence = request.what.sentence();
+    match sentence.char_indices().nth(SENTENCE) {
+        Some((end, _)) => format!("{} … (the record has all of it)", &sentence[..end]),
+        None => sentence,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use holdpoint_common::decision::Decision;
 
     use super::*;
-    use crate::request::{HoldId, sample};
+    use crate::request::{HoldId, Operation, sample};
 
     const TREE: &str = "0000000000000001";
 
@@ -161,6 +175,11 @@ mod tests {
         assert_eq!(denied.why.as_deref(), Some("not today"));
         let expired = ended(End::Expired, None).expect("a refusal");
         assert_eq!((expired.by, expired.until), (By::Silence, None));
+        let mut hold = sample::hold(HoldId(7));
+        hold.pause = std::time::Duration::ZERO;
+        let standing = Standing { hold: hold.id, state: End::Denied, decision: Decision::Fail, by: Some("bob".into()) };
+        let asked_again = Denial::of_hold(&hold, &standing, sample::start(), None).expect("a refusal");
+        assert_eq!(asked_again.until, None, "the rule has no pause");
         assert_eq!(ended(End::Approved, Some("bob")), None);
         assert_eq!(ended(End::Withdrawn, None), None);
     }
@@ -175,6 +194,24 @@ mod tests {
         let kept = denials.of(TREE);
         assert_eq!((kept.len(), kept[0].times), (1, 2));
         assert_eq!(kept[0].until, Some(sample::start() + jiff::SignedDuration::from_mins(10)));
+    }
+
+    #[test]
+    fn a_no_that_is_forgotten_is_not_called_the_policys() {
+        let again = Denials::default().again(&sample::hold(HoldId(7)).request);
+        assert_eq!((again.by, again.until, again.why), (By::Earlier, None, None));
+    }
+
+    #[test]
+    fn a_long_operation_is_cut() {
+        let mut request = sample::hold(HoldId(7)).request;
+        let names = vec!["n".repeat(4000)];
+        request.what = Operation::Connect { address: [192, 0, 2, 1].into(), port: 443, protocol: "tcp".into(), names };
+        let operation = Denial::of_request(&request).operation;
+        assert!(
+            operation.chars().count() < SENTENCE + 40 && operation.ends_with("(the record has all of it)"),
+            "{operation}"
+        );
     }
 
     #[test]

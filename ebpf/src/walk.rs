@@ -176,7 +176,7 @@ impl<const KIND: bool> Turn for Climb<KIND> {
         unsafe { (*self.task).chain[slot as usize] = self.at };
         self.depth = u64::from(index) + 1;
         let parent = if KIND == DENTRIES {
-            // Before the parent is read: a move changes both. The count is odd meanwhile.
+            // Before the parent is read: a move changes both. The count is odd meanwhile. (x86 does not reorder reads.)
             let changes: u32 = read(self.at, offset!(dentry_changes));
             self.changes += u64::from(changes) + u64::from(changes & 1) * CHANGING;
             offset!(dentry_parent)

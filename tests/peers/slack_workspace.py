@@ -80,8 +80,8 @@ def with_value(button, **changed):
 def refused(slack, approve, deny):
     """What does not count, and who is told."""
     assert slack.click(click(deny), secret=NOBODY_KNOWS) == 401
-    assert slack.click(click(deny), age=302) == 401
-    assert slack.click(click(deny), age=-302) == 401
+    assert slack.click(click(deny), age=400) == 401
+    assert slack.click(click(deny), age=-400) == 401
     body, headers = slack.signed(click(approve))
     assert slack.send(body.replace("holdpoint_approve", "holdpoint_deny"), headers) == 401
     assert slack.click(click(deny, conversation="C2")) == 400

@@ -53,8 +53,8 @@ def main():
     assert question["type"] == "holdpoint.request.created"
     assert reviewer.answer(question, tampered=True) == 401
     assert reviewer.answer(question, webhook=Webhook(ANOTHER)) == 401
-    assert reviewer.answer(question, age=302) == 401
-    assert reviewer.answer(question, age=-302) == 401
+    assert reviewer.answer(question, age=400) == 401
+    assert reviewer.answer(question, age=-400) == 401
     assert reviewer.answer(question, digest="0" * 64) == 422
     assert reviewer.answer(question, who="mallory") == 403
     assert reviewer.answer(question, why="as agreed") == 200

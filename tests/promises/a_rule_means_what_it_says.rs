@@ -7,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 
 use holdpoint_tests::{
-    Agent, User,
+    Agent, LIMIT, User,
     actor::with_actor,
     agent::holdpoint,
     shared,
@@ -471,14 +472,19 @@ fn what_others_rename_meanwhile_denies_nothing() {
         }
         renamed
     };
-    let (opened, renamed) = thread::scope(|scope| {
+    let steps = vec![[format!("open {free} r"), "close".to_owned()]; OPENED].concat();
+    let mut actor = agent.spawn_as(User::AGENT, "words", with_actor(steps));
+    let renamed = thread::scope(|scope| {
         let renaming = ["a", "b"].map(|name| scope.spawn(move || renames(name)));
-        let steps = vec![[format!("open {free} r"), "close".to_owned()]; OPENED].concat();
-        let opened = agent.spawn_as(User::AGENT, "words", with_actor(steps)).wait_end().stdout;
+        let end = Instant::now() + LIMIT;
+        while !actor.has_ended() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(10));
+        }
         over.store(true, Ordering::Relaxed);
-        (opened, renaming.map(|thread| thread.join().unwrap()))
+        renaming.map(|thread| thread.join().unwrap())
     });
-    assert!(renamed.iter().all(|renamed| *renamed > OPENED), "the control: {renamed:?}");
+    let opened = actor.wait_end().stdout;
+    assert!(renamed.iter().all(|renamed| *renamed > 100), "the control: {renamed:?}");
     let said = |line: &str| opened.lines().filter(|said| *said == line).count();
     assert_eq!((said("open ok"), said("open EPERM")), (OPENED, 0));
 }

@@ -90,14 +90,17 @@ impl Daemon {
     }
 
     /// A link is for who asks; only root asks for others.
-    fn page_link(&self, from: Peer, own: String, reviewer: Option<String>) -> Result<(String, String), Declined> {
+    fn page_link(&mut self, from: Peer, own: String, reviewer: Option<String>) -> Result<(String, String), Declined> {
         let other = || Declined::new("only root may ask for a link for somebody else");
         let reviewer = Reviewer::asked_by(from.uid, own, reviewer).ok_or_else(other)?;
         let none = || Declined::new("there is no review page").remedy("add [page] to config.toml: docs/channels.md");
         let page = self.page.as_ref().ok_or_else(none)?;
         let user = reviewer.user.clone();
         let full = || Declined::new("too many links have not been used").remedy("try again in 10 minutes");
-        Ok((page.link(reviewer).ok_or_else(full)?, user))
+        let link = page.link(reviewer).ok_or_else(full)?;
+        let event = record::Event::PageLink { reviewer: user.clone(), by: from.uid, pid: from.pid };
+        self.note(&Entry { time: self.now(), event });
+        Ok((link, user))
     }
 
     fn status(&self) -> Result<Status, Declined> {

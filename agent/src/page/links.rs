@@ -50,6 +50,17 @@ pub enum Flaw {
     Used,
 }
 
+impl Flaw {
+    /// For the record.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Foreign => "a link to the page that this agent has not made",
+            Self::Expired => "an expired link to the page",
+            Self::Used => "a link to the page that was used before",
+        }
+    }
+}
+
 impl Link {
     /// What stands in a query or a form.
     pub fn read(fields: &[u8]) -> Self {

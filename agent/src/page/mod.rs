@@ -75,6 +75,7 @@ pub struct Page {
     streams: Arc<Semaphore>,
     answers: mpsc::Sender<Submission>,
     refused: Refused,
+    notes: mpsc::Sender<Entry>,
 }
 
 /// How one comes in. Nothing is awaited while they are locked.
@@ -112,7 +113,8 @@ impl Page {
             doors: Mutex::new(Doors { links: Links::new(lifetime), sessions: Sessions::default() }),
             streams: Arc::new(Semaphore::new(STREAMS)),
             answers,
-            refused: Refused::new(notes),
+            refused: Refused::new(notes.clone()),
+            notes,
         }
     }
 

@@ -26,7 +26,8 @@ use super::{
     view::{self, Apology},
 };
 use crate::{
-    approval::{Submission, said::WHY},
+    approval::{Submission, note, said::WHY},
+    record::{Entry, Event},
     request::{Answer, Digest, HoldId, Outcome, Proof, Refusal, Word},
     web::{self, Peer, Stopped, whole},
 };
@@ -113,12 +114,16 @@ async fn log_in(
     let mut doors = page.doors();
     let reviewer = match doors.links.redeem(now, &link) {
         Ok(reviewer) => reviewer,
-        Err(flaw) => return page.bad_link(flaw),
+        Err(flaw) => {
+            page.refused.note(None, flaw.words(), from, false);
+            return page.bad_link(flaw);
+        }
     };
     let Some(cookie) = doors.sessions.begin(now, reviewer.clone()) else {
         return page.sorry(None, StatusCode::SERVICE_UNAVAILABLE, &view::FULL);
     };
-    tracing::info!(user = reviewer.user, %from, "logged in on the page");
+    let event = Event::LoggedIn { reviewer: reviewer.user, from };
+    note(&page.notes, Entry { time: now, event });
     page.leave(&page.place.set_cookie(Some(&cookie)))
 }
 

@@ -3,7 +3,10 @@ use holdpoint_common::decision::Decision;
 use reqwest::{Client, RequestBuilder, Response, redirect};
 
 use super::*;
-use crate::request::{Answer, End, HoldId, Outcome, Proof, Refusal, Word};
+use crate::{
+    record::Event,
+    request::{Answer, End, HoldId, Outcome, Proof, Refusal, Word},
+};
 
 mod markup;
 
@@ -314,11 +317,13 @@ async fn each_result_has_its_status_and_its_words() {
 #[tokio::test]
 async fn what_is_no_answer_is_recorded() {
     let (alice, mut heard, mut notes) = canned(Err(Refusal::UnknownHold)).await;
+    let event = notes.recv().await.unwrap().event;
+    assert!(matches!(&event, Event::LoggedIn { reviewer, .. } if reviewer == "alice"), "{event:?}");
     let long = form(&alice.token, "approve", "d") + &"x".repeat(5000);
     for body in [form("x", "approve", "d"), form(&alice.token, "maybe", "d"), long] {
         assert!(alice.post(&path(7), body).send().await.unwrap().status().is_client_error());
         let event = notes.recv().await.unwrap().event;
-        assert!(matches!(event, crate::record::Event::RefusedAnswer { answer: None, from: Some(_), .. }), "{event:?}");
+        assert!(matches!(event, Event::RefusedAnswer { answer: None, from: Some(_), .. }), "{event:?}");
     }
     assert!(heard.try_recv().is_err());
 }

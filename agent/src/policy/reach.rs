@@ -44,9 +44,14 @@ fn idle_rule(earlier: &Earlier<'_>, index: usize, source: &Source) -> Option<Pro
     let rules = earlier.rules;
     let rule = &rules[index];
     let mut takers = BTreeSet::new();
+    let atoms = atoms(rule);
+    if atoms.is_empty() {
+        let message = format!("rule {:?} can never match: whoever asks for that asks for more", rule.name);
+        return Some(Problem::new(rule.span.clone(), message, "who truncates writes, too: add \"write\" to access"));
+    }
     for &subject in &rule.subjects {
-        for atom in atoms(rule) {
-            takers.insert(earlier.taker(subject, &atom)?);
+        for atom in &atoms {
+            takers.insert(earlier.taker(subject, atom)?);
         }
     }
     let first = &rules[*takers.first()?];

@@ -82,6 +82,22 @@ pub enum Event {
         #[serde(skip_serializing_if = "is_zero")]
         more: u64,
     },
+    /// Somebody was given a link to the review page.
+    PageLink {
+        /// For whom: who opens it answers in this name.
+        reviewer: String,
+        /// User id of who asked for it; 0 where root did so for somebody else.
+        by: u32,
+        /// Its process.
+        pid: u32,
+    },
+    /// A session began on the review page.
+    LoggedIn {
+        /// In whose name.
+        reviewer: String,
+        /// Address that it came from; a proxy's, if there is one.
+        from: IpAddr,
+    },
     /// A hold ended because its call is gone.
     Withdrawn {
         /// The hold.

@@ -180,10 +180,12 @@ impl Watch {
         let news = match notice {
             Notice::Held { id, .. } => self.known.insert(*id),
             Notice::Ended { id, .. } => self.known.remove(id),
+            // A reviewer's no is always told: nothing that is tried before takes its place.
+            Notice::Denied(denial) if denial.until.is_some() => true,
             Notice::Denied(_) => {
                 self.denied += 1;
                 if self.denied == DENIED + 1 {
-                    tell("more is denied: `holdpoint why` says what, inside the tree; so does the record");
+                    tell("more is denied: the record says what, and so does `holdpoint why` inside the tree");
                 }
                 self.denied <= DENIED
             }

@@ -84,6 +84,7 @@ pub(super) fn sentence(denial: &Denial, zone: &TimeZone) -> String {
     let whom = match by {
         By::Policy => "by policy".to_owned(),
         By::Reviewer { who } => format!("by {}, a reviewer", shown(who)),
+        By::Earlier => "since a reviewer has denied the same before".to_owned(),
         By::Silence => "since no reviewer answered in time".to_owned(),
         By::Kernel { reason } => format!("since nobody could be asked ({})", shown(reason)),
     };
@@ -93,8 +94,9 @@ pub(super) fn sentence(denial: &Denial, zone: &TimeZone) -> String {
     let then = match (by, until) {
         (_, Some(until)) => format!("The same is refused without a question until {}.", clock(until)),
         (By::Policy, None) => "That is final.".to_owned(),
-        (By::Silence, None) => "It can be asked for again later, once.".to_owned(),
-        (By::Reviewer { .. } | By::Kernel { .. }, None) => "That is final for now.".to_owned(),
+        (By::Earlier, None) => "Nobody is asked again for now.".to_owned(),
+        (By::Silence | By::Reviewer { .. }, None) => "The same again is asked about again.".to_owned(),
+        (By::Kernel { .. }, None) => "The same again may be refused again.".to_owned(),
     };
     format!("{} denied{often} {whom}{rule}: {}{why}. {then}", clock(at), shown(operation))
 }
@@ -130,7 +132,10 @@ mod tests {
             said(&policy),
             "12:01:05 denied (3 times) by policy, rule \"customer data\": open /srv/x (read). That is final."
         );
-        assert!(said(&denial(By::Silence, None)).contains("no reviewer answered in time"));
+        let ends = |by, end| said(&Denial { why: None, ..denial(by, None) }).ends_with(end);
+        assert!(ends(By::Silence, "open /srv/x (read). The same again is asked about again."));
+        assert!(ends(By::Earlier, "open /srv/x (read). Nobody is asked again for now."));
+        assert!(ends(By::Kernel { reason: "x".into() }, "open /srv/x (read). The same again may be refused again."));
     }
 
     #[test]

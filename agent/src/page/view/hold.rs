@@ -101,7 +101,7 @@ fn form(page: &Page, session: &Session, hold: &Hold) -> Markup {
             // What is answered is what was shown.
             input type="hidden" name="digest" value=(hold.digest.0);
             label for="why" { "Reason" }
-            p.hint id="why-hint" { "Optional. It goes into the record, and to who launched this." }
+            p.hint id="why-hint" { "Optional. It goes into the record, to who launched this and, of a no, to the governed processes themselves." }
             textarea id="why" name="why" rows="2" maxlength=(WHY) aria-describedby="why-hint" {}
             div.buttons {
                 button.approve type="submit" name="word" value="approve" { "Approve" }

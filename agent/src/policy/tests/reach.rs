@@ -32,6 +32,15 @@ fn a_rule_that_can_never_match_is_refused() {
 }
 
 #[test]
+fn a_rule_that_lets_pass_what_nobody_asks_for_alone_is_refused() {
+    assert_said_of_rule(
+        "open = { path = [\"/srv/**\"], access = [\"truncate\"] }\nthen = \"allow\"",
+        "web-1.toml:6:8: rule \"r\" can never match: whoever asks for that asks for more \
+         (who truncates writes, too: add \"write\" to access)",
+    );
+}
+
+#[test]
 fn a_rule_that_several_make_idle_names_them_all() {
     let rules = [
         rule("a", "open = { path = [\"/a/**\"] }"),

@@ -1,0 +1,113 @@
+//! Promise 4 on the review page: who has come by a link of their own answers in their name, and nobody else does.
+
+use std::process::Command;
+
+use holdpoint_tests::{Agent, Hold, User, agent::holdpoint, everything, site, ungoverned};
+use serde_json::json;
+
+/// Where the page is unless the configuration says otherwise.
+const PAGE: &str = "http://127.0.0.1:8701";
+
+fn agent() -> Agent {
+    Agent::builder(&everything()).config("[page]\n").start()
+}
+
+/// What the page replies to curl with these words: its status, its headers, its body.
+fn replied(words: &[&str]) -> (String, String) {
+    let output =
+        Command::new("curl").args(["--silent", "--show-error", "--include"]).args(words).output().expect("curl");
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let status = text.split_whitespace().nth(1).expect("a status").to_owned();
+    (status, text)
+}
+
+/// The cookie of a session that begins with the link that `holdpoint page` prints for this user.
+fn logged_in(agent: &Agent, user: User, words: &[&str]) -> String {
+    let said = agent.say(user, [&["page"], words].concat());
+    let link = said.stdout.trim().strip_prefix(PAGE).unwrap_or_else(|| panic!("{said:?}"));
+    let fields = link.strip_prefix("/r?").expect("a link to the door");
+    assert_eq!(replied(&[&format!("{PAGE}{link}")]).0, "200", "looking at it does not use it");
+    let origin = format!("Origin: {PAGE}");
+    let door = ["--header", &*origin, "--data", fields, &format!("{PAGE}/r")].map(str::to_owned);
+    let door: Vec<&str> = door.iter().map(String::as_str).collect();
+    let (status, text) = replied(&door);
+    assert_eq!(status, "303", "{text}");
+    assert_eq!(replied(&door).0, "410", "a link is good once");
+    let cookie = text.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+    cookie.split(';').next().expect("its name and value").to_owned()
+}
+
+/// The value of a field of the form on the hold's page; none if there is no form.
+fn field<'a>(page: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\""))?;
+    rest.split('"').next()
+}
+
+/// What comes of saying `word` in the session of this cookie.
+fn answered(hold: &Hold, cookie: &str, word: &str) -> String {
+    let (url, cookie) = (format!("{PAGE}/h/{}", hold.id()), format!("Cookie: {cookie}"));
+    let (status, page) = replied(&["--header", &cookie, &url]);
+    assert_eq!(status, "200", "{page}");
+    let (Some(token), Some(digest)) = (field(&page, "token"), field(&page, "digest")) else {
+        return "no form".to_owned();
+    };
+    assert_eq!(digest, hold.digest());
+    let data = format!("token={token}&digest={digest}&word={word}&why=because");
+    let origin = format!("Origin: {PAGE}");
+    replied(&["--header", &cookie, "--header", &origin, "--data", &data, &url]).0
+}
+
+#[test]
+fn a_reviewer_decides_on_the_page() {
+    let agent = agent();
+    let cookie = logged_in(&agent, User::REVIEWER, &[]);
+    for (word, said) in [("approve", "open ok\n"), ("deny", "open EPERM\n")] {
+        let file = site::file("hold", "Ada\n");
+        let open = format!("open {file} w+trunc");
+        let actor = agent.act([&open]);
+        let hold = agent.hold_of(&actor);
+        assert_eq!(site::content(&file), "Ada\n", "nothing before the answer");
+        assert_eq!(answered(&hold, &cookie, word), "303");
+        assert_eq!(actor.end().stdout, said);
+        assert_eq!(site::content(&file), if word == "approve" { "" } else { "Ada\n" });
+        let decided =
+            agent.wait_recorded("the decision", |line| line["event"] == "decided" && line["hold"] == hold.id());
+        let proof = &decided["answer"]["proof"];
+        assert_eq!((&proof["by"], &proof["user"]), (&json!("page"), &json!("reviewer")), "{decided}");
+    }
+}
+
+#[test]
+fn nobody_else_decides_on_the_page() {
+    let agent = agent();
+    let cookie = logged_in(&agent, User::REVIEWER, &[]);
+    let file = site::file("hold", "Ada\n");
+    let actor = agent.act([format!("open {file} r")]);
+    let hold = agent.hold_of(&actor);
+    let url = format!("{PAGE}/h/{}", hold.id());
+
+    assert_eq!(replied(&[&url]).0, "401", "without a session");
+    let forged =
+        ["--header", &format!("Cookie: {cookie}"), "--header", "Origin: http://evil.test", "--data", "word=approve"];
+    assert_eq!(replied(&[&forged[..], &[&url]].concat()).0, "403", "from another site");
+    let stranger = logged_in(&agent, User::ROOT, &["--for", "nobody"]);
+    assert_eq!(replied(&["--header", &format!("Cookie: {stranger}"), &url]).0, "404", "whom the rule does not name");
+    for words in [&["page"][..], &["page", "--for", "reviewer"]] {
+        let said = agent.say(User::AGENT, words);
+        assert!(!said.status.success() && said.stdout.is_empty(), "who may not answer: {said:?}");
+    }
+    let said = agent.say(User::REVIEWER, ["page", "--for", "root"]);
+    assert!(!said.status.success() && said.stdout.is_empty(), "for somebody else: {said:?}");
+
+    let governed = agent.spawn(User::REVIEWER, [&*holdpoint(), "page"]).end();
+    assert_eq!((governed.stdout.as_str(), governed.status.success()), ("", false), "from a governed tree");
+    let visits = ["curl", "--silent", "--show-error", PAGE];
+    assert!(ungoverned(User::AGENT, visits).end().status.success(), "the control");
+    assert!(!agent.spawn(User::AGENT, visits).end().status.success(), "the page is out of its reach");
+
+    let pending = agent.say(User::ROOT, ["holds", "--json"]).stdout;
+    assert!(pending.contains(hold.id()), "still held: {pending}");
+    assert_eq!(answered(&hold, &cookie, "deny"), "303");
+    assert_eq!(actor.end().stdout, "open EPERM\n");
+}
