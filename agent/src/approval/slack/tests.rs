@@ -265,7 +265,8 @@ async fn slack_is_left_alone_as_long_as_it_asks_and_errors_are_tried_again() {
 async fn what_slack_says_against_it_is_in_the_record() {
     let mut desk = desk(|_| (StatusCode::OK, r#"{"ok":false,"error":"channel_not_found"}"#).into_response()).await;
     let hold = sample::hold(HOLD);
-    desk.approval.ask(hold.deadline - SignedDuration::from_secs(1), &hold);
+    // Time for two attempts: the second comes after a second at most, the third after a second and a half at least.
+    desk.approval.ask(hold.deadline - SignedDuration::from_millis(1450), &hold);
     let Event::NotAsked { error, .. } = next(&mut desk.notes).await.event else { panic!("asked") };
     assert_eq!(error, "Slack says channel_not_found");
 }
