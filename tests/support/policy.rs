@@ -10,10 +10,10 @@ use crate::site::{ROOT, fresh};
 const RULES: [(&str, &str); 7] = [
     ("hold", "then = \"hold\"\nreviewers = \"people\"\ntimeout = \"3m\"\non_deny = \"fail\""),
     ("hold-kill", "then = \"hold\"\nreviewers = \"people\"\ntimeout = \"3m\""),
-    ("short", "then = \"hold\"\nreviewers = \"people\"\ntimeout = \"2s\"\non_deny = \"fail\""),
+    ("short", "then = \"hold\"\nreviewers = \"people\"\ntimeout = \"4s\"\non_deny = \"fail\""),
     (
         "short-kill",
-        "then = \"hold\"\nreviewers = \"people\"\ntimeout = \"2s\"\non_deny = \"fail\"\non_timeout = \"kill\"",
+        "then = \"hold\"\nreviewers = \"people\"\ntimeout = \"4s\"\non_deny = \"fail\"\non_timeout = \"kill\"",
     ),
     ("deny", "then = \"deny\""),
     ("kill", "then = \"kill\""),

@@ -87,9 +87,13 @@ where
         }
         sleep_until(next).await;
         failure.attempts += 1;
-        let patience = patience.min(end - Instant::now());
-        let late = Attempt::failed("no answer in time");
-        match timeout(patience, attempt()).await.unwrap_or(late) {
+        let left = end - Instant::now();
+        let late = match failure.attempts {
+            // What the limit itself cuts short says less than what was met before.
+            2.. if left < patience => failure.error.clone(),
+            _ => "no answer in time".into(),
+        };
+        match timeout(patience.min(left), attempt()).await.unwrap_or_else(|_| Attempt::failed(late)) {
             Attempt::Delivered => return Ok(Delivered { attempts: failure.attempts, answer: None }),
             Attempt::Answered(answer) => {
                 return Ok(Delivered { attempts: failure.attempts, answer: Some(answer) });
@@ -188,6 +192,18 @@ mod tests {
         let failure = deliver(limit, PATIENCE, std::future::pending::<Attempt>).await.unwrap_err();
         assert_eq!(failure.attempts, 2);
         assert!((19.9..20.1).contains(&began.elapsed().as_secs_f64()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_the_limit_cuts_short_hides_nothing_that_was_met() {
+        let mut first = true;
+        let limit = Limit { time: Duration::from_secs(5), ..MINUTE };
+        let refused_then_silent = || {
+            let refused = std::mem::take(&mut first);
+            async move { if refused { Attempt::failed("refused") } else { std::future::pending().await } }
+        };
+        let failure = deliver(limit, PATIENCE, refused_then_silent).await.unwrap_err();
+        assert_eq!(failure, Failure { attempts: 2, error: "refused".into() });
     }
 
     #[tokio::test(start_paused = true)]
