@@ -11,6 +11,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
+use self::signing::Signing;
 use crate::{
     policy::Host,
     request::Word,
@@ -22,6 +23,7 @@ pub(crate) mod commands;
 mod holds;
 pub mod page;
 pub mod policy;
+mod signing;
 mod status;
 
 /// Holds what an AI agent's processes try to do until a person says yes.
@@ -231,13 +233,18 @@ pub enum ControlVerb {
     /// Let a held operation happen
     ///
     /// The answer is given in your name, and counts if the rule names you as a reviewer and you did not start
-    /// the tree that asks.
+    /// the tree that asks. A signed one is in the name of the reviewer whose key it is.
     Approve {
         /// The hold's id, or its first digits (at least 4)
         id: String,
         /// Your reason, for the record
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
+        #[command(flatten)]
+        signing: Signing,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Refuse a held operation
     ///
@@ -254,6 +261,11 @@ pub enum ControlVerb {
         /// Your reason, for the record and for who is refused
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
+        #[command(flatten)]
+        signing: Signing,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Say whether the agent enforces; exits 0 only if it does, otherwise 3
     Status {
@@ -367,8 +379,12 @@ pub fn control(run_dir: &Path, verb: &ControlVerb) -> ExitCode {
     let done = match verb {
         ControlVerb::Holds { json } => commands::holds(&socket, *json),
         ControlVerb::Show { id, json } => commands::show(&socket, id, *json),
-        ControlVerb::Approve { id, why } => commands::answer(&socket, id, Word::Approve, why.clone()),
-        ControlVerb::Deny { id, kill, fail, why } => commands::answer(&socket, id, denial(*kill, *fail), why.clone()),
+        ControlVerb::Approve { id, why, signing, json } => {
+            commands::answer(&socket, id, Word::Approve, why.clone(), signing, *json)
+        }
+        ControlVerb::Deny { id, kill, fail, why, signing, json } => {
+            commands::answer(&socket, id, denial(*kill, *fail), why.clone(), signing, *json)
+        }
         ControlVerb::Status { json } => return status_code(commands::status(&socket, *json)),
         ControlVerb::Detach => commands::detach(&socket),
     };
@@ -431,6 +447,20 @@ mod tests {
         let parse = |words: &[&str]| Cli::try_parse_from(words);
         assert!(parse(&["holdpoint", "deny", "3f9c", "--kill"]).is_ok());
         assert_eq!(parse(&["holdpoint", "deny", "3f9c", "--kill", "--fail"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn an_answer_is_signed_in_one_way_at_most() {
+        let parse = |words: &str| Cli::try_parse_from(format!("holdpoint {words}").split(' '));
+        let good = ["--sign", "--sign --key k", "--statement", "--signature -", "--signature s --why x --json"];
+        for (words, verb) in good.iter().flat_map(|words| [(words, "approve 3f9c"), (words, "deny 3f9c --kill")]) {
+            assert!(parse(&format!("{verb} {words}")).is_ok(), "{verb} {words}");
+        }
+        for bad in
+            ["--sign --statement", "--sign --signature s", "--statement --signature s", "--key k", "--statement --json"]
+        {
+            assert!(parse(&format!("approve 3f9c {bad}")).is_err(), "{bad}");
+        }
     }
 
     #[test]

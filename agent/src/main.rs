@@ -15,6 +15,7 @@ mod process;
 mod record;
 mod request;
 mod run;
+mod signature;
 mod sockets;
 mod user;
 mod web;

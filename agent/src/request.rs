@@ -524,6 +524,15 @@ pub enum Proof {
         /// Its user id.
         uid: u32,
     },
+    /// Signed with a key that the policy has of this reviewer: see [`crate::signature`].
+    Signed {
+        /// The key's fingerprint.
+        key: String,
+        /// The signature, which can be verified from the record alone.
+        signature: String,
+        /// User id of who passed it on. Decides nothing.
+        uid: u32,
+    },
 }
 
 /// What came back from a reviewer. Not yet a decision.

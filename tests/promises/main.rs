@@ -30,6 +30,7 @@ mod on_overlayfs;
 mod on_record_first;
 mod only_a_decision_resumes;
 mod only_a_reviewer_answers;
+mod only_a_reviewer_answers_by_signature;
 mod only_a_reviewer_answers_on_the_page;
 mod only_reviewers_answer_on_the_host;
 mod only_time_passes;

@@ -10,10 +10,12 @@ use serde_json::Value;
 
 use super::{
     holds::{View, details, resolve, table},
+    signing::Signing,
     status::lines,
 };
 use crate::{
     request::{End, HoldId, Word, shown},
+    signature,
     sockets::{
         Declined, Reloaded,
         client::{Client, Failure},
@@ -41,13 +43,33 @@ pub(super) fn show(socket: &Path, id: &str, json: bool) -> Result<(), Failure> {
 }
 
 /// `holdpoint approve`, `holdpoint deny`: what is shown is what is answered, by its digest.
-pub(super) fn answer(socket: &Path, id: &str, said: Word, why: Option<String>) -> Result<(), Failure> {
-    let mut client = Client::connect(socket)?;
-    let hold = View::read(&one(&mut client, id)?)?;
-    print(&format!("{}  {} by {}\n", shown(&hold.id), shown(&hold.sentence), hold.user()))?;
+pub(super) fn answer(
+    socket: &Path,
+    id: &str,
+    said: Word,
+    why: Option<String>,
+    signing: &Signing,
+    json: bool,
+) -> Result<(), Failure> {
+    let hold = View::read(&one(&mut Client::connect(socket)?, id)?)?;
+    let line = format!("{}  {} by {}\n", shown(&hold.id), shown(&hold.sentence), hold.user());
+    if json || signing.statement {
+        eprint!("{line}")
+    } else {
+        print(&line)?
+    }
     let id: HoldId = hold.id.parse().map_err(Declined::new)?;
-    let question = ControlRequest::Answer { id, digest: hold.digest, word: said, why };
-    match client.ask(&question)? {
+    let statement = signature::statement(id, &hold.digest, said);
+    if signing.statement {
+        return print(&statement);
+    }
+    let signature = signing.of(&statement)?;
+    let question = ControlRequest::Answer { id, digest: hold.digest, word: said, why, signature };
+    // Another connection: the agent does not wait until somebody has found a passphrase.
+    match Client::connect(socket)?.ask(&question)? {
+        ControlReply::Answered { end, by, repeated } if json => {
+            print(&pretty(&serde_json::json!({ "hold": id, "end": end, "by": by, "repeated": repeated })))
+        }
         ControlReply::Answered { end, by, repeated } => print(&format!("{}\n", stands(end, by.as_deref(), repeated))),
         other => Err(unexpected(other)),
     }

@@ -19,7 +19,8 @@ use crate::{
     page::Reviewer,
     policy, process,
     record::{self, Entry},
-    request::{Hold, HoldId, Refusal, hexadecimal, shown},
+    request::{Answer, Hold, HoldId, Proof, Refusal, hexadecimal, shown},
+    signature::{self, Signed},
     sockets::{Command, Declined, Enrolled, Hook, Mine, Peer, Reloaded, Reply, Status, Watching, Written},
 };
 
@@ -39,8 +40,8 @@ impl Daemon {
                 let shown = self.admit(from).and_then(|()| self.show(id));
                 drop(reply.send(shown.and_then(|hold| self.preview(&hold, &channel))));
             }
-            Command::Answer { from, answer, reply } => match self.admit(from) {
-                Ok(()) => {
+            Command::Answer { from, answer, signature, reply } => match self.author(from, answer, signature) {
+                Ok(answer) => {
                     let ticket = self.ticket(Waiting::Local(reply));
                     self.answered(answer, ticket);
                 }
@@ -73,6 +74,25 @@ impl Daemon {
         match self.kernel.governed_process(from.pid) {
             Some(_) => Err(Declined::new("a governed process may not use the control socket")),
             None => Ok(()),
+        }
+    }
+
+    /// The answer, in the name of whoever has signed it, if that is said; in the sender's otherwise.
+    fn author(&mut self, from: Peer, answer: Answer, signature: Option<String>) -> Result<Answer, Declined> {
+        self.admit(from)?;
+        let Some(signature) = signature else { return Ok(answer) };
+        // Of the digest that was shown to the reviewer. Whether that is what is held is judged as of any answer.
+        let statement = signature::statement(answer.hold, &answer.digest, answer.word);
+        match signature::verify(&self.revisions.policy().people, &statement, &signature) {
+            Ok(Signed { who, key, signature }) => {
+                Ok(Answer { who, proof: Proof::Signed { key, signature, uid: from.uid }, ..answer })
+            }
+            Err(bad) => {
+                let (hold, refusal) = (Some(answer.hold), bad.to_string());
+                let event = record::Event::RefusedAnswer { hold, answer: Some(answer), refusal, from: None, more: 0 };
+                self.note(&Entry { time: self.now(), event });
+                Err(bad.into())
+            }
         }
     }
 

@@ -53,7 +53,7 @@ impl Panel {
             Proof::Webhook { asks, .. } | Proof::Slack { asks, .. } | Proof::Exec { asks, .. } => {
                 asks.contains(&self.group)
             }
-            Proof::Local { .. } | Proof::Page { .. } => true,
+            Proof::Local { .. } | Proof::Page { .. } | Proof::Signed { .. } => true,
         }
     }
 }

@@ -29,6 +29,7 @@ mod only;
 mod parse;
 mod parts;
 mod pattern;
+mod person;
 mod places;
 mod problem;
 mod reach;
@@ -67,6 +68,7 @@ pub use self::{
     only::{Only, User},
     parse::parse,
     pattern::Pattern,
+    person::Person,
     places::{Linked, Mounts, Place, Places},
     problem::{Flaw, Problem, Refusal, Span},
     schema::schema,
@@ -90,6 +92,8 @@ pub struct Policy {
     pub subjects: Vec<Subject>,
     /// Groups of reviewers and their members.
     pub groups: BTreeMap<String, Vec<String>>,
+    /// Reviewers whose keys it has.
+    pub people: Vec<Person>,
     /// The labels, in the order of the file.
     pub labels: Vec<Label>,
     /// The rules, in order of precedence.

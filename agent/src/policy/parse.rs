@@ -3,6 +3,7 @@
 
 pub mod dns;
 pub mod label;
+pub mod person;
 pub mod rule;
 
 use std::{
@@ -15,7 +16,7 @@ use sha2::{Digest, Sha256};
 use toml::{Spanned, de::DeValue};
 
 use super::{
-    Label, Policy, Rule, Subject,
+    Label, Person, Policy, Rule, Subject,
     host::Host,
     lists,
     only::User,
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::request::hexadecimal;
 
-pub const TOP_KEYS: [&str; 8] = ["mode", "host", "lists", "subject", "reviewers", "labels", "dns", "rule"];
+pub const TOP_KEYS: [&str; 9] = ["mode", "host", "lists", "subject", "reviewers", "reviewer", "labels", "dns", "rule"];
 pub const SUBJECT_KEYS: [&str; 8] = ["name", "exe", "parent", "cgroup", "unit", "container", "user", "group"];
 
 /// Where container engines put containers: docker, podman, nerdctl, containerd's and CRI-O's with the systemd driver;
@@ -64,9 +65,22 @@ pub struct Names {
 pub fn parse(source: Source, host: &Host) -> Result<Policy, Refusal> {
     match read(&source, host) {
         Ok(read) => {
-            let Read { here, observes, resolvers, subjects, groups, labels, rules, idle } = read;
+            let Read { here, observes, resolvers, subjects, groups, people, labels, rules, idle } = read;
             let (host, digest) = (host.clone(), digest(&source));
-            Ok(Policy { source, host, here, observes, resolvers, subjects, groups, labels, rules, idle, digest })
+            Ok(Policy {
+                source,
+                host,
+                here,
+                observes,
+                resolvers,
+                subjects,
+                groups,
+                people,
+                labels,
+                rules,
+                idle,
+                digest,
+            })
         }
         Err(problems) => Err(Refusal::new(source, problems)),
     }
@@ -90,6 +104,7 @@ struct Read {
     resolvers: Option<Vec<IpAddr>>,
     subjects: Vec<Subject>,
     groups: BTreeMap<String, Vec<String>>,
+    people: Vec<Person>,
     labels: Vec<Label>,
     rules: Vec<Rule>,
     idle: Vec<Problem>,
@@ -110,13 +125,17 @@ fn read(source: &Source, host: &Host) -> Result<Read, Vec<Problem>> {
     let resolvers = dns::read(&top, &mut problems);
     let subjects = subjects(&top, &mut names, &mut problems);
     let groups = groups(&top, &mut names, &mut problems);
+    let people = person::read_all(&top, &groups, &mut problems);
     names.labels = label::read_all(&top, &mut problems);
     let rules = rules(&top, &names, &mut problems);
     if problems.is_empty() {
         problems.extend(reach::problems(&subjects, &rules, source));
     }
     match problems.is_empty() {
-        true => Ok(Read { here, observes, resolvers, subjects, groups, labels: names.labels, rules, idle: uses.idle }),
+        true => {
+            let (labels, idle) = (names.labels, uses.idle);
+            Ok(Read { here, observes, resolvers, subjects, groups, people, labels, rules, idle })
+        }
         false => Err(uses.located(problems)),
     }
 }

@@ -34,6 +34,7 @@ pub fn schema() -> Value {
                 "propertyNames": { "pattern": "^[A-Za-z0-9._-]{1,64}$" },
                 "additionalProperties": { "$ref": "#/$defs/texts" },
             },
+            "reviewer": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/reviewer" } },
             "labels": {
                 "description": "Names for data, by the files that it is in",
                 "type": "object",
@@ -57,6 +58,7 @@ pub fn schema() -> Value {
             "label": label(),
             "dns": dns(),
             "subject": subject(),
+            "reviewer": reviewer(),
             "rule": rule(),
             "open": open(),
             "exec": exec(),
@@ -119,6 +121,17 @@ fn subject() -> Value {
             "parent": texts("Only where one of these programs executes exe"),
             "user": texts("Only what these users start; all that they start if nothing else is named"),
             "group": texts("Only what members of these groups start; likewise"),
+        }),
+    )
+}
+
+fn reviewer() -> Value {
+    table(
+        "A reviewer, and the keys that are this person's",
+        &["name", "ssh"],
+        &json!({
+            "name": text("The name, as groups of reviewers have it"),
+            "ssh": texts("Public keys as in authorized_keys, ssh-ed25519 or ecdsa-sha2-nistp256; their signatures answer"),
         }),
     )
 }

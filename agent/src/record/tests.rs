@@ -57,6 +57,17 @@ fn a_line_names_event_hold_and_answer() {
 }
 
 #[test]
+fn a_signed_answer_is_on_record_with_its_signature() {
+    let place = Place::new("signed");
+    let mut approved = approved();
+    let Event::Decided(Decided { answer: Some(answer), .. }) = &mut approved.event else { panic!("an answer") };
+    answer.proof = Proof::Signed { key: "SHA256:x".into(), signature: "-----BEGIN\n".into(), uid: 0 };
+    Record::open(&place.0).unwrap().append(&approved).unwrap();
+    let proof = r#""proof":{"by":"signed","key":"SHA256:x","signature":"-----BEGIN\n","uid":0}"#;
+    assert!(place.text().contains(proof), "{}", place.text());
+}
+
+#[test]
 fn only_root_reads_it_even_if_it_was_open_before() {
     let place = Place::new("mode");
     fs::write(&place.0, "").unwrap();

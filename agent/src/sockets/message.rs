@@ -36,7 +36,7 @@ pub enum ControlRequest {
         /// The channel's name.
         channel: String,
     },
-    /// A reviewer's answer. Who says so is what the kernel says of the sender, so it is not in here.
+    /// A reviewer's answer. Who says so is what the kernel says of the sender, or whose signature it is, so it is not in here.
     Answer {
         /// The hold.
         #[serde(deserialize_with = "text")]
@@ -47,6 +47,8 @@ pub enum ControlRequest {
         word: Word,
         /// In the reviewer's words.
         why: Option<String>,
+        /// The reviewer's signature of [`crate::signature::statement`]; none if the sender is the reviewer.
+        signature: Option<String>,
     },
     /// A link to the review page. For whom is what the kernel says of the sender, unless root says it.
     Page {
@@ -334,7 +336,8 @@ mod tests {
         let id = HoldId(0x3f9c);
         comes_back(&ControlRequest::Show { id });
         let digest = Digest("ab".into());
-        comes_back(&ControlRequest::Answer { id, digest, word: Word::Kill, why: Some("line\nbreak".into()) });
+        let (word, why) = (Word::Kill, Some("line\nbreak".into()));
+        comes_back(&ControlRequest::Answer { id, digest, word, why, signature: Some("-----BEGIN".into()) });
         comes_back(&ControlRequest::Detach);
         comes_back(&ControlRequest::Page { reviewer: Some("alice".into()) });
         comes_back(&ControlRequest::Canary { pid: 7, trusted: true });

@@ -18,6 +18,7 @@ use crate::{
     approval::channel::Preview,
     denials::Denial,
     request::{Answer, Hold, HoldId, Outcome, Refusal, Standing},
+    signature::{BadSignature, NAMESPACE},
 };
 
 pub mod bind;
@@ -86,6 +87,21 @@ impl From<Refusal> for Declined {
     }
 }
 
+impl From<BadSignature> for Declined {
+    fn from(bad: BadSignature) -> Self {
+        let declined = Self::new(bad.to_string());
+        match bad {
+            BadSignature::Unreadable | BadSignature::OtherNamespace(_) => {
+                declined.remedy(format!("`ssh-keygen -Y sign -n {NAMESPACE} -f KEY` makes one, and so does --sign"))
+            }
+            BadSignature::UnknownKey(_) => declined
+                .remedy("sign with a key that a [[reviewer]] of the policy has, or add this one there and reload it"),
+            BadSignature::OtherStatement => declined
+                .remedy("sign exactly what the same command prints with --statement: hold, digest and word count"),
+        }
+    }
+}
+
 /// What stands of a hold that is over, in words.
 fn stands(standing: &Standing) -> String {
     let by = standing.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
@@ -107,8 +123,8 @@ pub enum Command {
     Show { from: Peer, id: HoldId, reply: Reply<Hold> },
     /// What the channel of this name would be asked about a hold.
     Preview { from: Peer, id: HoldId, channel: String, reply: Reply<Preview> },
-    /// A reviewer's answer; its `who` and `proof` are those of `from`.
-    Answer { from: Peer, answer: Answer, reply: Reply<Outcome> },
+    /// A reviewer's answer; its `who` and `proof` are those of `from`, who passes it on if it comes with a signature.
+    Answer { from: Peer, answer: Answer, signature: Option<String>, reply: Reply<Outcome> },
     /// A link to the review page, and for whom: for the user of `from`, whose name is `own`, unless root names a reviewer.
     Page { from: Peer, own: String, reviewer: Option<String>, reply: Reply<(String, String)> },
     /// How the agent is.
