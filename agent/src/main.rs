@@ -3,11 +3,13 @@
 mod approval;
 mod attack;
 mod canary;
+mod claims;
 mod cli;
 mod config;
 mod daemon;
 mod denials;
 mod holds;
+mod kept;
 mod kernel;
 mod page;
 mod policy;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Verb::Page(args) => cli::page(&cli.run_dir, &args),
         Verb::Control(verb) => cli::control(&cli.run_dir, &verb),
         Verb::Run(verb) => run::main(&cli.run_dir, verb),
+        Verb::Annotate(args) => cli::annotate(&cli.run_dir, &args),
         Verb::Why { json } => run::why(&cli.run_dir, json),
         Verb::Canary => canary::main(&cli.run_dir),
         Verb::CanaryGoverned => canary::governed(&cli.run_dir),

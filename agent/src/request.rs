@@ -16,6 +16,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
+use crate::claims::Claim;
+
 /// Identity of a hold, given by the kernel: 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HoldId(pub u64);
@@ -436,6 +438,9 @@ pub struct Hold {
     /// What was read before, where the rule asks for that.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<Reading>,
+    /// What was claimed of the tree when it was asked. Not verified, and not part of the digest: it is not what is compared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
     /// Seen beside it.
     pub context: Context,
 }
@@ -639,6 +644,7 @@ pub enum Refusal {
 #[cfg(test)]
 pub mod sample {
     use super::*;
+    use crate::claims::{Kind, Speaker};
 
     /// User id of the process, named `agent`.
     pub const REQUESTER: u32 = 1000;
@@ -666,8 +672,16 @@ pub mod sample {
             launcher_name: Some("laura".into()),
             request,
             read: Vec::new(),
+            claims: vec![
+                claim("publish the release", Speaker::Launcher { user: "laura".into() }),
+                claim("read the weather", Speaker::Process { pid: 100, exe: "/usr/bin/curl".into() }),
+            ],
             context: Context { cwd: "/srv".into(), ancestry: vec![process(100), process(1)] },
         }
+    }
+
+    fn claim(text: &str, by: Speaker) -> Claim {
+        Claim { kind: Kind::Intent, text: text.into(), at: start(), by }
     }
 
     fn process(pid: u32) -> Process {

@@ -12,6 +12,7 @@ mod a_rule_on_appending;
 mod a_rule_on_arguments;
 mod a_rule_on_names;
 mod a_rule_on_what_is_received;
+mod claims_are_kept_apart;
 mod each_hook_is_needed;
 mod exactly_this_operation;
 mod exactly_this_operation_in_a_race;

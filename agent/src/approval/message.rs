@@ -90,6 +90,9 @@ fn question(host: &str, hold: &Hold, callback: Option<&str>, room: Room) -> Valu
     if !hold.read.is_empty() {
         context["read"] = json!(hold.read);
     }
+    if !hold.claims.is_empty() {
+        context["claims"] = json!(hold.claims);
+    }
     let mut cut = shorten(&mut what, room.operation) | shorten(&mut context, room.context);
     let ancestors = hold.context.ancestry.len().saturating_sub(1);
     cut |= ancestors > room.ancestors;

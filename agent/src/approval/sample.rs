@@ -9,7 +9,10 @@ use super::{
     channel::{Channel, Message, Preview, Says},
     delivery::{self, Delivered, Failure, Limit},
 };
-use crate::request::{Answer, Context, Digest, End, Hold, HoldId, Object, Operation, Process, Request, Standing};
+use crate::{
+    claims::{Claim, Kind, Speaker},
+    request::{Answer, Context, Digest, End, Hold, HoldId, Object, Operation, Process, Request, Standing},
+};
 
 /// No hold has it: the kernel gives others.
 const NOBODY: HoldId = HoldId(0);
@@ -81,8 +84,16 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         launcher_name: Some("laura".into()),
         request,
         read: vec![],
+        claims: vec![
+            claim(at, "publish release 1.4", Speaker::Launcher { user: "laura".into() }),
+            claim(at, "correct a typo", Speaker::Process { pid: 4242, exe: "/usr/local/bin/agent".into() }),
+        ],
         context: Context { cwd: "/srv/project".into(), ancestry },
     }
+}
+
+fn claim(at: Timestamp, text: &str, by: Speaker) -> Claim {
+    Claim { kind: Kind::Intent, text: text.into(), at, by }
 }
 
 fn request(at: Timestamp) -> Request {

@@ -21,7 +21,10 @@ use super::{
     webhook::Webhook,
     *,
 };
-use crate::request::{End, Process, Reading, sample};
+use crate::{
+    claims::{Claim, Kind, Speaker},
+    request::{End, Process, Reading, sample},
+};
 
 const HOLD: HoldId = HoldId(7);
 
@@ -253,6 +256,11 @@ fn reading(path: &str) -> Reading {
     }
 }
 
+fn claim(text: &str) -> Claim {
+    let by = Speaker::Process { pid: 7, exe: text.into() };
+    Claim { kind: Kind::Prompt, text: text.into(), at: sample::start(), by }
+}
+
 #[test]
 fn a_question_shows_what_was_read_before() {
     let hold = Hold { read: vec![reading("/srv/a b")], ..sample::hold(HOLD) };
@@ -285,6 +293,7 @@ fn the_longest_question_fits() {
     hold.members = vec![worst.clone(); 100];
     hold.request.why = Some(worst.clone());
     hold.read = vec![Reading { exe: Some(worst.clone()), label: worst.clone(), ..reading(&worst) }; 100];
+    hold.claims = vec![claim(&worst); 8];
     hold.request.rule = Some(worst.clone());
     hold.request.subject = worst.clone();
     let object = crate::request::Object { device: 1, inode: 2 };

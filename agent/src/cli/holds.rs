@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
+    claims::Claim,
     request::{Digest, HoldId, Login, Process, Reading, shown, span},
     sockets::Declined,
 };
@@ -42,6 +43,8 @@ pub(super) struct View {
     login: Option<Login>,
     #[serde(default)]
     read: Vec<Reading>,
+    #[serde(default)]
+    claims: Vec<Claim>,
     context: Context,
     /// The operation with its objects.
     #[serde(flatten)]
@@ -130,9 +133,10 @@ fn shortened(text: &str) -> String {
     all[..head].iter().chain(&['…']).chain(&all[all.len() - tail..]).collect()
 }
 
-/// Everything about one hold; what the kernel saw apart from what was read beside it.
+/// Everything about one hold; what the kernel saw apart from what was read beside it, and from what is claimed.
 pub(super) fn details(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
-    let parts = [times(hold, now, zone), operation(hold), asker(hold), read(hold, zone), context(hold)];
+    let facts = [times(hold, now, zone), operation(hold), asker(hold), read(hold, zone)].concat();
+    let parts = [facts, context(hold), claims(hold, zone)];
     parts.concat()
 }
 
@@ -226,6 +230,18 @@ fn context(hold: &View) -> String {
     text
 }
 
+/// What is said of the tree. Last: nothing follows it that it could imitate.
+fn claims(hold: &View, zone: &TimeZone) -> String {
+    let mut text = String::new();
+    if !hold.claims.is_empty() {
+        text += "\nClaimed, not verified\n";
+    }
+    for Claim { kind, text: said, at, by } in &hold.claims {
+        text += &field(kind.word(), &format!("said by {by}, at {}: {}", moment_text(*at, zone), shown(said)));
+    }
+    text
+}
+
 fn field(name: &str, value: &str) -> String {
     format!("  {name:<11}{value}\n")
 }
@@ -236,7 +252,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        request::{Context, Hold, Object, Operation, Request},
+        request::{Context, Hold, Object, Operation, Request, sample},
         sockets::message::view,
     };
 
@@ -286,6 +302,7 @@ mod tests {
                 at: moment(0),
             },
             read: Vec::new(),
+            claims: sample::hold(HoldId(id)).claims,
             context: Context { cwd: "/home/agent".into(), ancestry: vec![process] },
         })
     }
@@ -315,7 +332,12 @@ mod tests {
 
     #[test]
     fn a_subject_cannot_forge_a_line_or_the_terminal() {
-        let read = View::read(&hold(1, "/srv/x\n\u{1b}[2Jfake\u{202e}")).unwrap();
+        let text = "/srv/x\n\u{1b}[2Jfake\u{202e}";
+        let mut hold = hold(1, text);
+        for claim in hold["claims"].as_array_mut().unwrap() {
+            (claim["text"], claim["exe"]) = (text.into(), text.into());
+        }
+        let read = View::read(&hold).unwrap();
         let text = table(std::slice::from_ref(&read), moment(0)) + &details(&read, moment(0), &TimeZone::UTC);
         assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'));
         assert!(!text.lines().any(|line| line.starts_with("fake") || line.starts_with("\u{1b}")));
@@ -327,6 +349,10 @@ mod tests {
         let context = text.find("Context").unwrap();
         assert!(text.find("\"/srv/x\"").unwrap() < context);
         assert!(text.find("/home/agent").unwrap() > context);
+        let claims = "\nClaimed, not verified\n  \
+             intent     said by laura, who launched it, at 2026-11-20 12:00:00 +00:00: publish the release\n  \
+             intent     said by process 100, /usr/bin/curl, at 2026-11-20 12:00:00 +00:00: read the weather\n";
+        assert!(text.ends_with(claims), "{text}");
         assert!(text.contains("deadline   2027-01-15 08:01:00 +00:00 (in 0 s), then the process is killed"), "{text}");
         assert!(text.contains("a no means the call fails with EPERM"), "{text}");
     }

@@ -14,6 +14,7 @@ use tokio::{
 use super::{CANARY_TREE, Daemon, FAREWELL, SETTLED, Waiting};
 use crate::{
     approval::channel::Preview,
+    claims::Said,
     holds::Input,
     kernel::{HOOKS, Pins},
     page::Reviewer,
@@ -60,11 +61,14 @@ impl Daemon {
             Command::Detach { from, reply } => self.detach(from, reply),
             Command::Canary { from, pid, trusted, reply } => drop(reply.send(self.offer_canary(from, pid, trusted))),
             Command::EndCanary { pid, reply } => self.end_canary(pid, reply),
-            Command::Enrol { from, subject, reply } => drop(reply.send(self.enrol(from, subject.as_deref()))),
+            Command::Enrol { from, subject, said, reply } => {
+                drop(reply.send(self.enrol(from, subject.as_deref(), said)));
+            }
             Command::Abandon { from } => self.abandon(from),
             Command::Confirm { from, reply } => drop(reply.send(Ok(self.confirm(from)))),
             Command::Watch { from, tree, reply } => drop(reply.send(self.watch(from, tree))),
             Command::Mine { from, reply } => drop(reply.send(Ok(self.mine(from)))),
+            Command::Annotate { from, said, reply } => drop(reply.send(self.annotate(from, said))),
         }
     }
 
@@ -245,7 +249,7 @@ impl Daemon {
         Ok(self.holds.pending().next().is_none())
     }
 
-    fn enrol(&mut self, from: Peer, subject: Option<&str>) -> Result<Enrolled, Declined> {
+    fn enrol(&mut self, from: Peer, subject: Option<&str>, said: Said) -> Result<Enrolled, Declined> {
         if let Some(governed) = self.kernel.governed_process(from.pid) {
             let name = self.reader_subject(governed.subject);
             return match subject {
@@ -267,6 +271,7 @@ impl Daemon {
             taken: 0,
             reserved: 0,
         };
+        self.introduce(from, offer.tree, said)?;
         self.kernel.offer(from.pid, offer).map_err(|error| Declined::new(format!("{error:#}")))?;
         self.offers.insert(from.pid, offer.tree);
         Ok(Enrolled::Offered { tree: offer.tree })

@@ -6,6 +6,7 @@
 //! clock --------------------------'                         '--> reviewers, `holdpoint run`
 //! ```
 
+mod claims;
 mod commands;
 mod effects;
 mod labels;
@@ -44,6 +45,7 @@ use self::{labels::Readings, revisions::Revisions};
 use crate::{
     approval::{Approval, Submission},
     canary::Finding,
+    claims::{Claims, Speaker},
     cli::AgentArgs,
     denials::{Denial, Denials},
     holds::{Holds, Input, Ticket},
@@ -117,6 +119,7 @@ struct Daemon {
     /// The last of them that was looked at in the latest turn; below all if the next turn begins anew.
     looked_at: HoldId,
     readings: Readings,
+    claims: Claims,
     waiting: HashMap<Ticket, Waiting>,
     tickets: u64,
     /// What reviewers said, for who launched the tree.
@@ -321,8 +324,12 @@ impl Daemon {
         if already_running {
             tracing::info!(pid, subject, tree, "already running: governed from now on");
         }
-        let event = record::Event::Enrolled { tree, subject, pid, launcher: governed.launcher, already_running };
+        let mut claims = self.claims.of(&tree, self.now());
+        claims.retain(|claim| matches!(claim.by, Speaker::Launcher { .. }));
+        let launcher = governed.launcher;
+        let event = record::Event::Enrolled { tree: tree.clone(), subject, pid, launcher, already_running };
         self.note(&Entry { time: self.now(), event });
+        claims.into_iter().for_each(|claim| self.claimed(&tree, claim));
     }
 
     fn reader_subject(&self, number: u32) -> String {
@@ -495,6 +502,7 @@ impl Daemon {
             user: user::known(request.uid),
             launcher_name: user::known(request.launcher),
             read: self.readings.of(&request.tree, &rule.only.labels, &context),
+            claims: self.claims.of(&request.tree, request.at),
             context,
             request,
         })

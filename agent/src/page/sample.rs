@@ -12,6 +12,7 @@ use tokio::{
 use super::{Page, Reviewer};
 use crate::{
     approval::{Submission, sample},
+    claims::Speaker,
     config::Listener,
     holds::{Effect, Holds, Input, Ticket},
     request::{Digest, Hold, HoldId, Operation, Outcome, Refusal},
@@ -147,6 +148,12 @@ fn hostile(id: u64, at: Timestamp, text: &str) -> Hold {
     hold.context.cwd = text();
     for process in &mut hold.context.ancestry {
         (process.exe, process.argv) = (text(), vec![text()]);
+    }
+    for claim in &mut hold.claims {
+        claim.text = text();
+        if let Speaker::Process { exe, .. } = &mut claim.by {
+            *exe = text();
+        }
     }
     hold.digest = Digest::of(hold.id, &hold.request);
     hold

@@ -6,7 +6,10 @@ use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false};
+use crate::{
+    claims::Claim,
+    request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false},
+};
 
 /// One line of the record.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -152,6 +155,14 @@ pub enum Event {
     },
     /// A tree or a process carries a label from now on.
     Labelled(Box<Reading>),
+    /// Somebody says something of a tree: nobody has verified it.
+    Claimed {
+        /// The governed tree.
+        tree: String,
+        /// What is said, and who says so.
+        #[serde(flatten)]
+        claim: Claim,
+    },
     /// A process became governed.
     Enrolled {
         /// The governed tree.

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Declined, Enrolled, Reloaded, Status};
 use crate::{
     approval::channel::Preview,
+    claims::{Claim, Said},
     denials::Denial,
     request::{self, Digest, End, Hold, HoldId, Outcome, Standing, Word},
 };
@@ -131,6 +132,8 @@ pub enum TreeRequest {
     Enrol {
         /// Under this subject of the policy; none leaves the choice to the policy.
         subject: Option<String>,
+        /// What is claimed of the tree. Counts for nothing where the sender is in one already.
+        said: Said,
     },
     /// Was it done?
     Confirm,
@@ -141,6 +144,11 @@ pub enum TreeRequest {
     },
     /// The holds of the sender's own tree, and what was refused there.
     Mine,
+    /// Claim something of the sender's own tree. Which that is, is what the kernel says of the sender.
+    Annotate {
+        /// It replaces what the tree has said of the same kinds.
+        said: Said,
+    },
 }
 
 /// What `tree` replies: one line; for [`TreeRequest::Watch`] `watching` and then [`Notice`]s.
@@ -179,6 +187,11 @@ pub enum TreeReply {
         held: Vec<Notice>,
         /// What was refused of late, the first one first.
         denied: Vec<Denial>,
+    },
+    /// The answer to [`TreeRequest::Annotate`].
+    Annotated {
+        /// All that is claimed of the tree now, by whomever.
+        claims: Vec<Claim>,
     },
     /// It is not done.
     Refused(Declined),
@@ -322,6 +335,7 @@ pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, Declined> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{claims::Kind, request::sample};
 
     fn comes_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(body: &T) {
         let line = encode(body);
@@ -338,7 +352,9 @@ mod tests {
         comes_back(&ControlRequest::Detach);
         comes_back(&ControlRequest::Page { reviewer: Some("alice".into()) });
         comes_back(&ControlRequest::Canary { pid: 7, trusted: true });
-        comes_back(&TreeRequest::Enrol { subject: None });
+        let said = Said::from([(Kind::Intent, "line\nbreak".into()), (Kind::Prompt, String::new())]);
+        comes_back(&TreeRequest::Enrol { subject: None, said: said.clone() });
+        comes_back(&TreeRequest::Annotate { said });
         comes_back(&TreeRequest::Watch { tree: tree_text(7) });
     }
 
@@ -347,6 +363,7 @@ mod tests {
         comes_back(&ControlReply::Answered { end: End::Denied, by: Some("bob".into()), repeated: true });
         comes_back(&ControlReply::Refused(Declined::new("no").remedy("ask")));
         comes_back(&TreeReply::Watching { held: vec![] });
+        comes_back(&TreeReply::Annotated { claims: sample::hold(HoldId(1)).claims });
         let ended = Notice::Ended { id: HoldId(1), end: End::Expired, who: None, why: None, after: 4000 };
         comes_back(&TreeReply::Notice(ended));
     }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     approval::channel::Preview,
+    claims::{Claim, Said, Unclaimed},
     denials::Denial,
     request::{Answer, Hold, HoldId, Outcome, Refusal, Standing},
 };
@@ -86,6 +87,12 @@ impl From<Refusal> for Declined {
     }
 }
 
+impl From<Unclaimed> for Declined {
+    fn from(unclaimed: Unclaimed) -> Self {
+        Self::new(unclaimed.to_string()).remedy(unclaimed.remedy())
+    }
+}
+
 /// What stands of a hold that is over, in words.
 fn stands(standing: &Standing) -> String {
     let by = standing.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
@@ -121,8 +128,8 @@ pub enum Command {
     Canary { from: Peer, pid: u32, trusted: bool, reply: Reply<()> },
     /// That offer is over. Whether it was taken is told to who wants to know.
     EndCanary { pid: u32, reply: Option<Reply<bool>> },
-    /// `from` asks to be governed from its next `execve(2)` on.
-    Enrol { from: Peer, subject: Option<String>, reply: Reply<Enrolled> },
+    /// `from` asks to be governed from its next `execve(2)` on, and says this of the tree that it launches.
+    Enrol { from: Peer, subject: Option<String>, said: Said, reply: Reply<Enrolled> },
     /// `from` went away after [`Command::Enrol`] without a confirmation: an offer not taken is void.
     Abandon { from: Peer },
     /// Is `from` governed now, as it was offered? Asked of the kernel's tables.
@@ -131,6 +138,8 @@ pub enum Command {
     Watch { from: Peer, tree: u64, reply: Reply<Watching> },
     /// Which tree `from` belongs to, that tree's holds, and what was refused there.
     Mine { from: Peer, reply: Reply<Mine> },
+    /// `from` says this of the tree that it belongs to; gives all that is claimed of that tree.
+    Annotate { from: Peer, said: Said, reply: Reply<Vec<Claim>> },
 }
 
 /// Which policy is in force now.

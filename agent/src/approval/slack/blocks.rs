@@ -36,7 +36,7 @@ pub fn message(message: &Message) -> Value {
     blocks.extend(card.facts.iter().map(fact));
     if !card.claims.is_empty() {
         blocks.push(json!({ "type": "divider" }));
-        blocks.push(context("Claimed by the processes, not verified"));
+        blocks.push(context("Claimed, not verified"));
         blocks.extend(card.claims.iter().map(fact));
     }
     if let Says::Question { .. } = message.says {

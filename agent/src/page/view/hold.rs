@@ -1,4 +1,4 @@
-//! One hold in full: what the kernel saw, apart from that what the processes claim, and the buttons.
+//! One hold in full: what the kernel saw, apart from that what is claimed, and the buttons.
 
 use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
@@ -38,7 +38,7 @@ pub fn hold(page: &Page, session: &Session, seen: Seen<'_>, now: Timestamp) -> S
         (status)
         section.facts aria-labelledby="facts" { h2 id="facts" { "Seen by the kernel" } (facts(&card.facts)) }
         section.claims aria-labelledby="claims" {
-            h2 id="claims" { "Claimed by the processes, not verified" }
+            h2 id="claims" { "Claimed, not verified" }
             (facts(&card.claims))
         }
         (answer)
