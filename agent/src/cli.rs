@@ -23,6 +23,7 @@ mod holds;
 pub mod page;
 pub mod policy;
 mod status;
+mod watch;
 
 /// Holds what an AI agent's processes try to do until a person says yes.
 #[derive(Debug, Parser)]
@@ -220,6 +221,10 @@ pub enum ControlVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Watch what is held on the terminal, and decide with keys
+    ///
+    /// `?` says which. Each decision is asked back, and counts as that of `approve` and `deny` does.
+    Watch,
     /// Show everything about one hold
     Show {
         /// The hold's id, or its first digits (at least 4)
@@ -366,6 +371,7 @@ pub fn control(run_dir: &Path, verb: &ControlVerb) -> ExitCode {
     let socket = run_dir.join(CONTROL);
     let done = match verb {
         ControlVerb::Holds { json } => commands::holds(&socket, *json),
+        ControlVerb::Watch => return watch::watch(&socket),
         ControlVerb::Show { id, json } => commands::show(&socket, id, *json),
         ControlVerb::Approve { id, why } => commands::answer(&socket, id, Word::Approve, why.clone()),
         ControlVerb::Deny { id, kill, fail, why } => commands::answer(&socket, id, denial(*kill, *fail), why.clone()),

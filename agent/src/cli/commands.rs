@@ -47,8 +47,13 @@ pub(super) fn answer(socket: &Path, id: &str, said: Word, why: Option<String>) -
     print(&format!("{}  {} by {}\n", shown(&hold.id), shown(&hold.sentence), hold.user()))?;
     let id: HoldId = hold.id.parse().map_err(Declined::new)?;
     let question = ControlRequest::Answer { id, digest: hold.digest, word: said, why };
-    match client.ask(&question)? {
-        ControlReply::Answered { end, by, repeated } => print(&format!("{}\n", stands(end, by.as_deref(), repeated))),
+    print(&format!("{}\n", answered(&mut client, &question)?))
+}
+
+/// What stands once the agent has taken an answer.
+pub(super) fn answered(client: &mut Client, answer: &ControlRequest) -> Result<String, Failure> {
+    match client.ask(answer)? {
+        ControlReply::Answered { end, by, repeated } => Ok(stands(end, by.as_deref(), repeated)),
         other => Err(unexpected(other)),
     }
 }
@@ -93,7 +98,8 @@ pub(super) fn detach(socket: &Path) -> Result<(), Failure> {
     }
 }
 
-fn all(client: &mut Client) -> Result<Vec<Value>, Failure> {
+/// All pending holds.
+pub(super) fn all(client: &mut Client) -> Result<Vec<Value>, Failure> {
     match client.ask(&ControlRequest::Holds)? {
         ControlReply::Holds { holds } => Ok(holds),
         other => Err(unexpected(other)),

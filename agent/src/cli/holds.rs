@@ -28,7 +28,7 @@ pub(super) struct View {
     on_timeout: String,
     reviewers: String,
     members: Vec<String>,
-    subject: String,
+    pub(super) subject: String,
     tree: String,
     launcher: u32,
     rule: Option<String>,
@@ -63,6 +63,11 @@ impl View {
     /// Who started the tree, likewise.
     fn launcher(&self) -> String {
         self.launcher_name.as_deref().map_or_else(|| self.launcher.to_string(), shown)
+    }
+
+    /// How long there is until the deadline.
+    pub(super) fn left(&self, now: Timestamp) -> String {
+        span(self.deadline.duration_since(now).as_secs())
     }
 
     /// What the agent sent.
@@ -107,11 +112,11 @@ fn row(hold: &View, now: Timestamp) -> [String; 7] {
     [
         shown(&hold.id),
         span(now.duration_since(hold.at).as_secs()),
-        span(hold.deadline.duration_since(now).as_secs()),
+        hold.left(now),
         hold.user(),
         shown(&hold.subject),
         shown(&hold.reviewers),
-        shortened(&shown(&hold.sentence)),
+        shortened(&shown(&hold.sentence), OPERATION_WIDTH),
     ]
 }
 
@@ -121,12 +126,13 @@ fn line(row: &[String; 7], widths: &[usize]) -> String {
     format!("{}{}\n", padded.collect::<String>(), row[6])
 }
 
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= OPERATION_WIDTH {
+/// Text of at most `width` characters: its beginning and its end.
+pub(super) fn shortened(text: &str, width: usize) -> String {
+    let all: Vec<_> = text.chars().collect();
+    if all.len() <= width {
         return text.to_owned();
     }
-    let all: Vec<_> = text.chars().collect();
-    let (head, tail) = ((OPERATION_WIDTH - 1) / 2, OPERATION_WIDTH / 2);
+    let (head, tail) = (width.saturating_sub(1) / 2, width / 2);
     all[..head].iter().chain(&['…']).chain(&all[all.len() - tail..]).collect()
 }
 
@@ -139,7 +145,7 @@ pub(super) fn details(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
 fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
     let moment = |at| moment_text(at, zone);
     let age = span(now.duration_since(hold.at).as_secs());
-    let left = span(hold.deadline.duration_since(now).as_secs());
+    let left = hold.left(now);
     let names = hold.members.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
     [
         field("hold", &hold.id),
