@@ -11,18 +11,23 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
+use self::signing::Signing;
 use crate::{
+    claims::{Kind, Said},
     policy::Host,
     request::Word,
-    sockets::{CONTROL, RUN_DIR, client::Failure},
+    sockets::{CONTROL, RUN_DIR, TREE, client::Failure},
 };
 
+pub mod annotate;
 pub mod channel;
 pub(crate) mod commands;
 mod holds;
 pub mod page;
 pub mod policy;
+mod signing;
 mod status;
+mod watch;
 
 /// Holds what an AI agent's processes try to do until a person says yes.
 #[derive(Debug, Parser)]
@@ -57,6 +62,12 @@ pub enum Verb {
     /// Starting a governed tree.
     #[command(flatten)]
     Run(RunVerb),
+    /// Tell reviewers what the governed tree that this is called in is about
+    ///
+    /// They see it as a claim, with the process that makes it, apart from what the kernel saw and from what was said as the tree
+    /// was launched. It takes the place of what the tree has said of the same kinds. A question that is asked already stays as
+    /// it is. At most 4 KiB each.
+    Annotate(annotate::AnnotateArgs),
     /// Say what waits, and what was refused and why, in the governed tree that this is called in
     ///
     /// Usable by everybody, and by governed processes; it changes nothing. Exits 1 if the caller is not governed.
@@ -220,6 +231,10 @@ pub enum ControlVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Watch what is held on the terminal, and decide with keys
+    ///
+    /// `?` says which. Each decision is asked back, and counts as that of `approve` and `deny` does.
+    Watch,
     /// Show everything about one hold
     Show {
         /// The hold's id, or its first digits (at least 4)
@@ -231,13 +246,18 @@ pub enum ControlVerb {
     /// Let a held operation happen
     ///
     /// The answer is given in your name, and counts if the rule names you as a reviewer and you did not start
-    /// the tree that asks.
+    /// the tree that asks. A signed one is in the name of the reviewer whose key it is.
     Approve {
         /// The hold's id, or its first digits (at least 4)
         id: String,
         /// Your reason, for the record
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
+        #[command(flatten)]
+        signing: Signing,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Refuse a held operation
     ///
@@ -254,6 +274,11 @@ pub enum ControlVerb {
         /// Your reason, for the record and for who is refused
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
+        #[command(flatten)]
+        signing: Signing,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Say whether the agent enforces; exits 0 only if it does, otherwise 3
     Status {
@@ -270,11 +295,16 @@ pub enum ControlVerb {
 pub enum RunVerb {
     /// Run a command governed, with everything that it starts
     ///
-    /// Exits as the command does; 125 if it was not started, 126 if it cannot be executed, 127 if it is not found.
+    /// Exits as the command does; 125 if it was not started, 126 if it cannot be executed, 127 if it is not found. What is said
+    /// of it (intent, task, ticket, prompt) reviewers see as a claim of yours; what is not given here is taken from
+    /// HOLDPOINT_INTENT, HOLDPOINT_TASK, HOLDPOINT_TICKET and HOLDPOINT_PROMPT. In a tree that is governed already it does not
+    /// count: `holdpoint annotate` does.
     Run {
         /// Govern it as this subject of the policy
         #[arg(long, value_name = "NAME")]
         subject: Option<String>,
+        #[command(flatten)]
+        claiming: Claiming,
         /// Do not say what is held
         #[arg(long)]
         quiet: bool,
@@ -287,6 +317,8 @@ pub enum RunVerb {
     RunEnrol {
         #[arg(long)]
         subject: Option<String>,
+        #[command(flatten)]
+        claiming: Claiming,
         #[command(flatten)]
         inherited: Inherited,
         #[arg(last = true, required = true)]
@@ -306,6 +338,39 @@ pub enum RunVerb {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+}
+
+/// What is said of a governed tree.
+#[derive(Debug, Args)]
+pub struct Claiming {
+    /// What is to come of it: reviewers see it as a claim
+    #[arg(long, value_name = "TEXT")]
+    intent: Option<String>,
+    /// What was given to do, likewise
+    #[arg(long, value_name = "TEXT")]
+    task: Option<String>,
+    /// Where that is kept track of, likewise
+    #[arg(long, value_name = "TEXT")]
+    ticket: Option<String>,
+    /// The words in which it was given, likewise
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+}
+
+impl Claiming {
+    /// What is given, as it is.
+    pub fn given(&self) -> impl Iterator<Item = (Kind, &String)> {
+        let all = [&self.intent, &self.task, &self.ticket, &self.prompt];
+        Kind::ALL.into_iter().zip(all).filter_map(|(kind, text)| Some((kind, text.as_ref()?)))
+    }
+
+    /// What is given, and of the rest what is said by `default`. An empty text says nothing.
+    pub fn said(&self, default: Said) -> Said {
+        let mut said = default;
+        said.extend(self.given().map(|(kind, text)| (kind, text.clone())));
+        said.retain(|_, text| !text.is_empty());
+        said
+    }
 }
 
 /// What `holdpoint run` hands down to its own steps.
@@ -356,6 +421,11 @@ pub fn page(run_dir: &Path, args: &page::PageArgs) -> ExitCode {
     page::page(&run_dir.join(CONTROL), args).map_or_else(|failure| failed(&failure), |()| ExitCode::SUCCESS)
 }
 
+/// `holdpoint annotate`
+pub fn annotate(run_dir: &Path, args: &annotate::AnnotateArgs) -> ExitCode {
+    annotate::annotate(&run_dir.join(TREE), args).map_or_else(|failure| failed(&failure), |()| ExitCode::SUCCESS)
+}
+
 /// `holdpoint policy reload`
 fn reload(run_dir: &Path, json: bool) -> ExitCode {
     commands::reload(&run_dir.join(CONTROL), json).map_or_else(|failure| failed(&failure), |()| ExitCode::SUCCESS)
@@ -366,9 +436,14 @@ pub fn control(run_dir: &Path, verb: &ControlVerb) -> ExitCode {
     let socket = run_dir.join(CONTROL);
     let done = match verb {
         ControlVerb::Holds { json } => commands::holds(&socket, *json),
+        ControlVerb::Watch => return watch::watch(&socket),
         ControlVerb::Show { id, json } => commands::show(&socket, id, *json),
-        ControlVerb::Approve { id, why } => commands::answer(&socket, id, Word::Approve, why.clone()),
-        ControlVerb::Deny { id, kill, fail, why } => commands::answer(&socket, id, denial(*kill, *fail), why.clone()),
+        ControlVerb::Approve { id, why, signing, json } => {
+            commands::answer(&socket, id, Word::Approve, why.clone(), signing, *json)
+        }
+        ControlVerb::Deny { id, kill, fail, why, signing, json } => {
+            commands::answer(&socket, id, denial(*kill, *fail), why.clone(), signing, *json)
+        }
         ControlVerb::Status { json } => return status_code(commands::status(&socket, *json)),
         ControlVerb::Detach => commands::detach(&socket),
     };
@@ -434,9 +509,35 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_signed_in_one_way_at_most() {
+        let parse = |words: &str| Cli::try_parse_from(format!("holdpoint {words}").split(' '));
+        let good = ["--sign", "--sign --key k", "--statement", "--signature -", "--signature s --why x --json"];
+        for (words, verb) in good.iter().flat_map(|words| [(words, "approve 3f9c"), (words, "deny 3f9c --kill")]) {
+            assert!(parse(&format!("{verb} {words}")).is_ok(), "{verb} {words}");
+        }
+        for bad in
+            ["--sign --statement", "--sign --signature s", "--statement --signature s", "--key k", "--statement --json"]
+        {
+            assert!(parse(&format!("approve 3f9c {bad}")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_goes_before_the_environment_and_empty_says_nothing() {
+        let words = ["holdpoint", "run", "--intent", "release", "--ticket", "", "--", "ls"];
+        let Verb::Run(RunVerb::Run { claiming, .. }) = Cli::try_parse_from(words).unwrap().verb else {
+            panic!("a run")
+        };
+        let environment = [(Kind::Intent, "another"), (Kind::Ticket, "A-1"), (Kind::Prompt, "do it"), (Kind::Task, "")];
+        let environment = environment.map(|(kind, text)| (kind, text.to_owned()));
+        let said = claiming.said(environment.into());
+        assert_eq!(said, [(Kind::Intent, "release".to_owned()), (Kind::Prompt, "do it".to_owned())].into());
+    }
+
+    #[test]
     fn what_follows_the_dashes_is_the_command() {
         let cli = Cli::try_parse_from(["holdpoint", "run", "--quiet", "--", "ls", "--subject", "x"]).unwrap();
-        let Verb::Run(RunVerb::Run { subject: None, quiet: true, command }) = cli.verb else {
+        let Verb::Run(RunVerb::Run { subject: None, quiet: true, command, .. }) = cli.verb else {
             panic!("{:?}", cli.verb)
         };
         assert_eq!(command, ["ls", "--subject", "x"]);

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::request::{End, Hold, Request, Standing};
+use crate::{
+    holds::Crowd,
+    request::{End, Hold, Request, Standing},
+};
 
 /// Most refusals that are kept of a tree; further ones push out the first.
 const OF_A_TREE: usize = 32;
@@ -52,6 +55,11 @@ pub enum By {
     Earlier,
     /// Nobody answered in time.
     Silence,
+    /// Nobody: too many requests wait for an answer already.
+    Crowd {
+        /// Whose.
+        of: Crowd,
+    },
     /// The kernel: it should have been held, and could not be.
     Kernel {
         /// [`holdpoint_common::event::Reason::word`].
@@ -75,6 +83,11 @@ impl Denial {
     /// What should have been held, and could not be.
     pub fn not_held(request: &Request, reason: &str) -> Self {
         Self { by: By::Kernel { reason: reason.to_owned() }, ..Self::of_request(request) }
+    }
+
+    /// What nobody was asked about.
+    pub fn of_crowd(hold: &Hold, crowd: Crowd) -> Self {
+        Self { by: By::Crowd { of: crowd }, ..Self::of_request(&hold.request) }
     }
 
     /// What was refused at once, by the policy.

@@ -12,12 +12,14 @@
 //! - Whatever is not an approval that is valid, in time and on record denies. Late is late: an approval after
 //!   the deadline denies, even if no tick came in between.
 //! - A denial that cannot be recorded is carried out all the same, and counted; an approval is not.
+//! - The first no decides. A yes decides once nobody's is missing any more: until then it is kept, by this agent alone.
 //! - An answer counts once. Repeated, it gets the standing decision; another one is in conflict with it.
 //!
 //! Time is a [`Timestamp`] that the caller derives from `CLOCK_BOOTTIME`, the clock of the kernel's deadlines,
 //! plus an offset taken once at start. It never jumps: neither NTP nor somebody who sets the clock moves a
 //! deadline; and it is the same number that reviewers are shown.
 
+mod crowd;
 mod ending;
 mod flow;
 mod panel;
@@ -30,11 +32,15 @@ use std::{
 use holdpoint_common::decision::Decision;
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::flow::{Effect, Input, Ticket};
 use self::panel::Panel;
+pub use self::{
+    crowd::Crowd,
+    flow::{Effect, Input, Ticket},
+};
 use crate::{
+    quorum,
     record::{Decided, Entry, Event, Recorded},
-    request::{Answer, End, Hold, HoldId, Outcome, Refusal, Standing},
+    request::{Answer, End, Hold, HoldId, Outcome, Refusal, Standing, Word},
 };
 
 /// How long a hold that is over is remembered, so that a late answer is told how it ended.
@@ -61,6 +67,10 @@ pub struct Holds {
 struct Live {
     hold: Box<Hold>,
     panel: Panel,
+    /// Approvals that count, while others are needed still.
+    approvals: Vec<Answer>,
+    /// Why nobody was asked.
+    crowd: Option<Crowd>,
     state: State,
 }
 
@@ -77,6 +87,19 @@ enum State {
         standing: Standing,
         passed: bool,
     },
+}
+
+/// What becomes of an answer that is about the hold and from somebody who may give it.
+enum Judged {
+    /// The hold is decided already, in the same way.
+    Repeats(Standing),
+    /// It is an approval, and others must join it.
+    Counts {
+        /// Whose, in words.
+        missing: String,
+    },
+    /// The hold ends by it.
+    Decides,
 }
 
 #[derive(Debug)]
@@ -109,6 +132,7 @@ impl Holds {
             Input::Passed(id) => self.passed(now, id),
             Input::Refused(id) => self.dropped(now, id, Event::Refused { hold: id }),
             Input::Left(id) => self.dropped(now, id, Event::Left { hold: id }),
+            Input::PolicyChanged => self.count_anew(),
             Input::Close => self.close(now),
             Input::Reopen => {
                 self.closing = false;
@@ -120,6 +144,11 @@ impl Holds {
     /// Holds that wait for an answer.
     pub fn pending(&self) -> impl Iterator<Item = &Hold> {
         self.live.values().filter(|live| matches!(live.state, State::Pending)).map(|live| &*live.hold)
+    }
+
+    /// Whether it waits for an answer.
+    pub fn is_pending(&self, id: HoldId) -> bool {
+        self.live.get(&id).is_some_and(|live| matches!(live.state, State::Pending))
     }
 
     /// A hold that is not over yet: pending, or decided and not yet seen off.
@@ -171,13 +200,15 @@ impl Holds {
         let standing = inherited(id, kernel, recorded);
         let decided = standing.is_some();
         let state = standing.map_or(State::Pending, |standing| State::Decided { standing, passed: false });
-        self.live.insert(id, Live { panel: Panel::of(&hold), hold: hold.clone(), state });
+        let crowd = self.crowd(&hold);
+        self.live
+            .insert(id, Live { panel: Panel::of(&hold), hold: hold.clone(), approvals: vec![], crowd: None, state });
         effects.extend(match kernel {
             Some(_) => vec![Effect::Wake(id)],
             None if decided => self.again(now, id),
             None if self.closing => self.deny(now, id),
             None if now >= hold.deadline => self.expire(now, id),
-            None => vec![Effect::Ask(hold)],
+            None => crowd.map_or_else(|| vec![Effect::Ask(hold)], |crowd| self.turn_away(now, id, crowd)),
         });
         effects
     }
@@ -185,21 +216,23 @@ impl Holds {
     /// A decided hold for which no decision stands in the kernel: it got lost on the way, so it is repeated.
     /// An approval is not repeated after the deadline; there it expires.
     fn again(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
-        let Some(Live { hold, state: State::Decided { standing, passed: false }, .. }) = self.live.get(&id) else {
-            return vec![];
-        };
-        if standing.decision == Decision::Approve && now >= hold.deadline {
+        let Some(live) = self.live.get(&id) else { return vec![] };
+        let State::Decided { standing, passed: false } = &live.state else { return vec![] };
+        if standing.decision == Decision::Approve && now >= live.hold.deadline {
             return self.expire(now, id);
         }
-        vec![Effect::Decide { hold: id, decision: standing.decision }, tell(hold, standing)]
+        vec![Effect::Decide { hold: id, decision: standing.decision }, live.told(standing)]
     }
 
     fn answered(&mut self, now: Timestamp, answer: Answer, ticket: Ticket) -> Vec<Effect> {
         let id = answer.hold;
         let mut effects = if self.is_late(now, id) { self.expire(now, id) } else { vec![] };
         match self.judge(&answer) {
-            Ok(Some(standing)) => effects.push(Effect::Reply { ticket, result: Ok(Outcome::Again(standing)) }),
-            Ok(None) => effects.extend(self.decide(now, answer, ticket)),
+            Ok(Judged::Repeats(standing)) => {
+                effects.push(Effect::Reply { ticket, result: Ok(Outcome::Again(standing)) });
+            }
+            Ok(Judged::Counts { missing }) => effects.extend(self.count(now, answer, ticket, missing)),
+            Ok(Judged::Decides) => effects.extend(self.decide(now, answer, ticket)),
             Err(refusal) => {
                 let text = refusal.to_string();
                 let event =
@@ -211,24 +244,45 @@ impl Holds {
         effects
     }
 
-    /// The standing decision if `answer` repeats it, nothing if the hold is open to it.
-    fn judge(&self, answer: &Answer) -> Result<Option<Standing>, Refusal> {
+    /// What becomes of `answer`.
+    fn judge(&self, answer: &Answer) -> Result<Judged, Refusal> {
         let (panel, on_deny, standing) = match (self.live.get(&answer.hold), self.ended.get(&answer.hold)) {
-            (Some(Live { panel, hold, state }), _) => (panel, hold.on_deny, state.standing()),
+            (Some(Live { panel, hold, state, .. }), _) => (panel, hold.on_deny, state.standing()),
             (None, Some(Ended { panel, on_deny, standing })) => (panel, *on_deny, Some(standing)),
             (None, None) => return Err(Refusal::UnknownHold),
         };
         panel.admits(answer)?;
-        let Some(standing) = standing.cloned() else { return Ok(None) };
+        let Some(standing) = standing.cloned() else { return self.weigh(answer) };
         if matches!(standing.state, End::Expired | End::Withdrawn) {
             Err(Refusal::Over(standing))
         } else if self.is_deciding(answer.hold) {
             Err(Refusal::NotRecorded)
         } else if answer.word.decision(on_deny) == standing.decision {
-            Ok(Some(standing))
+            Ok(Judged::Repeats(standing))
         } else {
             Err(Refusal::Conflict(standing))
         }
+    }
+
+    /// The first no decides; a yes does once nobody's is missing any more.
+    fn weigh(&self, answer: &Answer) -> Result<Judged, Refusal> {
+        let Some(Live { panel, approvals, .. }) = self.live.get(&answer.hold) else { return Err(Refusal::UnknownHold) };
+        if answer.word != Word::Approve {
+            return Ok(Judged::Decides);
+        }
+        let missing = panel.missing(approvals, answer)?;
+        Ok(if missing.is_empty() { Judged::Decides } else { Judged::Counts { missing } })
+    }
+
+    /// An approval that others have to join.
+    fn count(&mut self, now: Timestamp, answer: Answer, ticket: Ticket, missing: String) -> Vec<Effect> {
+        let Some(live) = self.live.get_mut(&answer.hold) else { return vec![] };
+        live.hold.approved.push(answer.who.clone());
+        live.approvals.push(answer.clone());
+        let hold = live.hold.clone();
+        let event = Event::Counted { hold: answer.hold, answer, missing: missing.clone() };
+        let result = Ok(Outcome::Counted(missing));
+        vec![record(now, event), Effect::Counted(hold), Effect::Reply { ticket, result }]
     }
 
     /// Where an answer becomes a decision.
@@ -256,6 +310,17 @@ impl Holds {
 
     fn is_deciding(&self, id: HoldId) -> bool {
         self.live.get(&id).is_some_and(|live| matches!(live.state, State::Deciding { .. }))
+    }
+
+    /// Who has approved, while others must, does so again: the key or the name may be nobody's any more.
+    fn count_anew(&mut self) -> Vec<Effect> {
+        let counted = |live: &&mut Live| matches!(live.state, State::Pending) && !live.approvals.is_empty();
+        let forget = |live: &mut Live| {
+            live.approvals.clear();
+            live.hold.approved.clear();
+            Effect::Counted(live.hold.clone())
+        };
+        self.live.values_mut().filter(counted).map(forget).collect()
     }
 
     fn tick(&mut self, now: Timestamp) -> Vec<Effect> {
@@ -304,7 +369,7 @@ impl Holds {
         let Some(live) = self.live.get_mut(&id) else { return vec![] };
         let State::Deciding { standing, ticket } = live.state.clone() else { return vec![] };
         live.state = State::Decided { standing: standing.clone(), passed: false };
-        let told = tell(&live.hold, &standing);
+        let told = live.told(&standing);
         let mut effects = vec![Effect::Decide { hold: id, decision: standing.decision }];
         let result = Ok(Outcome::Accepted(standing));
         effects.extend(ticket.map(|ticket| Effect::Reply { ticket, result }));
@@ -339,11 +404,23 @@ impl Live {
         let standing = self.standing(state, decision, answer.as_ref());
         self.state = State::Deciding { standing, ticket: ticket.flatten() };
         let (hold, digest) = (self.hold.id, self.hold.digest.clone());
-        vec![record(now, Event::Decided(Decided { hold, digest, state, decision, answer }))]
+        let approvals = if decision == Decision::Approve { self.approvals.clone() } else { vec![] };
+        vec![record(now, Event::Decided(Decided { hold, digest, state, decision, approvals, answer }))]
+    }
+
+    /// Reviewers are told how it ended if they were asked, and the tree in any case.
+    fn told(&self, standing: &Standing) -> Effect {
+        let (hold, standing) = (self.hold.clone(), standing.clone());
+        match self.crowd {
+            None => Effect::Tell { hold, standing },
+            Some(crowd) => Effect::TurnedAway { hold, standing, crowd },
+        }
     }
 
     fn standing(&self, state: End, decision: Decision, answer: Option<&Answer>) -> Standing {
-        Standing { hold: self.hold.id, state, decision, by: answer.map(|answer| answer.who.clone()) }
+        let before = self.approvals.iter().filter(|_| decision == Decision::Approve);
+        let by = answer.map(|answer| quorum::joined(before.chain([answer]).map(|answer| answer.who.clone())));
+        Standing { hold: self.hold.id, state, decision, by }
     }
 }
 
@@ -381,10 +458,6 @@ fn end(decision: Decision) -> End {
 
 fn record(time: Timestamp, event: Event) -> Effect {
     Effect::Record(Entry { time, event })
-}
-
-fn tell(hold: &Hold, standing: &Standing) -> Effect {
-    Effect::Tell { hold: Box::new(hold.clone()), standing: standing.clone() }
 }
 
 #[cfg(test)]

@@ -3,18 +3,22 @@
 mod approval;
 mod attack;
 mod canary;
+mod claims;
 mod cli;
 mod config;
 mod daemon;
 mod denials;
 mod holds;
+mod kept;
 mod kernel;
 mod page;
 mod policy;
 mod process;
+mod quorum;
 mod record;
 mod request;
 mod run;
+mod signature;
 mod sockets;
 mod user;
 mod web;
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
         Verb::Page(args) => cli::page(&cli.run_dir, &args),
         Verb::Control(verb) => cli::control(&cli.run_dir, &verb),
         Verb::Run(verb) => run::main(&cli.run_dir, verb),
+        Verb::Annotate(args) => cli::annotate(&cli.run_dir, &args),
         Verb::Why { json } => run::why(&cli.run_dir, json),
         Verb::Canary => canary::main(&cli.run_dir),
         Verb::CanaryGoverned => canary::governed(&cli.run_dir),

@@ -22,7 +22,10 @@ use holdpoint_common::decision::Decision;
 use serde::Deserialize;
 
 pub use self::entry::{Decided, Entry, Event};
-use crate::request::{Digest, End, HoldId};
+use crate::{
+    quorum,
+    request::{Digest, End, HoldId},
+};
 
 /// Longest line that is read back, in bytes: a decision is far shorter.
 const LONGEST: u64 = 1 << 20;
@@ -45,7 +48,7 @@ pub struct Recorded {
     pub state: End,
     /// What the kernel was to be told.
     pub decision: Decision,
-    /// The reviewer whose answer counted.
+    /// As of [`crate::request::Standing::by`].
     pub by: Option<String>,
 }
 
@@ -114,6 +117,8 @@ struct Line {
     digest: Option<Digest>,
     state: Option<End>,
     decision: Option<String>,
+    #[serde(default)]
+    approvals: Vec<Who>,
     answer: Option<Who>,
 }
 
@@ -130,7 +135,7 @@ impl Line {
             "kill" => Decision::Kill,
             _ => return None,
         };
-        let by = self.answer.map(|answer| answer.who);
+        let by = self.answer.map(|last| quorum::joined(self.approvals.into_iter().chain([last]).map(|it| it.who)));
         Some(Recorded { digest: self.digest?, state: self.state?, decision, by })
     }
 }

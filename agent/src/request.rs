@@ -16,6 +16,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
+use crate::{
+    claims::Claim,
+    quorum::{self, Assurance, Group, Voice},
+};
+
 /// Identity of a hold, given by the kernel: 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HoldId(pub u64);
@@ -413,10 +418,13 @@ pub struct Hold {
     pub digest: Digest,
     /// After this moment an approval counts for nothing.
     pub deadline: Timestamp,
-    /// Group of reviewers who are asked, as the rule names it.
-    pub reviewers: String,
-    /// Who belongs to that group: only their answers count.
-    pub members: Vec<String>,
+    /// Groups of reviewers who are asked, as the rule names them: only their members' answers count.
+    pub reviewers: Vec<Group>,
+    /// How sure it has to be who approves.
+    pub assurance: Assurance,
+    /// Who has approved so far, where several must.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approved: Vec<String>,
     /// What a denial does: [`Decision::Fail`] or [`Decision::Kill`].
     #[serde(skip)]
     pub on_deny: Decision,
@@ -436,6 +444,9 @@ pub struct Hold {
     /// What was read before, where the rule asks for that.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<Reading>,
+    /// What was claimed of the tree when it was asked. Not verified, and not part of the digest: it is not what is compared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
     /// Seen beside it.
     pub context: Context,
 }
@@ -445,6 +456,16 @@ impl Hold {
     pub fn requesters(&self) -> impl Iterator<Item = &String> {
         let login = self.request.login.as_ref().and_then(|login| login.user.as_ref());
         self.user.iter().chain(&self.launcher_name).chain(login)
+    }
+
+    /// Whether somebody of that name is asked.
+    pub fn asks(&self, who: &str) -> bool {
+        self.reviewers.iter().any(|group| group.members.iter().any(|member| member == who))
+    }
+
+    /// Who is asked, in words: [`quorum::phrase`].
+    pub fn asked(&self) -> String {
+        quorum::phrase(self.reviewers.iter().map(|group| (&group.name, group.approvals)))
     }
 
     /// One line for people: [`Operation::sentence`], and what was read before.
@@ -467,6 +488,32 @@ pub enum Word {
     Kill,
     /// It may not; the call fails and the process lives.
     Fail,
+}
+
+impl Proof {
+    /// The groups that this way asks: it answers for no others. None where it is nobody's channel.
+    pub fn asks(&self) -> Option<&[String]> {
+        match self {
+            Self::Webhook { asks, .. } | Self::Slack { asks, .. } | Self::Exec { asks, .. } => Some(asks),
+            Self::Page { .. } | Self::Local { .. } | Self::Signed { .. } => None,
+        }
+    }
+
+    /// How sure it is that the answer comes from its reviewer.
+    pub fn assurance(&self) -> Assurance {
+        match self {
+            Self::Webhook { .. } | Self::Slack { .. } | Self::Exec { .. } => Assurance::Basic,
+            Self::Page { .. } | Self::Local { .. } => Assurance::Medium,
+            Self::Signed { .. } => Assurance::High,
+        }
+    }
+}
+
+impl Answer {
+    /// As it counts towards a quorum.
+    pub fn voice(&self) -> Voice<'_> {
+        Voice { who: &self.who, asks: self.proof.asks() }
+    }
 }
 
 impl Word {
@@ -524,6 +571,15 @@ pub enum Proof {
         /// Its user id.
         uid: u32,
     },
+    /// Signed with a key that the policy has of this reviewer: see [`crate::signature`].
+    Signed {
+        /// The key's fingerprint.
+        key: String,
+        /// The signature, which can be verified from the record alone.
+        signature: String,
+        /// User id of who passed it on. Decides nothing.
+        uid: u32,
+    },
 }
 
 /// What came back from a reviewer. Not yet a decision.
@@ -549,7 +605,7 @@ pub struct Answer {
 pub enum End {
     /// A reviewer approved in time.
     Approved,
-    /// A reviewer refused.
+    /// A reviewer refused; or nobody was asked, since too many wait or enforcement ends.
     Denied,
     /// Nobody answered before the deadline.
     Expired,
@@ -581,7 +637,8 @@ pub struct Standing {
     /// What the kernel was told.
     #[serde(serialize_with = "decision_word")]
     pub decision: Decision,
-    /// The reviewer whose answer counted; none if nobody's did.
+    /// The reviewer whose answer counted, or all of them if several had to approve ([`quorum::joined`]); none if nobody's
+    /// did.
     pub by: Option<String>,
 }
 
@@ -607,6 +664,8 @@ pub enum Outcome {
     Accepted(Standing),
     /// The hold was already decided in the same way; the answer had no effect.
     Again(Standing),
+    /// This approval counts, and others are needed still: [`quorum::phrase`].
+    Counted(String),
 }
 
 /// Why an answer was refused. It had no effect on the hold.
@@ -624,6 +683,12 @@ pub enum Refusal {
     /// Whoever asks, launched the tree that asks, or logged in to do so, does not answer.
     #[error("self: the requester may not answer")]
     Requester,
+    /// It is not sure enough who approves.
+    #[error("this rule asks for an approval {}", .0.way())]
+    Assurance(Assurance),
+    /// Others must approve: this reviewer has done so, or those whom they could stand for have.
+    #[error("this adds nothing to the approvals that are there: still needed: {0}")]
+    NotNeeded(String),
     /// The hold was decided otherwise.
     #[error("already decided otherwise")]
     Conflict(Standing),
@@ -639,6 +704,7 @@ pub enum Refusal {
 #[cfg(test)]
 pub mod sample {
     use super::*;
+    use crate::claims::{Kind, Speaker};
 
     /// User id of the process, named `agent`.
     pub const REQUESTER: u32 = 1000;
@@ -657,8 +723,13 @@ pub mod sample {
             id,
             digest: Digest::of(id, &request),
             deadline: start() + jiff::SignedDuration::from_mins(1),
-            reviewers: "security".into(),
-            members: ["alice", "bob", "laura"].map(Into::into).into(),
+            reviewers: vec![Group {
+                name: "security".into(),
+                approvals: 1,
+                members: ["alice", "bob", "laura"].map(Into::into).into(),
+            }],
+            assurance: Assurance::Basic,
+            approved: vec![],
             on_deny: Decision::Kill,
             on_timeout: Decision::Fail,
             pause: Duration::from_mins(10),
@@ -666,8 +737,16 @@ pub mod sample {
             launcher_name: Some("laura".into()),
             request,
             read: Vec::new(),
+            claims: vec![
+                claim("publish the release", Speaker::Launcher { user: "laura".into() }),
+                claim("read the weather", Speaker::Process { pid: 100, exe: "/usr/bin/curl".into() }),
+            ],
             context: Context { cwd: "/srv".into(), ancestry: vec![process(100), process(1)] },
         }
+    }
+
+    fn claim(text: &str, by: Speaker) -> Claim {
+        Claim { kind: Kind::Intent, text: text.into(), at: start(), by }
     }
 
     fn process(pid: u32) -> Process {

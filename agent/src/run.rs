@@ -42,7 +42,7 @@ use nix::{
 };
 
 use crate::{
-    cli::RunVerb,
+    cli::{Claiming, RunVerb},
     sockets::{TREE, client::Failure},
 };
 
@@ -95,11 +95,15 @@ fn failed<E: Into<io::Error>>(what: &str) -> impl FnOnce(E) -> Stop {
 /// Runs one step. Returns unless it has become the command; must be called while this process has one thread.
 pub fn main(run_dir: &Path, verb: RunVerb) -> ExitCode {
     let stop = match verb {
-        RunVerb::Run { subject, quiet, command } => match launch(run_dir, subject.as_deref(), quiet, &command) {
-            Ok(status) => return end_as(status),
-            Err(stop) => stop,
-        },
-        RunVerb::RunEnrol { subject, inherited, command } => child::enrol(run_dir, subject, &inherited, &command),
+        RunVerb::Run { subject, claiming, quiet, command } => {
+            match launch(run_dir, subject.as_deref(), &claiming, quiet, &command) {
+                Ok(status) => return end_as(status),
+                Err(stop) => stop,
+            }
+        }
+        RunVerb::RunEnrol { subject, claiming, inherited, command } => {
+            child::enrol(run_dir, subject, &claiming, &inherited, &command)
+        }
         RunVerb::RunGoverned { agent, tree, inherited, command } => {
             child::governed(run_dir, agent, &tree, &inherited, &command)
         }
@@ -112,12 +116,19 @@ pub fn main(run_dir: &Path, verb: RunVerb) -> ExitCode {
 }
 
 /// Starts the child and stays with it to the end.
-fn launch(run_dir: &Path, subject: Option<&str>, quiet: bool, command: &[OsString]) -> Result<ExitStatus, Stop> {
+fn launch(
+    run_dir: &Path,
+    subject: Option<&str>,
+    claiming: &Claiming,
+    quiet: bool,
+    command: &[OsString],
+) -> Result<ExitStatus, Stop> {
     let signals = Signals::take().map_err(failed("signalfd"))?;
     let (report, theirs) = UnixStream::pair().map_err(failed("socketpair"))?;
     keep_over_exec(&theirs).map_err(failed("fcntl"))?;
     let mut step = own_step(run_dir, "run-enrol");
     step.args(subject.map(|name| format!("--subject={name}")));
+    step.args(claiming.given().map(|(kind, text)| format!("--{}={text}", kind.word())));
     step.arg(format!("--parent={}", process::id())).arg(format!("--report={}", theirs.as_raw_fd()));
     if !signals.added().is_empty() {
         step.arg(format!("--unblock={}", signals.added()));

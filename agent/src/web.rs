@@ -47,6 +47,9 @@ pub struct Peer(pub IpAddr);
 /// Why a request goes no further, and what its sender is told.
 pub type Stopped = (StatusCode, &'static str);
 
+/// Nobody takes an answer any more.
+pub const ENDING: Stopped = (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
+
 /// Serves `listener` until the task is dropped. Each connection carries one request, and `router` gets its [`Peer`].
 pub async fn serve(listener: TcpListener, router: Router) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -110,9 +113,9 @@ pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::UnknownHold => StatusCode::NOT_FOUND,
         Refusal::WrongDigest => StatusCode::UNPROCESSABLE_ENTITY,
-        Refusal::NotNamed | Refusal::Requester => StatusCode::FORBIDDEN,
+        Refusal::NotNamed | Refusal::Requester | Refusal::Assurance(_) => StatusCode::FORBIDDEN,
         Refusal::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::Conflict(_) => StatusCode::CONFLICT,
+        Refusal::Conflict(_) | Refusal::NotNeeded(_) => StatusCode::CONFLICT,
         Refusal::Over(_) => StatusCode::GONE,
     }
 }

@@ -145,6 +145,25 @@ fn a_governed_tree_keeps_its_subject() {
 }
 
 #[test]
+fn what_is_claimed_goes_with_the_enrolment() {
+    let agent = Agent::absent("claims");
+    let listener = UnixListener::bind(agent.0.join("tree")).unwrap();
+    let asked = thread::spawn(move || {
+        let mut line = String::new();
+        BufReader::new(listener.accept().unwrap().0).read_line(&mut line).unwrap();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()
+    });
+    let mut command = agent.command(&["--intent", "release", "--task", "", "--", "true"]);
+    for (name, text) in [("INTENT", "another"), ("TASK", "another"), ("TICKET", "A-1")] {
+        command.env(format!("HOLDPOINT_{name}"), text);
+    }
+    // Nobody replies.
+    assert_eq!(command.output().unwrap().status.code(), Some(125));
+    let expected = serde_json::json!({ "intent": "release", "ticket": "A-1" });
+    assert_eq!(asked.join().unwrap()["body"]["said"], expected);
+}
+
+#[test]
 fn who_waits_sees_the_signal_that_ended_the_command() {
     let agent = Agent::new("signal", WILLING);
     for signal in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGINT, Signal::SIGPIPE, Signal::SIGSEGV] {

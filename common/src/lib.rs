@@ -20,4 +20,4 @@ pub mod task;
 
 /// Version of every record in this crate. It is part of the pin directory's name check: an agent that
 /// finds pinned maps of another version refuses to adopt them.
-pub const CONTRACT: u32 = 10;
+pub const CONTRACT: u32 = 11;

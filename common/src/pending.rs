@@ -64,6 +64,9 @@ pub struct Refused {
     pub fingerprint: u64,
 }
 
+/// Most holds at once. Each has its room from the beginning, some 38 KB, so that none is refused for want of memory.
+pub const PENDING_HOLDS: u32 = 1152;
+
 /// One pending or granted hold. Only the held thread writes it; user space reads it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

@@ -9,7 +9,7 @@ use holdpoint_common::{
     decision::DecisionRecord,
     event::{REASONS, RING_BYTES},
     host::{Host, HostKey, Message, Question, ResolverKey},
-    pending::{Pending, Refused},
+    pending::{PENDING_HOLDS, Pending, Refused},
     tables::{
         AddressKey, Conditions, Consequence, EdgeKey, LETTERS as LETTERS_OF_ONE, LINKS as LINKS_OF_ONE, Letters, Link,
         MemberKey, NameKey, Named, ObjectKey, Ports, RootKey, RuleKey, SCHEDULES as SCHEDULES_OF_ONE, Schedule, State,
@@ -53,11 +53,11 @@ pub static ENROLMENTS: HashMap<u32, Enrolment> = HashMap::with_max_entries(1024,
 
 /// Holds, by id: the truth about what is pending. Written here, read by the agent. Full: the request is refused.
 #[map]
-pub static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(512, 0);
+pub static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(PENDING_HOLDS, 0);
 
 /// Decisions, by hold id. Written by the agent, read here. A hold without one is pending.
 #[map]
-pub static DECISIONS: HashMap<u64, DecisionRecord> = HashMap::with_max_entries(1024, 0);
+pub static DECISIONS: HashMap<u64, DecisionRecord> = HashMap::with_max_entries(2 * PENDING_HOLDS, 0);
 
 /// What a reviewer refused, and until when it is refused without a question: nanoseconds of `CLOCK_BOOTTIME`. Written by
 /// the agent, read here. Full: what was not asked for longest goes, and is asked about again.

@@ -9,6 +9,7 @@ use holdpoint_tests::{
     site, wait_for, wait_until,
 };
 use nix::sys::signal::Signal::SIGKILL;
+use serde_json::json;
 
 /// A process that is held when it opens a file by the rule, and the file.
 fn opening(agent: &Agent, rule: &str) -> (Actor, Hold, String) {
@@ -27,8 +28,8 @@ fn check_question(data: &Json, hold: &Hold, reviewer: &Reviewer, host: &str) {
     assert_eq!(data["subject"], "tests");
     assert_eq!(data["tree"], hold.tree());
     assert_eq!(data["why"], "a test");
-    assert_eq!(data["reviewers"], "people");
-    assert_eq!(data["members"], *serde_json_list(&["root", "reviewer"]));
+    let people = json!([{ "name": "people", "approvals": 1, "members": ["root", "reviewer"] }]);
+    assert_eq!((&data["reviewers"], &data["assurance"]), (&people, &json!("basic")));
     assert_eq!(data["launcher"]["user"], "agent");
     assert_eq!(data["launcher"]["uid"], site::AGENT);
     assert_eq!(data["deadline"], hold["deadline"]);

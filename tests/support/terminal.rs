@@ -1,27 +1,35 @@
-//! A person at a terminal: an interactive bash on a pty.
+//! A person at a terminal: an interactive bash on a pty, and what an emulator of a terminal makes of what is shown there.
 
 use std::{
     ffi::OsStr,
     fs::File,
     io::{Read as _, Write as _},
+    num::NonZero,
     process::{Child, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
-use nix::{pty::openpty, unistd::tcgetpgrp};
+use nix::{
+    pty::{Winsize, openpty},
+    sys::termios::{Termios, tcgetattr},
+    unistd::tcgetpgrp,
+};
+use vt100::Parser;
 
 use crate::{User, process, wait_until};
 
 /// What bash says when it waits for a command.
 const PROMPT: &str = "ready> ";
+/// Lines and columns.
+const SIZE: [NonZero<u16>; 2] = [NonZero::new(24).unwrap(), NonZero::new(80).unwrap()];
 
 /// A terminal with a shell. Hung up when dropped.
 #[derive(Debug)]
 pub struct Terminal {
     screen: File,
     shell: Child,
-    text: Arc<Mutex<String>>,
+    shown: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Terminal {
@@ -37,7 +45,9 @@ impl Terminal {
     /// One with this command, which shows [`PROMPT`].
     #[track_caller]
     fn with<S: AsRef<OsStr>>(user: User, command: impl IntoIterator<Item = S>) -> Self {
-        let pty = openpty(None, None).expect("a pty");
+        let [ws_row, ws_col] = SIZE.map(NonZero::get);
+        let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(&size, None).expect("a pty");
         let mut words = vec!["setsid".into(), "--ctty".into(), "--wait".into()];
         words.extend(command.into_iter().map(|word| word.as_ref().to_owned()));
         let line = File::from(pty.slave);
@@ -52,17 +62,16 @@ impl Terminal {
             .spawn()
             .expect("start a shell");
         let screen = File::from(pty.master);
-        let text = Arc::new(Mutex::new(String::new()));
-        let (mut read, shown) = (screen.try_clone().expect("dup"), Arc::clone(&text));
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let (mut read, all) = (screen.try_clone().expect("dup"), Arc::clone(&shown));
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             // An error is the end: nobody has the other side open.
             while let Ok(length @ 1..) = read.read(&mut bytes) {
-                let piece = String::from_utf8_lossy(&bytes[..length]).into_owned();
-                shown.lock().unwrap_or_else(PoisonError::into_inner).push_str(&piece);
+                all.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..length]);
             }
         });
-        let terminal = Self { screen, shell, text };
+        let terminal = Self { screen, shell, shown };
         terminal.wait_prompt();
         terminal
     }
@@ -73,12 +82,48 @@ impl Terminal {
     /// If the terminal is gone.
     #[track_caller]
     pub fn types(&self, line: &str) {
-        (&self.screen).write_all(format!("{line}\n").as_bytes()).expect("type");
+        self.presses(&format!("{line}\n"));
+    }
+
+    /// Presses these keys; Enter is `\r`.
+    ///
+    /// # Panics
+    /// If the terminal is gone.
+    #[track_caller]
+    pub fn presses(&self, keys: &str) {
+        (&self.screen).write_all(keys.as_bytes()).expect("press");
     }
 
     /// All that was shown, what was typed too.
     pub fn text(&self) -> String {
-        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is to be seen now.
+    pub fn screen(&self) -> vt100::Screen {
+        let [lines, columns] = SIZE;
+        let mut parser = Parser::new(lines, columns, 0);
+        parser.process(&self.bytes());
+        parser.screen().clone()
+    }
+
+    /// Waits until `text` is to be seen.
+    #[track_caller]
+    pub fn wait_seen(&self, text: &str) {
+        wait_until(&format!("{text:?} on the screen"), || self.screen().contents().contains(text));
+    }
+
+    /// How it treats what is typed and shown.
+    ///
+    /// # Panics
+    /// If it is gone.
+    #[track_caller]
+    pub fn modes(&self) -> Termios {
+        tcgetattr(&self.screen).expect("its modes")
     }
 
     /// Lines that were shown and are `line`.

@@ -15,7 +15,7 @@ use crate::programs::{cargo, path_with_cargo_bin};
 use crate::progress;
 
 /// What is needed, and what for.
-const PACKAGES: [Package; 18] = [
+const PACKAGES: [Package; 19] = [
     ("binutils", "strips programs for the guest"),
     ("cargo-web", "builds the kernel programs"),
     ("debian-archive-keyring", "checks packages for the guest"),
@@ -28,6 +28,7 @@ const PACKAGES: [Package; 18] = [
     ("libzstd-dev", "builds bpf-linker"),
     ("llvm-22-dev", "builds bpf-linker"),
     ("mmdebstrap", "makes the root image"),
+    ("openssh-client", "signs decisions in tests"),
     ("python3-venv", "holds the libraries that channels are tested with"),
     ("qemu-system-x86", "runs virtual machines"),
     ("rustc-web", "builds the kernel programs"),

@@ -17,16 +17,14 @@ use axum::{
 };
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, oneshot},
-};
+use tokio::{net::TcpListener, sync::mpsc};
 
 use super::{
     Submission,
     channel::{Channel, Unheard},
     said,
     standard_webhooks::{ID, Received, Rejection, SIGNATURE, TIMESTAMP, verify},
+    submit,
 };
 use crate::{
     config::Config,
@@ -112,10 +110,7 @@ impl Callbacks {
         let hold = path.parse().map_err(|_| (StatusCode::NOT_FOUND, "unknown hold"))?;
         let proof = Proof::Webhook { channel: channel.name.clone(), asks: channel.reviewers.clone() };
         let answer = said::read(hold, &body, proof).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
-        let (reply, result) = oneshot::channel();
-        let ending = (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
-        self.answers.send(Submission { answer, reply }).await.map_err(|_| ending)?;
-        Ok(respond(result.await.map_err(|_| ending)?))
+        submit(&self.answers, answer).await.map(respond).ok_or(web::ENDING)
     }
 }
 
@@ -155,6 +150,9 @@ async fn interaction(
 fn respond(result: Result<Outcome, Refusal>) -> Response {
     let refusal = match result {
         Ok(Outcome::Accepted(standing) | Outcome::Again(standing)) => return Json(standing).into_response(),
+        Ok(Outcome::Counted(missing)) => {
+            return (StatusCode::ACCEPTED, Json(json!({ "state": "pending", "missing": missing }))).into_response();
+        }
         Err(refusal) => refusal,
     };
     let status = web::status(&refusal);

@@ -1,5 +1,6 @@
-//! A question as people read it: one sentence, what the kernel saw, and, apart from that, what the processes say of
-//! themselves. Text that a subject can choose is made harmless here, once, for all channels that show a card.
+//! A question as people read it: one sentence, what the kernel saw, and, apart from that, what is claimed: what was said of
+//! the tree, and what the processes say of themselves. Text that a subject can choose is made harmless here, once, for all
+//! channels that show a card.
 
 use std::net::SocketAddr;
 
@@ -7,7 +8,11 @@ use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
 
 use super::channel::{Message, Says};
-use crate::request::{End, Hold, Operation, Process, Reading, Standing, quoted, shown};
+use crate::{
+    claims::Claim,
+    quorum::{self, Assurance},
+    request::{End, Hold, Operation, Process, Reading, Standing, quoted, shown},
+};
 
 /// What there is to show of a hold. No text in it has a control character, or one that hides or reorders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +21,8 @@ pub struct Card {
     pub title: String,
     /// As the kernel saw it.
     pub facts: Vec<Fact>,
-    /// As the processes show themselves: they can write there what they like.
+    /// What who launched the tree, or its processes, have said of it, and as the processes show themselves: they can write
+    /// there what they like.
     pub claims: Vec<Fact>,
     /// Whether all of the operation is there. Nobody can approve what they have not seen.
     pub whole: bool,
@@ -55,7 +61,7 @@ const fn size(characters: usize, lines: usize) -> Size {
 const BLANKS: usize = 2;
 /// Nearly every operation as a whole.
 const WHOLE: Size = size(2900, 250);
-/// What is always left.
+/// What is left of the rest before the operation gives way.
 const LEAST: Size = size(80, 3);
 
 /// From nearly everything to what fits everywhere. The operation gives way last.
@@ -67,7 +73,7 @@ const ROOMS: [Room; 8] = [
     Room { operation: WHOLE, rest: LEAST },
     Room { operation: size(400, 24), rest: LEAST },
     Room { operation: size(150, 12), rest: LEAST },
-    Room { operation: size(80, 6), rest: LEAST },
+    Room { operation: size(80, 6), rest: size(80, 2) },
 ];
 
 /// Everything. The kernel holds nothing that could not be shown; the claims are bounded where they are read.
@@ -110,8 +116,9 @@ impl Draft {
         asker(hold, &mut add);
         add("Host", vec![message.host.clone()]);
         rule(hold, &mut add);
-        let claims = hold.context.ancestry.iter().filter_map(claim).collect();
-        let claims = vec![Fact { label: "Command lines", lines: claims }];
+        let purpose = Fact { label: "Purpose", lines: hold.claims.iter().map(Claim::sentence).collect() };
+        let lines = hold.context.ancestry.iter().filter_map(command_line).collect();
+        let claims = vec![purpose, Fact { label: "Command lines", lines }];
         let elsewhere = format!("Too long to be shown whole here: `holdpoint show {}`, and approve there", hold.id);
         let elsewhere =
             matches!(message.says, Says::Question { .. }).then(|| Fact { label: "Cut", lines: vec![elsewhere] });
@@ -256,7 +263,10 @@ fn rule(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
     add("Rule", request.rule.iter().cloned().collect());
     add("Why", request.why.iter().cloned().collect());
     add("Policy", vec![request.policy.clone()]);
-    add("Reviewers", vec![format!("{} ({})", hold.reviewers, hold.members.join(", "))]);
+    add("Reviewers", vec![quorum::named(&hold.reviewers)]);
+    add("Approved by", hold.approved.clone());
+    let assurance = (hold.assurance > Assurance::Basic).then(|| format!("only {}", hold.assurance.way()));
+    add("Approve", assurance.into_iter().collect());
     add("A no means", vec![consequence(hold.on_deny).to_owned()]);
     add("Deadline", vec![format!("{}, then {}", moment(hold.deadline), consequence(hold.on_timeout))]);
     add("Hold", vec![hold.id.to_string()]);
@@ -269,7 +279,7 @@ fn reading(Reading { label, path, pid, exe, .. }: &Reading) -> String {
 }
 
 /// The words in which a process shows itself, each told from the next.
-fn claim(Process { pid, argv, .. }: &Process) -> Option<String> {
+fn command_line(Process { pid, argv, .. }: &Process) -> Option<String> {
     let words: Vec<_> = argv.iter().map(|word| format!("{word:?}")).collect();
     (!words.is_empty()).then(|| format!("{pid}: {}", words.join(" ")))
 }

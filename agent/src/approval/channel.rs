@@ -121,9 +121,9 @@ pub struct Unheard {
 }
 
 impl Channel {
-    /// Whether these reviewers are asked this way.
-    pub fn asks(&self, group: &str) -> bool {
-        self.reviewers.iter().any(|asked| asked == group)
+    /// Whether reviewers of the hold are asked this way.
+    pub fn asks(&self, hold: &Hold) -> bool {
+        hold.reviewers.iter().any(|group| self.reviewers.contains(&group.name))
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{future::Future, time::Duration};
 
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
 
 use crate::request::Answer;
 
@@ -71,8 +74,14 @@ pub(super) struct Failure {
     pub error: String,
 }
 
-/// Attempts until the message is delivered, refused for good, or `limit` is reached. One may take `patience`.
-pub(super) async fn deliver<F, A>(limit: Limit, patience: Duration, mut attempt: F) -> Result<Delivered, Failure>
+/// Attempts until the message is delivered, refused for good, or `limit` is reached. One may take `patience`, from when it has
+/// one of the channel's `turns`.
+pub(super) async fn deliver<F, A>(
+    limit: Limit,
+    patience: Duration,
+    turns: &Semaphore,
+    mut attempt: F,
+) -> Result<Delivered, Failure>
 where
     F: FnMut() -> A,
     A: Future<Output = Attempt>,
@@ -86,6 +95,8 @@ where
             break;
         }
         sleep_until(next).await;
+        // Never closed.
+        let Ok(Ok(_turn)) = timeout_at(end, turns.acquire()).await else { break };
         failure.attempts += 1;
         let left = end - Instant::now();
         let late = match failure.attempts {
@@ -127,7 +138,7 @@ pub(super) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     use super::*;
 
@@ -137,7 +148,8 @@ mod tests {
     /// when each attempt was made, in seconds.
     async fn played(limit: Limit, attempts: &[Attempt]) -> (Result<Delivered, Failure>, Vec<f64>) {
         let (began, times) = (Instant::now(), RefCell::new(vec![]));
-        let result = deliver(limit, PATIENCE, || {
+        let turns = Semaphore::new(1);
+        let result = deliver(limit, PATIENCE, &turns, || {
             let mut times = times.borrow_mut();
             times.push(began.elapsed().as_secs_f64());
             let answer = attempts[(times.len() - 1).min(attempts.len() - 1)].clone();
@@ -189,7 +201,7 @@ mod tests {
     async fn a_side_that_hangs_costs_fifteen_seconds_or_what_is_left() {
         let began = Instant::now();
         let limit = Limit { time: Duration::from_secs(20), ..MINUTE };
-        let failure = deliver(limit, PATIENCE, std::future::pending::<Attempt>).await.unwrap_err();
+        let failure = deliver(limit, PATIENCE, &Semaphore::new(1), std::future::pending::<Attempt>).await.unwrap_err();
         assert_eq!(failure.attempts, 2);
         assert!((19.9..20.1).contains(&began.elapsed().as_secs_f64()));
     }
@@ -202,8 +214,23 @@ mod tests {
             let refused = std::mem::take(&mut first);
             async move { if refused { Attempt::failed("refused") } else { std::future::pending().await } }
         };
-        let failure = deliver(limit, PATIENCE, refused_then_silent).await.unwrap_err();
+        let failure = deliver(limit, PATIENCE, &Semaphore::new(1), refused_then_silent).await.unwrap_err();
         assert_eq!(failure, Failure { attempts: 2, error: "refused".into() });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_turn_has_not_begun_to_take_time() {
+        let turns = Semaphore::new(2);
+        let busy = Cell::new(0);
+        let slow = || async {
+            busy.set(busy.get() + 1);
+            assert!(busy.get() <= 2);
+            tokio::time::sleep(PATIENCE / 2).await;
+            busy.set(busy.get() - 1);
+            Attempt::Delivered
+        };
+        let all = (0..8).map(|_| deliver(MINUTE, PATIENCE, &turns, slow));
+        assert_eq!(futures_util::future::join_all(all).await, vec![delivered(1); 8]);
     }
 
     #[tokio::test(start_paused = true)]

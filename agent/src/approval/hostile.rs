@@ -10,8 +10,9 @@ use super::{
     channel::{Message, Says},
     slack, teams,
 };
-use crate::request::{
-    Content, End, Hold, HoldId, Object, Operation, Process, Reading, Request, Standing, sample, shown,
+use crate::{
+    claims::{Claim, Kind, Speaker},
+    request::{Content, End, Hold, HoldId, Object, Operation, Process, Reading, Request, Standing, sample, shown},
 };
 
 const HOLD: HoldId = HoldId(7);
@@ -128,8 +129,20 @@ pub fn hold(text: &str, what: Operation) -> Hold {
         exe: Some(text()),
         at: sample::start(),
     }];
+    let claim = |kind| speakers(&text()).map(|by| Claim { kind, text: text(), at: sample::start(), by });
+    hold.claims = Kind::ALL.into_iter().flat_map(claim).collect();
     hold.request = Request { what, ..hold.request };
     hold
+}
+
+/// Who launched the tree, and a process of it.
+fn speakers(exe: &str) -> [Speaker; 2] {
+    [Speaker::Launcher { user: "laura".into() }, Speaker::Process { pid: 5, exe: exe.into() }]
+}
+
+/// How a card shows some of its claims.
+fn claimed(text: &str) -> [String; 2] {
+    speakers(text).map(|by| format!("ticket, said by {by}: {text}"))
 }
 
 /// Of each operation the question and its end.
@@ -212,6 +225,9 @@ fn slack_shows_text_as_text() {
                 assert!(shown.contains(&format!("Program: {text}")), "{shown:#?}");
                 assert!(shown.contains(&format!("Arguments:\n› {text}\n› {text}\n› {text}")), "{shown:#?}");
                 assert!(shown.contains(&format!("Directory: {text}")), "{shown:#?}");
+                let purpose = shown.iter().find(|shown| shown.starts_with("Purpose:\n")).unwrap();
+                let lines: Vec<_> = purpose.lines().filter_map(|line| line.strip_prefix("› ")).collect();
+                assert_eq!((lines.len(), &lines[4..6]), (8, &claimed(&text).each_ref().map(|line| &**line)[..]));
             }
         }
     }
@@ -351,6 +367,7 @@ fn teams_shows_text_as_text() {
                 assert!(lines.windows(2).any(|pair| pair == ["Program", text.as_str()]), "{lines:#?}");
                 let arguments = ["Arguments", &text, &text, &text];
                 assert!(lines.windows(4).any(|four| four == arguments), "{lines:#?}");
+                assert!(lines.windows(2).any(|two| two == claimed(&text)), "{lines:#?}");
             }
         }
     }
@@ -394,7 +411,10 @@ fn json_says_it_exactly_or_says_that_it_is_cut() {
         let data = &serde_json::from_slice::<Value>(&body).unwrap()["data"];
         let path = data["operation"]["path"].as_str().unwrap();
         match data["cut"].as_bool().unwrap() {
-            false => assert_eq!(path, text),
+            false => {
+                assert_eq!(path, text);
+                assert!(data["claims"].as_array().unwrap().iter().all(|claim| claim["text"] == *text));
+            }
             true => assert!(path.ends_with("more characters") || path == text, "{path}"),
         }
         assert!(data["cut"] == true || text.len() < 4096);

@@ -81,14 +81,17 @@ fn question(host: &str, hold: &Hold, callback: Option<&str>, room: Room) -> Valu
         "subject": request.subject,
         "rule": request.rule,
         "why": request.why,
-        "members": hold.members,
     });
     let mut context = json!({
+        "reviewers": hold.reviewers,
         "process": process(hold),
         "ancestry": hold.context.ancestry.iter().skip(1).take(room.ancestors).collect::<Vec<_>>(),
     });
     if !hold.read.is_empty() {
         context["read"] = json!(hold.read);
+    }
+    if !hold.claims.is_empty() {
+        context["claims"] = json!(hold.claims);
     }
     let mut cut = shorten(&mut what, room.operation) | shorten(&mut context, room.context);
     let ancestors = hold.context.ancestry.len().saturating_sub(1);
@@ -99,7 +102,7 @@ fn question(host: &str, hold: &Hold, callback: Option<&str>, room: Room) -> Valu
         "host": host,
         "tree": request.tree,
         "policy": request.policy,
-        "reviewers": hold.reviewers,
+        "assurance": hold.assurance,
         "launcher": { "uid": request.launcher, "user": hold.launcher_name },
         "ancestors_left_out": ancestors.saturating_sub(room.ancestors),
         "asked_at": request.at,

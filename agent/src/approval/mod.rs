@@ -1,8 +1,9 @@
 //! Asking reviewers, and hearing them. What goes wrong here becomes a line of the log and of the record, never
 //! an answer: whoever is not reached says nothing, and silence denies.
 //!
-//! Each hold and channel has a task of its own, so a slow reviewer's side delays nobody else's. A hold whose
-//! reviewers no channel asks can still be answered on the host.
+//! Each hold and channel has a task of its own, so a slow reviewer's side delays no other channel. On one channel so many
+//! try at a time, those who ask apart from those who say how it ended. A hold whose reviewers no channel asks can still be
+//! answered on the host.
 
 pub mod callback;
 pub mod card;
@@ -22,7 +23,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{
+        Semaphore,
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     task::AbortHandle,
     time::Instant,
 };
@@ -46,6 +51,16 @@ pub struct Submission {
     pub reply: oneshot::Sender<Result<Outcome, Refusal>>,
 }
 
+/// Hands an answer on, and waits for what comes of it; nothing if the agent is ending.
+pub async fn submit(answers: &mpsc::Sender<Submission>, answer: Answer) -> Option<Result<Outcome, Refusal>> {
+    let (reply, result) = oneshot::channel();
+    answers.send(Submission { answer, reply }).await.ok()?;
+    result.await.ok()
+}
+
+/// Attempts of one channel at a time.
+const TURNS: usize = 16;
+
 /// How long, and how often, it is tried to say that a hold is over. Nothing depends on it.
 const FAREWELL: Limit = Limit { time: Duration::from_secs(60), attempts: 5 };
 
@@ -56,6 +71,9 @@ pub struct Approval {
     /// Beginning of callback URLs.
     base: Option<String>,
     channels: Vec<Channel>,
+    /// For each channel, those who may try at a time: a thousand questions are no attack on who is to hear them, and
+    /// outcomes do not wait for them.
+    turns: Vec<Turns>,
     asking: HashMap<HoldId, Vec<AbortHandle>>,
     answers: mpsc::Sender<Submission>,
     notes: mpsc::Sender<Entry>,
@@ -66,7 +84,9 @@ impl Approval {
     /// to `answers`, and what is to be recorded comes out of `notes`.
     pub fn new(config: &Config, host: String, answers: mpsc::Sender<Submission>, notes: mpsc::Sender<Entry>) -> Self {
         let base = config.listener.as_ref().map(|listener| listener.url.clone());
-        Self { host, base, channels: config.channels.clone(), asking: HashMap::new(), answers, notes }
+        let channels = config.channels.clone();
+        let turns = channels.iter().map(|_| Turns::new()).collect();
+        Self { host, base, channels, turns, asking: HashMap::new(), answers, notes }
     }
 
     /// Asks the channels of the hold's reviewers, until they took the question, the deadline, or
@@ -76,7 +96,7 @@ impl Approval {
         let left = Duration::try_from(hold.deadline.duration_since(now)).unwrap_or_default();
         let asking = self.say(now, hold, Says::Question { callback }, Limit { time: left, attempts: u32::MAX });
         if asking.is_empty() {
-            tracing::info!(hold = %hold.id, reviewers = hold.reviewers, "no channel asks these reviewers");
+            tracing::info!(hold = %hold.id, reviewers = hold.asked(), "no channel asks these reviewers");
         }
         self.asking.entry(hold.id).or_default().extend(asking);
     }
@@ -103,16 +123,16 @@ impl Approval {
     /// Says it to all channels that ask the hold's reviewers.
     fn say(&self, at: Timestamp, hold: &Hold, says: Says, limit: Limit) -> Vec<AbortHandle> {
         let message = Arc::new(Message { at, host: self.host.clone(), hold: hold.clone(), says, test: false });
-        let asked = self.channels.iter().filter(|channel| channel.asks(&hold.reviewers));
-        asked.map(|channel| self.send(channel.clone(), Arc::clone(&message), limit)).collect()
+        let asked = self.channels.iter().zip(&self.turns).filter(|(channel, _)| channel.asks(hold));
+        asked.map(|(channel, turns)| self.send(channel.clone(), turns.of(&message), message.clone(), limit)).collect()
     }
 
-    fn send(&self, channel: Channel, message: Arc<Message>, limit: Limit) -> AbortHandle {
+    fn send(&self, channel: Channel, turns: Arc<Semaphore>, message: Arc<Message>, limit: Limit) -> AbortHandle {
         let (answers, notes) = (self.answers.clone(), self.notes.clone());
         let patience = channel.way.patience(&message);
         let began = Instant::now();
         let task = tokio::spawn(async move {
-            let result = delivery::deliver(limit, patience, || channel.way.send(&channel, &message)).await;
+            let result = delivery::deliver(limit, patience, &turns, || channel.way.send(&channel, &message)).await;
             let elapsed = SignedDuration::try_from(began.elapsed()).unwrap_or_default();
             let answer = result.as_ref().ok().and_then(|delivered| delivered.answer.clone());
             report(message.at + elapsed, &message, channel.name, result, &notes);
@@ -122,6 +142,27 @@ impl Approval {
             }
         });
         task.abort_handle()
+    }
+}
+
+/// Permits of one channel.
+#[derive(Debug)]
+struct Turns {
+    questions: Arc<Semaphore>,
+    outcomes: Arc<Semaphore>,
+}
+
+impl Turns {
+    fn new() -> Self {
+        let permits = || Arc::new(Semaphore::new(TURNS));
+        Self { questions: permits(), outcomes: permits() }
+    }
+
+    fn of(&self, message: &Message) -> Arc<Semaphore> {
+        match message.says {
+            Says::Question { .. } => self.questions.clone(),
+            Says::Outcome(_) => self.outcomes.clone(),
+        }
     }
 }
 
@@ -148,10 +189,15 @@ fn report(
     note(notes, Entry { time, event });
 }
 
-/// Hands a line to whoever writes the record, without waiting.
+/// Hands a line to whoever writes the record, without waiting: if there are too many, it comes later. Needs a Tokio runtime.
 pub fn note(notes: &mpsc::Sender<Entry>, entry: Entry) {
-    if let Err(error) = notes.try_send(entry) {
-        tracing::warn!(%error, "a line did not get into the record");
+    match notes.try_send(entry) {
+        Ok(()) => {}
+        Err(TrySendError::Full(entry)) => {
+            let notes = notes.clone();
+            tokio::spawn(async move { notes.send(entry).await });
+        }
+        Err(error @ TrySendError::Closed(_)) => tracing::warn!(%error, "a line did not get into the record"),
     }
 }
 

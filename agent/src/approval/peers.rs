@@ -172,7 +172,7 @@ impl Agent {
                     Effect::Tell { hold, standing } => self.approval.tell(sample::start(), &hold, &standing),
                     Effect::Record(entry) => inputs.extend(entry.decides().map(Input::Recorded)),
                     Effect::Reply { result, .. } => reply.take().unwrap().send(result).unwrap(),
-                    Effect::Decide { .. } | Effect::Wake(_) | Effect::Forget(_) => {}
+                    _ => {}
                 }
             }
         }

@@ -4,12 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use holdpoint_common::decision::Decision;
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Semaphore;
 
 use super::{
     channel::{Channel, Message, Preview, Says},
     delivery::{self, Delivered, Failure, Limit},
 };
-use crate::request::{Answer, Context, Digest, End, Hold, HoldId, Object, Operation, Process, Request, Standing};
+use crate::{
+    claims::{Claim, Kind, Speaker},
+    quorum::{Assurance, Group},
+    request::{Answer, Context, Digest, End, Hold, HoldId, Object, Operation, Process, Request, Standing},
+};
 
 /// No hold has it: the kernel gives others.
 const NOBODY: HoldId = HoldId(0);
@@ -49,7 +54,7 @@ pub async fn try_out(channel: &Channel, host: &str, clicked: impl Future<Output 
 
 async fn send(channel: &Channel, message: Message) -> Result<Delivered, Failure> {
     let (patience, message) = (channel.way.patience(&message), Arc::new(message));
-    delivery::deliver(TRIAL, patience, || channel.way.send(channel, &message)).await
+    delivery::deliver(TRIAL, patience, &Semaphore::new(1), || channel.way.send(channel, &message)).await
 }
 
 fn question(host: &str, test: bool) -> Message {
@@ -72,8 +77,9 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         id,
         digest: Digest::of(id, &request),
         deadline: at + SignedDuration::from_mins(5),
-        reviewers: "sample".into(),
-        members: vec!["alice".into(), "bob".into()],
+        reviewers: vec![Group { name: "sample".into(), approvals: 1, members: vec!["alice".into(), "bob".into()] }],
+        assurance: Assurance::Basic,
+        approved: vec![],
         on_deny: Decision::Kill,
         on_timeout: Decision::Kill,
         pause: Duration::ZERO,
@@ -81,8 +87,16 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         launcher_name: Some("laura".into()),
         request,
         read: vec![],
+        claims: vec![
+            claim(at, "publish release 1.4", Speaker::Launcher { user: "laura".into() }),
+            claim(at, "correct a typo", Speaker::Process { pid: 4242, exe: "/usr/local/bin/agent".into() }),
+        ],
         context: Context { cwd: "/srv/project".into(), ancestry },
     }
+}
+
+fn claim(at: Timestamp, text: &str, by: Speaker) -> Claim {
+    Claim { kind: Kind::Intent, text: text.into(), at, by }
 }
 
 fn request(at: Timestamp) -> Request {

@@ -18,10 +18,7 @@ use jiff::Timestamp;
 use reqwest::{Response, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use tokio::{sync::mpsc, time::timeout};
 use toml::Spanned;
 
 use self::interaction::{Click, Seen, Signing};
@@ -30,11 +27,13 @@ use super::{
     channel::{Attempting, Channel, Message, Preview, Says, Unheard, Way},
     delivery::{Attempt, PATIENCE},
     http::{Http, nowhere},
+    submit,
 };
 use crate::{
     config::{Keys, at},
     policy::{Flaw, Problem},
-    request::{Answer, HoldId, Proof},
+    request::{Answer, HoldId, Outcome, Proof},
+    web,
 };
 
 /// Where Slack is.
@@ -291,32 +290,35 @@ impl Workspace {
         let workspace = Arc::clone(self);
         let id = format!("{team}/{user}");
         let Some(who) = self.users.get(&id).cloned() else {
-            tokio::spawn(async move { workspace.whisper(&user, "you are not listed as a reviewer").await });
+            tokio::spawn(async move { workspace.dismiss(&user, "you are not listed as a reviewer").await });
             let why = format!("Slack's user {id} is not listed");
             return Err(Unheard { status: StatusCode::OK, why, hold: Some(hold), signed: true });
         };
         let proof = Proof::Slack { channel: channel.name.clone(), user: id, asks: channel.reviewers.clone() };
         let answer = Answer { hold, digest, word, who, why: None, proof };
         tokio::spawn(async move {
-            let (reply, result) = oneshot::channel();
-            if answers.send(Submission { answer, reply }).await.is_err() {
-                return;
-            }
-            match result.await {
-                Ok(Ok(_)) => {}
-                Ok(Err(refusal)) => workspace.whisper(&user, &refusal.to_string()).await,
-                Err(_) => workspace.whisper(&user, "the agent is ending").await,
+            match submit(&answers, answer).await {
+                Some(Ok(Outcome::Counted(missing))) => {
+                    workspace.whisper(&user, &format!("Your approval counts. Still needed: {missing}.")).await;
+                }
+                Some(Ok(_)) => {}
+                Some(Err(refusal)) => workspace.dismiss(&user, &refusal.to_string()).await,
+                None => workspace.dismiss(&user, web::ENDING.1).await,
             }
         });
         Ok(())
     }
 
     /// Tells `user` alone why an answer does not count.
-    async fn whisper(&self, user: &str, why: &str) {
-        let text = format!("Your answer does not count: {}.", blocks::escaped(why));
-        let body = json!({ "channel": self.conversation, "user": user, "text": text });
+    async fn dismiss(&self, user: &str, why: &str) {
+        self.whisper(user, &format!("Your answer does not count: {why}.")).await;
+    }
+
+    /// Tells `user` alone what came of a click.
+    async fn whisper(&self, user: &str, text: &str) {
+        let body = json!({ "channel": self.conversation, "user": user, "text": blocks::escaped(text) });
         if let Err(Attempt::Failed { error, .. }) = self.call("chat.postEphemeral", &body).await {
-            tracing::info!(error, "who clicked in Slack could not be told that it does not count");
+            tracing::info!(error, "who clicked in Slack could not be told what came of it");
         }
     }
 }

@@ -97,7 +97,7 @@ fn content(message: &Message, card: &Card, review: Option<&Url>) -> Value {
     let mut actions = vec![];
     if let Says::Question { .. } = message.says {
         body.extend(listed("Seen by the kernel", &card.facts));
-        body.extend(listed("Claimed by the processes, not verified", &card.claims));
+        body.extend(listed("Claimed, not verified", &card.claims));
         actions.extend(review.and_then(|page| button(page, message)));
     } else {
         // What follows a question does not repeat it.

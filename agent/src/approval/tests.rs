@@ -21,7 +21,10 @@ use super::{
     webhook::Webhook,
     *,
 };
-use crate::request::{End, Process, Reading, sample};
+use crate::{
+    claims::{Claim, Kind, Speaker},
+    request::{End, Process, Reading, sample},
+};
 
 const HOLD: HoldId = HoldId(7);
 
@@ -222,9 +225,11 @@ async fn only_channels_of_the_holds_reviewers_are_asked() {
     let mut reviewer = reviewer(&[Mood::Ok]).await;
     let (mut approval, _lines) = approval(&reviewer.url);
     let (now, hold) = hold(60);
-    approval.ask(now, &Hold { reviewers: "privacy".into(), ..hold.clone() });
+    let mut others = hold.clone();
+    others.reviewers[0].name = "privacy".into();
+    approval.ask(now, &others);
     approval.ask(now, &hold);
-    assert_eq!(next(&mut reviewer.messages).await.data["reviewers"], "security");
+    assert_eq!(next(&mut reviewer.messages).await.data["reviewers"][0]["name"], "security");
     assert!(timeout(Duration::from_millis(200), reviewer.messages.recv()).await.is_err());
 }
 
@@ -251,6 +256,11 @@ fn reading(path: &str) -> Reading {
         exe: Some("/usr/bin/cat".into()),
         at: sample::start(),
     }
+}
+
+fn claim(text: &str) -> Claim {
+    let by = Speaker::Process { pid: 7, exe: text.into() };
+    Claim { kind: Kind::Prompt, text: text.into(), at: sample::start(), by }
 }
 
 #[test]
@@ -282,9 +292,11 @@ fn the_longest_question_fits() {
     let process = Process { pid: 5, exe: worst.clone(), argv: vec![worst.clone(); 100], user: worst.clone() };
     hold.context.ancestry = vec![process; 100];
     hold.context.cwd = worst.clone();
-    hold.members = vec![worst.clone(); 100];
+    hold.reviewers[0].members = vec![worst.clone(); 100];
+    hold.reviewers = vec![hold.reviewers.remove(0); 16];
     hold.request.why = Some(worst.clone());
     hold.read = vec![Reading { exe: Some(worst.clone()), label: worst.clone(), ..reading(&worst) }; 100];
+    hold.claims = vec![claim(&worst); 8];
     hold.request.rule = Some(worst.clone());
     hold.request.subject = worst.clone();
     let object = crate::request::Object { device: 1, inode: 2 };

@@ -10,10 +10,12 @@ use serde_json::Value;
 
 use super::{
     holds::{View, details, resolve, table},
+    signing::Signing,
     status::lines,
 };
 use crate::{
     request::{End, HoldId, Word, shown},
+    signature,
     sockets::{
         Declined, Reloaded,
         client::{Client, Failure},
@@ -41,22 +43,72 @@ pub(super) fn show(socket: &Path, id: &str, json: bool) -> Result<(), Failure> {
 }
 
 /// `holdpoint approve`, `holdpoint deny`: what is shown is what is answered, by its digest.
-pub(super) fn answer(socket: &Path, id: &str, said: Word, why: Option<String>) -> Result<(), Failure> {
-    let mut client = Client::connect(socket)?;
-    let hold = View::read(&one(&mut client, id)?)?;
-    print(&format!("{}  {} by {}\n", shown(&hold.id), shown(&hold.sentence), hold.user()))?;
+pub(super) fn answer(
+    socket: &Path,
+    id: &str,
+    said: Word,
+    why: Option<String>,
+    signing: &Signing,
+    json: bool,
+) -> Result<(), Failure> {
+    let hold = View::read(&one(&mut Client::connect(socket)?, id)?)?;
+    let line = format!("{}  {} by {}\n", shown(&hold.id), shown(&hold.sentence), hold.user());
+    if json || signing.statement {
+        eprint!("{line}")
+    } else {
+        print(&line)?
+    }
     let id: HoldId = hold.id.parse().map_err(Declined::new)?;
-    let question = ControlRequest::Answer { id, digest: hold.digest, word: said, why };
-    match client.ask(&question)? {
-        ControlReply::Answered { end, by, repeated } => print(&format!("{}\n", stands(end, by.as_deref(), repeated))),
+    let statement = signature::statement(id, &hold.digest, said);
+    if signing.statement {
+        return print(&statement);
+    }
+    let signature = signing.of(&statement)?;
+    let question = ControlRequest::Answer { id, digest: hold.digest, word: said, why, signature };
+    // Another connection: the agent does not wait until somebody has found a passphrase.
+    let reply = answered(&mut Client::connect(socket)?, &question)?;
+    let text = if json { pretty(&reply.value(id)) } else { format!("{}\n", reply.sentence()) };
+    print(&text)
+}
+
+/// What came of an answer that the agent has taken.
+pub(super) enum Taken {
+    /// It decides, or repeats what was decided.
+    Stands { end: End, by: Option<String>, repeated: bool },
+    /// It counts, and these must approve, too.
+    Counts { missing: String },
+}
+
+/// What comes of `answer`.
+pub(super) fn answered(client: &mut Client, answer: &ControlRequest) -> Result<Taken, Failure> {
+    match client.ask(answer)? {
+        ControlReply::Answered { end, by, repeated } => Ok(Taken::Stands { end, by, repeated }),
+        ControlReply::Counted { missing } => Ok(Taken::Counts { missing }),
         other => Err(unexpected(other)),
     }
 }
 
-fn stands(end: End, by: Option<&str>, repeated: bool) -> String {
-    let by = by.map(|by| format!(" by {}", shown(by))).unwrap_or_default();
-    let before = if repeated { " already; this answer changed nothing" } else { "" };
-    format!("{}{by}{before}", word(end))
+impl Taken {
+    /// In words.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Self::Counts { missing } => format!("it counts; still needed: {}", shown(missing)),
+            Self::Stands { end, by, repeated } => {
+                let by = by.as_ref().map(|by| format!(" by {}", shown(by))).unwrap_or_default();
+                let before = if *repeated { " already; this answer changed nothing" } else { "" };
+                format!("{}{by}{before}", word(*end))
+            }
+        }
+    }
+
+    fn value(&self, hold: HoldId) -> Value {
+        match self {
+            Self::Counts { missing } => serde_json::json!({ "hold": hold, "end": null, "missing": missing }),
+            Self::Stands { end, by, repeated } => {
+                serde_json::json!({ "hold": hold, "end": end, "by": by, "repeated": repeated })
+            }
+        }
+    }
 }
 
 /// `holdpoint status`: whether it enforces.
@@ -93,7 +145,8 @@ pub(super) fn detach(socket: &Path) -> Result<(), Failure> {
     }
 }
 
-fn all(client: &mut Client) -> Result<Vec<Value>, Failure> {
+/// All pending holds.
+pub(super) fn all(client: &mut Client) -> Result<Vec<Value>, Failure> {
     match client.ask(&ControlRequest::Holds)? {
         ControlReply::Holds { holds } => Ok(holds),
         other => Err(unexpected(other)),
@@ -149,8 +202,9 @@ mod tests {
 
     #[test]
     fn a_repeated_answer_is_said_to_change_nothing() {
-        assert_eq!(stands(End::Approved, Some("bob"), false), "approved by bob");
-        assert_eq!(stands(End::Denied, Some("bob"), true), "denied by bob already; this answer changed nothing");
+        let stands = |end, repeated| Taken::Stands { end, by: Some("bob".into()), repeated }.sentence();
+        assert_eq!(stands(End::Approved, false), "approved by bob");
+        assert_eq!(stands(End::Denied, true), "denied by bob already; this answer changed nothing");
     }
 
     #[test]

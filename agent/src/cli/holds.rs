@@ -5,6 +5,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
+    claims::Claim,
+    quorum::{self, Assurance, Group},
     request::{Digest, HoldId, Login, Process, Reading, shown, span},
     sockets::Declined,
 };
@@ -26,9 +28,11 @@ pub(super) struct View {
     deadline: Timestamp,
     on_deny: String,
     on_timeout: String,
-    reviewers: String,
-    members: Vec<String>,
-    subject: String,
+    reviewers: Vec<Group>,
+    assurance: Assurance,
+    #[serde(default)]
+    approved: Vec<String>,
+    pub(super) subject: String,
     tree: String,
     launcher: u32,
     rule: Option<String>,
@@ -42,6 +46,8 @@ pub(super) struct View {
     login: Option<Login>,
     #[serde(default)]
     read: Vec<Reading>,
+    #[serde(default)]
+    claims: Vec<Claim>,
     context: Context,
     /// The operation with its objects.
     #[serde(flatten)]
@@ -63,6 +69,11 @@ impl View {
     /// Who started the tree, likewise.
     fn launcher(&self) -> String {
         self.launcher_name.as_deref().map_or_else(|| self.launcher.to_string(), shown)
+    }
+
+    /// How long there is until the deadline.
+    pub(super) fn left(&self, now: Timestamp) -> String {
+        span(self.deadline.duration_since(now).as_secs())
     }
 
     /// What the agent sent.
@@ -107,11 +118,11 @@ fn row(hold: &View, now: Timestamp) -> [String; 7] {
     [
         shown(&hold.id),
         span(now.duration_since(hold.at).as_secs()),
-        span(hold.deadline.duration_since(now).as_secs()),
+        hold.left(now),
         hold.user(),
         shown(&hold.subject),
-        shown(&hold.reviewers),
-        shortened(&shown(&hold.sentence)),
+        shown(&quorum::phrase(hold.reviewers.iter().map(|group| (&group.name, group.approvals)))),
+        shortened(&shown(&hold.sentence), OPERATION_WIDTH),
     ]
 }
 
@@ -121,35 +132,43 @@ fn line(row: &[String; 7], widths: &[usize]) -> String {
     format!("{}{}\n", padded.collect::<String>(), row[6])
 }
 
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= OPERATION_WIDTH {
+/// Text of at most `width` characters: its beginning and its end.
+pub(super) fn shortened(text: &str, width: usize) -> String {
+    let all: Vec<_> = text.chars().collect();
+    if all.len() <= width {
         return text.to_owned();
     }
-    let all: Vec<_> = text.chars().collect();
-    let (head, tail) = ((OPERATION_WIDTH - 1) / 2, OPERATION_WIDTH / 2);
+    let (head, tail) = (width.saturating_sub(1) / 2, width / 2);
     all[..head].iter().chain(&['…']).chain(&all[all.len() - tail..]).collect()
 }
 
-/// Everything about one hold; what the kernel saw apart from what was read beside it.
+/// Everything about one hold; what the kernel saw apart from what was read beside it, and from what is claimed.
 pub(super) fn details(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
-    let parts = [times(hold, now, zone), operation(hold), asker(hold), read(hold, zone), context(hold)];
+    let facts = [times(hold, now, zone), operation(hold), asker(hold), read(hold, zone)].concat();
+    let parts = [facts, context(hold), claims(hold, zone)];
     parts.concat()
 }
 
 fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
     let moment = |at| moment_text(at, zone);
     let age = span(now.duration_since(hold.at).as_secs());
-    let left = span(hold.deadline.duration_since(now).as_secs());
-    let names = hold.members.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
-    [
+    let left = hold.left(now);
+    let mut text = [
         field("hold", &hold.id),
         field("digest", &hold.digest.0),
         field("asked", &format!("{} ({age} ago)", moment(hold.at))),
         field("deadline", &format!("{} (in {left}), then {}", moment(hold.deadline), effect(&hold.on_timeout))),
         field("a no means", effect(&hold.on_deny)),
-        field("reviewers", &format!("{} ({names})", shown(&hold.reviewers))),
+        field("reviewers", &shown(&quorum::named(&hold.reviewers))),
     ]
-    .concat()
+    .concat();
+    if hold.assurance > Assurance::Basic {
+        text += &field("approve", &format!("only {}", hold.assurance.way()));
+    }
+    if !hold.approved.is_empty() {
+        text += &field("approved", &shown(&hold.approved.join(", ")));
+    }
+    text
 }
 
 fn moment_text(at: Timestamp, zone: &TimeZone) -> String {
@@ -226,6 +245,18 @@ fn context(hold: &View) -> String {
     text
 }
 
+/// What is said of the tree. Last: nothing follows it that it could imitate.
+fn claims(hold: &View, zone: &TimeZone) -> String {
+    let mut text = String::new();
+    if !hold.claims.is_empty() {
+        text += "\nClaimed, not verified\n";
+    }
+    for Claim { kind, text: said, at, by } in &hold.claims {
+        text += &field(kind.word(), &format!("said by {by}, at {}: {}", moment_text(*at, zone), shown(said)));
+    }
+    text
+}
+
 fn field(name: &str, value: &str) -> String {
     format!("  {name:<11}{value}\n")
 }
@@ -236,7 +267,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        request::{Context, Hold, Object, Operation, Request},
+        request::{Context, Hold, Object, Operation, Request, sample},
         sockets::message::view,
     };
 
@@ -262,8 +293,12 @@ mod tests {
             id: HoldId(id),
             digest: Digest("d1".into()),
             deadline: moment(60),
-            reviewers: "security".into(),
-            members: vec!["alice".into(), "bob".into()],
+            reviewers: vec![
+                Group { name: "security".into(), approvals: 1, members: vec!["alice".into(), "bob".into()] },
+                Group { name: "privacy".into(), approvals: 2, members: vec!["carol".into(), "dan".into()] },
+            ],
+            assurance: Assurance::High,
+            approved: vec!["carol".into()],
             on_deny: Decision::Fail,
             on_timeout: Decision::Kill,
             pause: std::time::Duration::ZERO,
@@ -286,6 +321,7 @@ mod tests {
                 at: moment(0),
             },
             read: Vec::new(),
+            claims: sample::hold(HoldId(id)).claims,
             context: Context { cwd: "/home/agent".into(), ancestry: vec![process] },
         })
     }
@@ -307,15 +343,25 @@ mod tests {
         let views = [View::read(&hold(1, "/srv/x")).unwrap(), View::read(&hold(2, &"/long".repeat(30))).unwrap()];
         let text = table(&views, moment(5));
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "ID                AGE  LEFT  USER   SUBJECT       REVIEWERS  OPERATION");
-        assert_eq!(lines[1], "0000000000000001  5 s  55 s  agent  coding-agent  security   open /srv/x (read)");
+        let between = " ".repeat("security and 2 of privacy".len() - "REVIEWERS".len());
+        assert_eq!(
+            lines[0],
+            format!("ID                AGE  LEFT  USER   SUBJECT       REVIEWERS{between}  OPERATION")
+        );
+        let first = "0000000000000001  5 s  55 s  agent  coding-agent  security and 2 of privacy  open /srv/x (read)";
+        assert_eq!(lines[1], first);
         assert!(lines[2].contains('…') && lines[2].ends_with("/long (read)"), "both ends are shown: {}", lines[2]);
         assert_eq!(table(&[], moment(0)), "nothing is held\n");
     }
 
     #[test]
     fn a_subject_cannot_forge_a_line_or_the_terminal() {
-        let read = View::read(&hold(1, "/srv/x\n\u{1b}[2Jfake\u{202e}")).unwrap();
+        let text = "/srv/x\n\u{1b}[2Jfake\u{202e}";
+        let mut hold = hold(1, text);
+        for claim in hold["claims"].as_array_mut().unwrap() {
+            (claim["text"], claim["exe"]) = (text.into(), text.into());
+        }
+        let read = View::read(&hold).unwrap();
         let text = table(std::slice::from_ref(&read), moment(0)) + &details(&read, moment(0), &TimeZone::UTC);
         assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'));
         assert!(!text.lines().any(|line| line.starts_with("fake") || line.starts_with("\u{1b}")));
@@ -327,8 +373,15 @@ mod tests {
         let context = text.find("Context").unwrap();
         assert!(text.find("\"/srv/x\"").unwrap() < context);
         assert!(text.find("/home/agent").unwrap() > context);
+        let claims = "\nClaimed, not verified\n  \
+             intent     said by laura, who launched it, at 2026-11-20 12:00:00 +00:00: publish the release\n  \
+             intent     said by process 100, /usr/bin/curl, at 2026-11-20 12:00:00 +00:00: read the weather\n";
+        assert!(text.ends_with(claims), "{text}");
         assert!(text.contains("deadline   2027-01-15 08:01:00 +00:00 (in 0 s), then the process is killed"), "{text}");
         assert!(text.contains("a no means the call fails with EPERM"), "{text}");
+        assert!(text.contains("reviewers  security (alice, bob) and 2 of privacy (carol, dan)\n"), "{text}");
+        assert!(text.contains("approve    only by `holdpoint approve --sign`\n"), "{text}");
+        assert!(text.contains("approved   carol\n"), "{text}");
     }
 
     #[test]

@@ -14,12 +14,14 @@ use tokio::{
 use super::{CANARY_TREE, Daemon, FAREWELL, SETTLED, Waiting};
 use crate::{
     approval::channel::Preview,
+    claims::Said,
     holds::Input,
     kernel::{HOOKS, Pins},
     page::Reviewer,
     policy, process,
     record::{self, Entry},
-    request::{Hold, HoldId, Refusal, hexadecimal, shown},
+    request::{Answer, Hold, HoldId, Proof, Refusal, hexadecimal, shown},
+    signature::{self, Signed},
     sockets::{Command, Declined, Enrolled, Hook, Mine, Peer, Reloaded, Reply, Status, Watching, Written},
 };
 
@@ -39,8 +41,8 @@ impl Daemon {
                 let shown = self.admit(from).and_then(|()| self.show(id));
                 drop(reply.send(shown.and_then(|hold| self.preview(&hold, &channel))));
             }
-            Command::Answer { from, answer, reply } => match self.admit(from) {
-                Ok(()) => {
+            Command::Answer { from, answer, signature, reply } => match self.author(from, answer, signature) {
+                Ok(answer) => {
                     let ticket = self.ticket(Waiting::Local(reply));
                     self.answered(answer, ticket);
                 }
@@ -60,11 +62,14 @@ impl Daemon {
             Command::Detach { from, reply } => self.detach(from, reply),
             Command::Canary { from, pid, trusted, reply } => drop(reply.send(self.offer_canary(from, pid, trusted))),
             Command::EndCanary { pid, reply } => self.end_canary(pid, reply),
-            Command::Enrol { from, subject, reply } => drop(reply.send(self.enrol(from, subject.as_deref()))),
+            Command::Enrol { from, subject, said, reply } => {
+                drop(reply.send(self.enrol(from, subject.as_deref(), said)));
+            }
             Command::Abandon { from } => self.abandon(from),
             Command::Confirm { from, reply } => drop(reply.send(Ok(self.confirm(from)))),
             Command::Watch { from, tree, reply } => drop(reply.send(self.watch(from, tree))),
             Command::Mine { from, reply } => drop(reply.send(Ok(self.mine(from)))),
+            Command::Annotate { from, said, reply } => drop(reply.send(self.annotate(from, said))),
         }
     }
 
@@ -73,6 +78,25 @@ impl Daemon {
         match self.kernel.governed_process(from.pid) {
             Some(_) => Err(Declined::new("a governed process may not use the control socket")),
             None => Ok(()),
+        }
+    }
+
+    /// The answer, in the name of whoever has signed it, if that is said; in the sender's otherwise.
+    fn author(&mut self, from: Peer, answer: Answer, signature: Option<String>) -> Result<Answer, Declined> {
+        self.admit(from)?;
+        let Some(signature) = signature else { return Ok(answer) };
+        // Of the digest that was shown to the reviewer. Whether that is what is held is judged as of any answer.
+        let statement = signature::statement(answer.hold, &answer.digest, answer.word);
+        match signature::verify(&self.revisions.policy().people, &statement, &signature) {
+            Ok(Signed { who, key, signature }) => {
+                Ok(Answer { who, proof: Proof::Signed { key, signature, uid: from.uid }, ..answer })
+            }
+            Err(bad) => {
+                let (hold, refusal) = (Some(answer.hold), bad.to_string());
+                let event = record::Event::RefusedAnswer { hold, answer: Some(answer), refusal, from: None, more: 0 };
+                self.note(&Entry { time: self.now(), event });
+                Err(bad.into())
+            }
         }
     }
 
@@ -166,6 +190,7 @@ impl Daemon {
         tracing::info!(policy, before, "another policy is in force");
         let event = record::Event::PolicyChanged { policy: policy.clone(), before: before.clone(), by };
         self.note(&Entry { time: self.now(), event });
+        self.input(Input::PolicyChanged);
         self.judge_all_anew();
         match self.revisions.govern_running(&mut self.kernel) {
             Ok(()) => Ok(Reloaded { policy, before }),
@@ -236,8 +261,9 @@ impl Daemon {
 
     /// Whether no held call is left that has yet to be refused.
     fn is_seen_off(&self) -> anyhow::Result<bool> {
-        for pending in self.kernel.pending()? {
-            let decided = self.kernel.decided(HoldId(pending.id))?;
+        for id in self.kernel.pending()? {
+            let Some(pending) = self.kernel.hold(id)? else { continue };
+            let decided = self.kernel.decided(id)?;
             if !decided.is_some_and(|(decision, _)| decision == Decision::Approve) || pending.passed == 0 {
                 return Ok(false);
             }
@@ -245,7 +271,7 @@ impl Daemon {
         Ok(self.holds.pending().next().is_none())
     }
 
-    fn enrol(&mut self, from: Peer, subject: Option<&str>) -> Result<Enrolled, Declined> {
+    fn enrol(&mut self, from: Peer, subject: Option<&str>, said: Said) -> Result<Enrolled, Declined> {
         if let Some(governed) = self.kernel.governed_process(from.pid) {
             let name = self.reader_subject(governed.subject);
             return match subject {
@@ -267,6 +293,7 @@ impl Daemon {
             taken: 0,
             reserved: 0,
         };
+        self.introduce(from, offer.tree, said)?;
         self.kernel.offer(from.pid, offer).map_err(|error| Declined::new(format!("{error:#}")))?;
         self.offers.insert(from.pid, offer.tree);
         Ok(Enrolled::Offered { tree: offer.tree })

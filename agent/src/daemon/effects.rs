@@ -24,6 +24,16 @@ impl Daemon {
             Effect::Ask(hold) => self.ask(&hold),
             Effect::Record(entry) => self.record(&entry),
             Effect::Decide { hold, decision } => self.decide(hold, decision),
+            Effect::TurnedAway { hold, standing, crowd } => {
+                let tree = &hold.request.tree;
+                self.denials.keep(tree, Denial::of_crowd(&hold, crowd));
+                self.notify(tree, &Notice::ended(&hold, &standing, self.now(), Some(crowd.words())));
+            }
+            Effect::Counted(hold) => {
+                if let Some(page) = &self.page {
+                    page.counted(&hold);
+                }
+            }
             Effect::Wake(hold) => self.wake(hold),
             Effect::Reply { ticket, result } => match self.waiting.remove(&ticket) {
                 // Whoever no longer listens does not change the decision.

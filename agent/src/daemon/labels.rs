@@ -3,16 +3,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use holdpoint_common::tables::LABELS;
-use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    kept::{read, write},
     policy::Policy,
     request::{self, Reading},
 };
@@ -118,23 +116,6 @@ impl Readings {
         };
         read.iter().filter(is_shown).map(|reading| (*reading).clone()).collect()
     }
-}
-
-/// What an agent before this one has kept; nothing if there was none.
-fn read<T: DeserializeOwned + Default>(file: &Path) -> Result<T> {
-    match fs::read(file) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {}", file.display())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(T::default()),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
-    }
-}
-
-/// Whole or not at all.
-fn write(file: &Path, value: &impl Serialize) -> Result<()> {
-    let bytes = serde_json::to_vec(value)?;
-    let new = file.with_extension("new");
-    let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, file));
-    written.with_context(|| format!("cannot write {}", file.display()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! clock --------------------------'                         '--> reviewers, `holdpoint run`
 //! ```
 
+mod claims;
 mod commands;
 mod effects;
 mod labels;
@@ -44,6 +45,7 @@ use self::{labels::Readings, revisions::Revisions};
 use crate::{
     approval::{Approval, Submission},
     canary::Finding,
+    claims::{Claims, Speaker},
     cli::AgentArgs,
     denials::{Denial, Denials},
     holds::{Holds, Input, Ticket},
@@ -83,6 +85,8 @@ enum Waiting {
 /// A hold whose thread is watched.
 struct Watched {
     process: process::Held,
+    /// When it asked, in nanoseconds of `CLOCK_BOOTTIME`.
+    asked: u64,
     due: Due,
     /// When it was last woken, and how long to wait before it is again.
     woken: (Instant, Duration),
@@ -117,6 +121,7 @@ struct Daemon {
     /// The last of them that was looked at in the latest turn; below all if the next turn begins anew.
     looked_at: HoldId,
     readings: Readings,
+    claims: Claims,
     waiting: HashMap<Ticket, Waiting>,
     tickets: u64,
     /// What reviewers said, for who launched the tree.
@@ -171,18 +176,18 @@ async fn run(run_dir: &Path, args: &AgentArgs) -> Result<()> {
             Some(submission) = inbox.answers.recv() => daemon.submitted(submission),
             Some(note) = inbox.notes.recv() => daemon.note(&note),
             _ = look.tick(), if daemon.waits() => {
-                // What a thread did before it is looked at comes first.
-                daemon.drain(events.get_mut());
+                // What a thread did before it was gone comes first, and that can be since it was looked at. Where that is
+                // too much for one turn, it is found gone in a later one: nobody else has to wait.
+                let caught_up = daemon.drain(events.get_mut());
                 let gone = daemon.look();
-                // So does what it did before it was gone, and that can be since.
-                daemon.drain_before(&gone, events.get_mut());
-                daemon.gone(gone);
+                if gone.is_empty() || caught_up && daemon.drain(events.get_mut()) {
+                    daemon.gone(gone);
+                }
                 daemon.input(Input::Tick);
             }
             _ = reconcile.tick() => {
-                // What was read before a hold is shown with it.
-                daemon.drain_all(events.get_mut());
-                daemon.reconcile();
+                let caught_up = daemon.drain(events.get_mut());
+                daemon.reconcile(caught_up);
             }
             _ = hangup.recv() => drop(daemon.reload(None)),
             _ = terminate.recv() => break,
@@ -281,7 +286,7 @@ impl Daemon {
     fn bell(&mut self, kind: Kind, id: u64, pid: u32) {
         let hold = HoldId(id);
         match kind {
-            Kind::Held => self.held(hold),
+            Kind::Held => _ = self.held(hold),
             Kind::Passed => self.met(hold, Input::Passed(hold)),
             Kind::Refused => self.met(hold, Input::Refused(hold)),
             Kind::Left => self.met(hold, self.left(hold)),
@@ -321,8 +326,12 @@ impl Daemon {
         if already_running {
             tracing::info!(pid, subject, tree, "already running: governed from now on");
         }
-        let event = record::Event::Enrolled { tree, subject, pid, launcher: governed.launcher, already_running };
+        let mut claims = self.claims.of(&tree, self.now());
+        claims.retain(|claim| matches!(claim.by, Speaker::Launcher { .. }));
+        let launcher = governed.launcher;
+        let event = record::Event::Enrolled { tree: tree.clone(), subject, pid, launcher, already_running };
         self.note(&Entry { time: self.now(), event });
+        claims.into_iter().for_each(|claim| self.claimed(&tree, claim));
     }
 
     fn reader_subject(&self, number: u32) -> String {
@@ -407,27 +416,38 @@ impl Daemon {
         }
     }
 
-    /// The kernel has this hold.
-    fn held(&mut self, id: HoldId) {
-        let pending = match self.kernel.hold(id) {
-            Ok(Some(pending)) => pending,
-            Ok(None) => return, // Over already.
-            Err(error) => return tracing::error!("{error:#}"),
-        };
+    /// Takes what the kernel has of this hold, and gives when it was asked (before everything, if that cannot be read);
+    /// nothing if it is over already.
+    fn held(&mut self, id: HoldId) -> Option<u64> {
+        match self.kernel.hold(id) {
+            Ok(pending) => {
+                let pending = pending?;
+                self.take(id, &pending);
+                Some(pending.facts.at)
+            }
+            Err(error) => {
+                tracing::error!("{error:#}");
+                Some(0)
+            }
+        }
+    }
+
+    fn take(&mut self, id: HoldId, pending: &Pending) {
         // What is known of a hold does not change, and gathering it anew would cost.
         let known = self.holds.get(id).cloned();
-        let Some(hold) = known.or_else(|| self.describe(id, &pending)) else {
-            return self.kill_unknown(id, &pending);
+        let Some(hold) = known.or_else(|| self.describe(id, pending)) else {
+            return self.kill_unknown(id, pending);
         };
         let fresh = !self.watched.contains_key(&id) && self.holds.get(id).is_none();
         if fresh {
-            let Some(process) = self.find(id, &pending) else { return };
+            let Some(process) = self.find(id, pending) else { return };
             let woken = (Instant::now(), effects::FIRST_NUDGE);
-            self.watched.insert(id, Watched { process, due: Due::Nothing, woken });
+            let asked = pending.facts.at;
+            self.watched.insert(id, Watched { process, asked, due: Due::Nothing, woken });
             self.notify(&hold.request.tree, &Notice::held(&hold));
         }
         let kernel = match self.kernel.decided(id).unwrap_or_default() {
-            Some((_, digest)) if digest != hold.digest.bytes() => return self.kill_unknown(id, &pending),
+            Some((_, digest)) if digest != hold.digest.bytes() => return self.kill_unknown(id, pending),
             decided => decided.map(|(decision, _)| decision),
         };
         let recorded = self.record.decided(id).cloned();
@@ -488,13 +508,15 @@ impl Daemon {
             digest: Digest::of(id, &request),
             deadline: reader.moment(pending.deadline),
             reviewers: terms.reviewers.clone(),
-            members: policy.members(&terms.reviewers).to_vec(),
+            assurance: terms.assurance,
+            approved: vec![],
             on_deny: terms.on_deny,
             on_timeout: terms.on_timeout,
             pause: terms.pause,
             user: user::known(request.uid),
             launcher_name: user::known(request.launcher),
             read: self.readings.of(&request.tree, &rule.only.labels, &context),
+            claims: self.claims.of(&request.tree, request.at),
             context,
             request,
         })
@@ -504,13 +526,6 @@ impl Daemon {
     fn add_hosts(&self, request: &mut Request, facts: &Facts) {
         if let Operation::Connect { names, .. } = &mut request.what {
             *names = self.kernel.hosts(facts.tree, facts.binding.address, facts.at);
-        }
-    }
-
-    /// Takes all events that were there when something was found gone.
-    fn drain_before(&mut self, gone: &[(HoldId, Withdrawal)], events: &mut Events) {
-        if !gone.is_empty() {
-            self.drain_all(events);
         }
     }
 
@@ -551,9 +566,11 @@ impl Daemon {
         }
     }
 
-    fn reconcile(&mut self) {
-        if let Some(pending) = self.take_pending() {
-            self.forget_hosts(&pending);
+    /// Compares with the kernel's truth. Of holds only once all events are taken: what was read before one is shown with it,
+    /// and a thousand new ones are no reason to let others wait.
+    fn reconcile(&mut self, caught_up: bool) {
+        if caught_up && let Some(oldest) = self.take_pending() {
+            self.forget_hosts(oldest);
         }
         match self.revisions.follow_mounts(&mut self.kernel) {
             Ok(true) => tracing::info!("file systems were mounted or unmounted: the policy was compiled again"),
@@ -565,11 +582,10 @@ impl Daemon {
         }
     }
 
-    /// Forgets what was over before the oldest of the requests that are still held, which is judged by what it knew.
-    fn forget_hosts(&mut self, pending: &[Pending]) {
-        let oldest = pending.iter().map(|pending| pending.facts.at).min();
+    /// Forgets what was over before `oldest`, the first of the requests that are still held: it is judged by what it knew.
+    fn forget_hosts(&mut self, oldest: u64) {
         let now = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
-        let then = oldest.map_or(now, |oldest| oldest.min(now));
+        let then = oldest.min(now);
         if let Err(error) = self.kernel.forget_hosts(then.saturating_sub(FORGOTTEN.as_nanos() as u64)) {
             tracing::error!("what is known of names of hosts stays too long: {error:#}");
         }
@@ -585,12 +601,18 @@ impl Daemon {
         Ok(())
     }
 
-    /// The pending map is the truth: whatever an event did not say is found here. Gives what is held; none if that cannot be
-    /// listed.
-    fn take_pending(&mut self) -> Option<Vec<Pending>> {
+    /// The pending map is the truth: whatever an event did not say is found here. Gives when the first of what is held was
+    /// asked, in nanoseconds of `CLOCK_BOOTTIME` (without any, after everything); none if that cannot be listed.
+    fn take_pending(&mut self) -> Option<u64> {
         let pending = self.kernel.pending().inspect_err(|error| tracing::error!("{error:#}")).ok()?;
-        pending.iter().for_each(|pending| self.held(HoldId(pending.id)));
-        Some(pending)
+        let asked = |id| self.waits_still(id).or_else(|| self.held(id));
+        Some(pending.into_iter().filter_map(asked).min().unwrap_or(u64::MAX))
+    }
+
+    /// When this was asked, if it is known and nothing has come of it: then there is nothing to look at.
+    fn waits_still(&self, id: HoldId) -> Option<u64> {
+        let undecided = self.holds.is_pending(id) && self.kernel.decided(id).is_ok_and(|decided| decided.is_none());
+        self.watched.get(&id).filter(|_| undecided).map(|watched| watched.asked)
     }
 
     /// Appends to the record; what cannot be appended is logged.

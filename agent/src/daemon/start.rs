@@ -27,6 +27,7 @@ use super::{
 use crate::{
     approval::{Approval, Submission, callback::Callbacks},
     canary::{Canary, Finding},
+    claims::Claims,
     cli::AgentArgs,
     config::{self, Config, Listener},
     holds::Holds,
@@ -107,6 +108,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
         watched: Default::default(),
         looked_at: crate::request::HoldId(0),
         readings: Readings::open(run_dir)?,
+        claims: Claims::open(run_dir)?,
         waiting: Default::default(),
         tickets: 0,
         words: Default::default(),
@@ -125,7 +127,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let event = record::Event::Started { version: env!("CARGO_PKG_VERSION"), policy };
     daemon.note(&Entry { time: daemon.now(), event });
     daemon.drain_all(&mut events);
-    daemon.reconcile();
+    daemon.reconcile(true);
     // Nobody may have asked: the agent also runs without systemd.
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("cannot tell systemd that the agent is ready")?;
     Ok((daemon, events, Inbox { commands, answers, notes }))

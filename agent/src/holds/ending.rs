@@ -3,7 +3,7 @@
 use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
 
-use super::{Effect, Ended, Holds, Live, MEMORIES, MEMORY, State, record, tell};
+use super::{Effect, Ended, Holds, Live, MEMORIES, MEMORY, State, record};
 use crate::{
     record::Event,
     request::{End, HoldId, Withdrawal},
@@ -58,7 +58,7 @@ impl Holds {
         let Some(live) = self.live.get_mut(&id) else { return vec![] };
         let waiting = live.state.ticket();
         let standing = live.standing(End::Withdrawn, Decision::Withdraw, None);
-        let told = tell(&live.hold, &standing);
+        let told = live.told(&standing);
         let digest = live.hold.digest.clone();
         live.state = State::Decided { standing, passed: false };
         let mut effects = vec![record(now, Event::Withdrawn { hold: id, digest, reason })];
@@ -75,7 +75,7 @@ impl Holds {
 
     /// The hold is over in the kernel too. What is needed to answer late answers is kept for a while.
     fn end(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
-        if let Some(Live { hold, panel, state: State::Decided { standing, .. } }) = self.live.remove(&id) {
+        if let Some(Live { hold, panel, state: State::Decided { standing, .. }, .. }) = self.live.remove(&id) {
             self.ended.insert(id, Ended { panel, on_deny: hold.on_deny, standing });
             self.order.push_back((now, id));
         }

@@ -2,6 +2,7 @@
 
 use holdpoint_common::decision::Decision;
 
+use super::Crowd;
 use crate::{
     record::{Entry, Recorded},
     request::{Answer, Hold, HoldId, Outcome, Refusal, Standing, Withdrawal},
@@ -46,6 +47,8 @@ pub enum Input {
     Refused(HoldId),
     /// The granted call is over, or the thread made another call instead of the held one.
     Left(HoldId),
+    /// Another policy is in force.
+    PolicyChanged,
     /// Enforcement is about to end: whatever is pending, and whatever still comes, is denied.
     Close,
     /// Enforcement goes on after all.
@@ -60,6 +63,17 @@ pub enum Effect {
     /// Append this line. If it decides a hold ([`Entry::decides`]), say [`Input::Recorded`] or
     /// [`Input::RecordFailed`]: nothing follows from the decision before that.
     Record(Entry),
+    /// Tell the tree, and nobody else, that a hold is over about which nobody was asked.
+    TurnedAway {
+        /// The hold.
+        hold: Box<Hold>,
+        /// How it ended.
+        standing: Standing,
+        /// Why.
+        crowd: Crowd,
+    },
+    /// Show who has approved so far, and that others must.
+    Counted(Box<Hold>),
     /// Write the decision for the kernel to find, over an approval if there is one (a withdrawal can follow
     /// it), then wake the process.
     Decide {

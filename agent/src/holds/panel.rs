@@ -1,13 +1,16 @@
 //! Who may answer a hold, and what the answer has to name.
 
-use crate::request::{Answer, Digest, Hold, Proof, Refusal};
+use crate::{
+    quorum::{self, Assurance, Group},
+    request::{Answer, Digest, Hold, Proof, Refusal, Word},
+};
 
 /// What is kept of a hold to judge answers by, also when the rest is forgotten.
 #[derive(Clone, Debug)]
 pub(super) struct Panel {
     digest: Digest,
-    group: String,
-    members: Vec<String>,
+    groups: Vec<Group>,
+    assurance: Assurance,
     /// User ids of the requester: who runs the process, who launched the tree, as whom somebody logged in for that.
     uids: Vec<u32>,
     /// Their names, where they have any.
@@ -19,24 +22,26 @@ impl Panel {
         let (request, login) = (&hold.request, hold.request.login.as_ref());
         Self {
             digest: hold.digest.clone(),
-            group: hold.reviewers.clone(),
-            members: hold.members.clone(),
+            groups: hold.reviewers.clone(),
+            assurance: hold.assurance,
             uids: [request.uid, request.launcher].into_iter().chain(login.map(|login| login.uid)).collect(),
             names: hold.requesters().cloned().collect(),
         }
     }
 
-    /// Whether `answer` is about what is held and comes from a reviewer whom the rule names and who is not
-    /// the requester.
+    /// Whether `answer` is about what is held and comes from a reviewer whom the rule names, who is not the requester, and
+    /// of whom that is sure enough. A no needs no more than a name.
     pub(super) fn admits(&self, answer: &Answer) -> Result<(), Refusal> {
         if answer.digest != self.digest {
             Err(Refusal::WrongDigest)
         } else if self.is_requester(answer) {
             Err(Refusal::Requester)
-        } else if self.members.contains(&answer.who) && self.is_asked_by(&answer.proof) {
-            Ok(())
-        } else {
+        } else if !self.groups.iter().any(|group| answer.voice().counts_for(group)) {
             Err(Refusal::NotNamed)
+        } else if answer.word == Word::Approve && answer.proof.assurance() < self.assurance {
+            Err(Refusal::Assurance(self.assurance))
+        } else {
+            Ok(())
         }
     }
 
@@ -48,12 +53,16 @@ impl Panel {
         by_uid || self.names.contains(&answer.who)
     }
 
-    fn is_asked_by(&self, proof: &Proof) -> bool {
-        match proof {
-            Proof::Webhook { asks, .. } | Proof::Slack { asks, .. } | Proof::Exec { asks, .. } => {
-                asks.contains(&self.group)
-            }
-            Proof::Local { .. } | Proof::Page { .. } => true,
-        }
+    /// Whose approvals are missing still once those who have `approved` are joined by this one, in words; empty if nobody's.
+    /// Everybody counts once.
+    pub(super) fn missing(&self, approved: &[Answer], answer: &Answer) -> Result<String, Refusal> {
+        let mut voices: Vec<_> = approved.iter().map(Answer::voice).collect();
+        let in_words =
+            |missing: Vec<(String, u32)>| quorum::phrase(missing.iter().map(|(group, count)| (group, *count)));
+        let before = in_words(quorum::missing(&self.groups, &voices).unwrap_or_default());
+        voices.push(answer.voice());
+        let is_new = !approved.iter().any(|earlier| earlier.who == answer.who);
+        let after = quorum::missing(&self.groups, &voices).filter(|_| is_new);
+        after.map(in_words).ok_or(Refusal::NotNeeded(before))
     }
 }

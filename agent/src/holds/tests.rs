@@ -8,6 +8,7 @@ use crate::request::{
 };
 
 mod model;
+mod quorum;
 
 const ID: HoldId = HoldId(7);
 const TICKET: Ticket = Ticket(1);
@@ -32,6 +33,12 @@ fn by_user(uid: u32, who: &str, word: Word) -> Answer {
 /// An approval.
 fn by_page(user: &str, uid: Option<u32>) -> Answer {
     Answer { proof: Proof::Page { user: user.into(), uid }, ..by_webhook(user, Word::Approve) }
+}
+
+/// An approval that was signed by `who`, and passed on by `uid`.
+fn by_key(who: &str, uid: u32) -> Answer {
+    let proof = Proof::Signed { key: "SHA256:x".into(), signature: "-----BEGIN".into(), uid };
+    Answer { proof, ..by_webhook(who, Word::Approve) }
 }
 
 fn says(answer: Answer) -> Input {
@@ -173,12 +180,22 @@ fn answers_that_do_not_count_are_recorded_and_change_nothing() {
         (by_page("mallory", None), Refusal::NotNamed),
         (by_page("laura", None), Refusal::Requester),
         (by_page("alice", Some(LAUNCHER)), Refusal::Requester),
+        (by_key("mallory", 0), Refusal::NotNamed),
+        (by_key("laura", 0), Refusal::Requester),
+        (Answer { digest: Digest("00".into()), ..by_key("alice", 0) }, Refusal::WrongDigest),
     ] {
         let mut holds = asked();
         let effects = holds.on(start(), says(answer));
         assert!(matches!(&effects[0], Effect::Record(Entry { event: Event::RefusedAnswer { .. }, .. })));
         assert_eq!(effects[1..], [reply(Err(refusal))]);
         assert_eq!(holds.pending().count(), 1);
+    }
+}
+
+#[test]
+fn whoever_passes_a_signed_answer_on_does_not_matter() {
+    for uid in [0, REQUESTER, LAUNCHER] {
+        assert_eq!(done(&mut asked(), start(), says(by_key("alice", uid)))[0], decide(Approve), "{uid}");
     }
 }
 

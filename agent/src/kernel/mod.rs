@@ -110,12 +110,8 @@ impl Kernel {
     }
 
     /// All holds that the kernel has: the truth, whatever events were lost.
-    pub fn pending(&self) -> Result<Vec<Pending>> {
-        let mut holds = Vec::new();
-        for id in self.pending.keys() {
-            holds.extend(self.hold(HoldId(id.context("cannot list the pending holds")?))?);
-        }
-        Ok(holds)
+    pub fn pending(&self) -> Result<Vec<HoldId>> {
+        self.pending.keys().map(|id| id.map(HoldId).context("cannot list the pending holds")).collect()
     }
 
     /// One hold, if it is still there and complete.

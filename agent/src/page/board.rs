@@ -54,6 +54,12 @@ impl Board {
         self.pending.push(Arc::new(hold.clone()));
     }
 
+    /// Somebody has approved it, and others must.
+    pub fn counted(&mut self, hold: &Hold) {
+        let place = self.pending.iter_mut().find(|pending| pending.id == hold.id);
+        place.into_iter().for_each(|place| *place = Arc::new(hold.clone()));
+    }
+
     /// It is over. Said again, the last word counts: an approved hold can still be withdrawn.
     pub fn ended(&mut self, past: Past) {
         self.forget(past.hold.id);
@@ -73,12 +79,12 @@ impl Board {
 
     /// What `user` is asked about, oldest first.
     pub fn pending(&self, user: &str) -> impl Iterator<Item = &Hold> {
-        self.pending.iter().map(|hold| &**hold).filter(move |hold| is_asked(hold, user))
+        self.pending.iter().map(|hold| &**hold).filter(move |hold| hold.asks(user))
     }
 
     /// What `user` was asked about, newest first.
     pub fn past(&self, user: &str) -> impl Iterator<Item = &Past> {
-        self.past.iter().map(|past| &**past).filter(move |past| is_asked(&past.hold, user))
+        self.past.iter().map(|past| &**past).filter(move |past| past.hold.asks(user))
     }
 
     /// The hold, if `user` is or was asked about it.
@@ -90,7 +96,7 @@ impl Board {
     /// Another text whenever `user` would see something else: of one hold, or of the list.
     pub fn state(&self, user: &str, of: Option<HoldId>) -> String {
         match of.map(|id| self.find(user, id)) {
-            Some(Some(Seen::Pending(_))) => "pending".to_owned(),
+            Some(Some(Seen::Pending(hold))) => pending(hold),
             Some(Some(Seen::Past(past))) => word(past.standing.state).to_owned(),
             Some(None) => "gone".to_owned(),
             None => self.fingerprint(user),
@@ -99,14 +105,18 @@ impl Board {
 
     fn fingerprint(&self, user: &str) -> String {
         let mut hasher = DefaultHasher::new();
-        self.pending(user).for_each(|hold| hold.id.hash(&mut hasher));
+        self.pending(user).for_each(|hold| (hold.id, pending(hold)).hash(&mut hasher));
         self.past(user).for_each(|past| (past.hold.id, word(past.standing.state)).hash(&mut hasher));
         format!("{:016x}", hasher.finish())
     }
 }
 
-fn is_asked(hold: &Hold, user: &str) -> bool {
-    hold.members.iter().any(|member| member == user)
+/// The state of a hold that waits; another one with each approval that counts.
+pub fn pending(hold: &Hold) -> String {
+    match hold.approved.len() {
+        0 => "pending".to_owned(),
+        some => format!("pending-{some}"),
+    }
 }
 
 #[cfg(test)]

@@ -134,6 +134,11 @@ impl Page {
         self.board.send_modify(|board| board.asked(hold));
     }
 
+    /// Shows who has approved `hold` so far.
+    pub fn counted(&self, hold: &Hold) {
+        self.board.send_modify(|board| board.counted(hold));
+    }
+
     /// Shows how `hold` ended; `why` are the words of the reviewer whose answer counted.
     pub fn ended(&self, at: Timestamp, hold: &Hold, standing: &Standing, why: Option<String>) {
         let past = Past { hold: hold.clone(), standing: standing.clone(), why, at };

@@ -15,7 +15,7 @@ use axum::{
     routing::{get, post},
 };
 use jiff::Timestamp;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     Page,
@@ -26,7 +26,7 @@ use super::{
     view::{self, Apology},
 };
 use crate::{
-    approval::{Submission, note, said::WHY},
+    approval::{note, said::WHY, submit},
     record::{Entry, Event},
     request::{Answer, Digest, HoldId, Outcome, Proof, Refusal, Word},
     web::{self, Peer, Stopped, whole},
@@ -174,15 +174,13 @@ impl Page {
         let (session, fields) = self.form(headers, body).await?;
         let hold = hold.ok_or((StatusCode::NOT_FOUND, "unknown hold"))?;
         let answer = answer(hold, &session, &fields).ok_or((StatusCode::BAD_REQUEST, "malformed: not an answer"))?;
-        let ending = (StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
-        let (reply, result) = oneshot::channel();
-        self.answers.send(Submission { answer, reply }).await.map_err(|_| ending)?;
-        let result = result.await.map_err(|_| ending)?;
+        let result = submit(&self.answers, answer).await.ok_or(web::ENDING)?;
         Ok(self.answered(&session, hold, result).await)
     }
 
     async fn answered(&self, session: &Session, hold: HoldId, result: Result<Outcome, Refusal>) -> Response {
         match result {
+            Ok(Outcome::Counted(_)) => (StatusCode::SEE_OTHER, [(LOCATION, self.path(hold))]).into_response(),
             Ok(_) => {
                 let mut board = self.board.subscribe();
                 // Past that it is shown as it is.

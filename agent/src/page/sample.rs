@@ -12,6 +12,7 @@ use tokio::{
 use super::{Page, Reviewer};
 use crate::{
     approval::{Submission, sample},
+    claims::Speaker,
     config::Listener,
     holds::{Effect, Holds, Input, Ticket},
     request::{Digest, Hold, HoldId, Operation, Outcome, Refusal},
@@ -89,13 +90,14 @@ impl Stage {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Ask(hold) => self.page.asked(&hold),
+            Effect::Counted(hold) => self.page.counted(&hold),
             Effect::Record(entry) => entry.decides().into_iter().for_each(|hold| self.input(Input::Recorded(hold))),
             Effect::Reply { result, .. } => drop(self.waiting.take().map(|reply| reply.send(result))),
             Effect::Tell { hold, standing } => {
                 self.page.ended(Timestamp::now(), &hold, &standing, self.words.take());
             }
             // There is no kernel.
-            Effect::Decide { .. } | Effect::Wake(_) | Effect::Forget(_) => {}
+            Effect::Decide { .. } | Effect::Wake(_) | Effect::Forget(_) | Effect::TurnedAway { .. } => {}
         }
     }
 }
@@ -124,7 +126,9 @@ fn holds(at: Timestamp) -> Vec<Hold> {
     let likely = [None, Some(open), Some(connect)];
     let mut holds: Vec<_> = (1..).zip(likely).map(|(id, what)| hold(id, at, what)).collect();
     holds.push(Hold { launcher_name: Some("alice".into()), ..hold(4, at, None) });
-    holds.push(Hold { members: vec!["bob".into()], ..hold(5, at, None) });
+    let mut other = hold(5, at, None);
+    other.reviewers[0].members = vec!["bob".into()];
+    holds.push(other);
     holds.extend((6..).zip(HOSTILE).map(|(id, text)| hostile(id, at, text)));
     holds
 }
@@ -147,6 +151,12 @@ fn hostile(id: u64, at: Timestamp, text: &str) -> Hold {
     hold.context.cwd = text();
     for process in &mut hold.context.ancestry {
         (process.exe, process.argv) = (text(), vec![text()]);
+    }
+    for claim in &mut hold.claims {
+        claim.text = text();
+        if let Speaker::Process { exe, .. } = &mut claim.by {
+            *exe = text();
+        }
     }
     hold.digest = Digest::of(hold.id, &hold.request);
     hold

@@ -215,6 +215,12 @@ fn reason(refusal: &Refusal) -> (&'static str, String) {
             let why = "who asks, launched what asks, or logged in to do so, does not answer. Another reviewer can.";
             ("You do not answer your own request", format!("{nothing}: {why}"))
         }
+        Refusal::Assurance(assurance) => {
+            ("That is not sure enough", format!("{nothing}: this rule asks for an approval {}.", assurance.way()))
+        }
+        Refusal::NotNeeded(missing) => {
+            ("Your approval adds nothing", format!("{nothing}: everybody counts once. Still needed: {missing}."))
+        }
         Refusal::Conflict(standing) => {
             ("It was decided otherwise", format!("{nothing}. What stands: {}.", card::ending(standing)))
         }

@@ -29,6 +29,7 @@ mod only;
 mod parse;
 mod parts;
 mod pattern;
+mod person;
 mod places;
 mod problem;
 mod reach;
@@ -67,11 +68,13 @@ pub use self::{
     only::{Only, User},
     parse::parse,
     pattern::Pattern,
+    person::Person,
     places::{Linked, Mounts, Place, Places},
     problem::{Flaw, Problem, Refusal, Span},
     schema::schema,
     source::Source,
 };
+use crate::quorum::{Assurance, Group};
 
 /// A policy that was read whole and found good.
 #[derive(Clone, Debug)]
@@ -90,6 +93,8 @@ pub struct Policy {
     pub subjects: Vec<Subject>,
     /// Groups of reviewers and their members.
     pub groups: BTreeMap<String, Vec<String>>,
+    /// Reviewers whose keys it has.
+    pub people: Vec<Person>,
     /// The labels, in the order of the file.
     pub labels: Vec<Label>,
     /// The rules, in order of precedence.
@@ -205,8 +210,10 @@ pub enum Then {
 /// The terms of a hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// The group that is asked.
-    pub reviewers: String,
+    /// The groups that are asked, and how many of each must approve.
+    pub reviewers: Vec<Group>,
+    /// How sure it has to be who approves.
+    pub assurance: Assurance,
     /// How long.
     pub timeout: Duration,
     /// What a denial does: [`Decision::Kill`] or [`Decision::Fail`].
@@ -277,11 +284,6 @@ impl Policy {
             [only] => Ok(only),
             _ => Err(NoDefaultSubject(self.subjects.iter().map(|subject| subject.name.clone()).collect())),
         }
-    }
-
-    /// Who belongs to a group of reviewers; nobody if there is no such group.
-    pub fn members(&self, group: &str) -> &[String] {
-        self.groups.get(group).map_or(&[], Vec::as_slice)
     }
 
     /// The refusal of this policy for `problems` that came up after it was read.

@@ -3,6 +3,8 @@
 
 pub mod dns;
 pub mod label;
+pub mod person;
+mod reviewers;
 pub mod rule;
 
 use std::{
@@ -15,7 +17,7 @@ use sha2::{Digest, Sha256};
 use toml::{Spanned, de::DeValue};
 
 use super::{
-    Label, Policy, Rule, Subject,
+    Label, Person, Policy, Rule, Subject,
     host::Host,
     lists,
     only::User,
@@ -23,12 +25,12 @@ use super::{
     pattern::{Pattern, absolute},
     problem::{Flaw, Problem, Refusal, Span},
     reach,
-    section::{self, Section},
+    section::Section,
     source::{File, Source},
 };
 use crate::request::hexadecimal;
 
-pub const TOP_KEYS: [&str; 8] = ["mode", "host", "lists", "subject", "reviewers", "labels", "dns", "rule"];
+pub const TOP_KEYS: [&str; 9] = ["mode", "host", "lists", "subject", "reviewers", "reviewer", "labels", "dns", "rule"];
 pub const SUBJECT_KEYS: [&str; 8] = ["name", "exe", "parent", "cgroup", "unit", "container", "user", "group"];
 
 /// Where container engines put containers: docker, podman, nerdctl, containerd's and CRI-O's with the systemd driver;
@@ -54,8 +56,8 @@ const WORD_LIMIT: usize = 64;
 pub struct Names {
     /// Names of the subjects, in the order of the file. A bad subject keeps its place.
     subjects: Vec<Option<String>>,
-    /// Names of the groups, also of bad ones.
-    groups: Vec<String>,
+    /// The groups of reviewers and their members; of bad ones none.
+    groups: BTreeMap<String, Vec<String>>,
     /// The labels, also bad ones.
     labels: Vec<Label>,
 }
@@ -64,9 +66,22 @@ pub struct Names {
 pub fn parse(source: Source, host: &Host) -> Result<Policy, Refusal> {
     match read(&source, host) {
         Ok(read) => {
-            let Read { here, observes, resolvers, subjects, groups, labels, rules, idle } = read;
+            let Read { here, observes, resolvers, subjects, groups, people, labels, rules, idle } = read;
             let (host, digest) = (host.clone(), digest(&source));
-            Ok(Policy { source, host, here, observes, resolvers, subjects, groups, labels, rules, idle, digest })
+            Ok(Policy {
+                source,
+                host,
+                here,
+                observes,
+                resolvers,
+                subjects,
+                groups,
+                people,
+                labels,
+                rules,
+                idle,
+                digest,
+            })
         }
         Err(problems) => Err(Refusal::new(source, problems)),
     }
@@ -90,6 +105,7 @@ struct Read {
     resolvers: Option<Vec<IpAddr>>,
     subjects: Vec<Subject>,
     groups: BTreeMap<String, Vec<String>>,
+    people: Vec<Person>,
     labels: Vec<Label>,
     rules: Vec<Rule>,
     idle: Vec<Problem>,
@@ -109,14 +125,18 @@ fn read(source: &Source, host: &Host) -> Result<Read, Vec<Problem>> {
     let observes = observes(&top, &mut problems);
     let resolvers = dns::read(&top, &mut problems);
     let subjects = subjects(&top, &mut names, &mut problems);
-    let groups = groups(&top, &mut names, &mut problems);
+    let groups = reviewers::groups(&top, &mut names, &mut problems);
+    let people = person::read_all(&top, &groups, &mut problems);
     names.labels = label::read_all(&top, &mut problems);
     let rules = rules(&top, &names, &mut problems);
     if problems.is_empty() {
         problems.extend(reach::problems(&subjects, &rules, source));
     }
     match problems.is_empty() {
-        true => Ok(Read { here, observes, resolvers, subjects, groups, labels: names.labels, rules, idle: uses.idle }),
+        true => {
+            let (labels, idle) = (names.labels, uses.idle);
+            Ok(Read { here, observes, resolvers, subjects, groups, people, labels, rules, idle })
+        }
         false => Err(uses.located(problems)),
     }
 }
@@ -229,27 +249,6 @@ fn container(text: &str) -> Result<Vec<Pattern>, Flaw> {
     };
     let groups = CONTAINERS.iter().map(|layout| control_group(&layout.replace("ID", &id)));
     groups.collect::<Result<Vec<_>, _>>().map(|groups| groups.concat())
-}
-
-fn groups(top: &Section<'_>, names: &mut Names, problems: &mut Vec<Problem>) -> BTreeMap<String, Vec<String>> {
-    let mut groups = BTreeMap::new();
-    let Some((_, value)) = top.entry("reviewers") else { return groups };
-    let DeValue::Table(table) = value.get_ref() else {
-        problems.push(section::wrong_type("reviewers", "a table", value.get_ref(), value.span()));
-        return groups;
-    };
-    let known: Vec<_> = table.keys().map(|key| key.get_ref().as_ref()).collect();
-    let section = Section::new("[reviewers]", value.span(), table, &known, problems);
-    for (key, _) in section.entries() {
-        let name = key.get_ref().to_string();
-        names.groups.push(name.clone());
-        if let Err(flaw) = word(&name) {
-            problems.push(flaw.at(key.span()));
-        }
-        let members = section.texts(&name, problems, |member| Ok(member.to_owned()));
-        groups.insert(name, plain(members));
-    }
-    groups
 }
 
 fn rules(top: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Vec<Rule> {

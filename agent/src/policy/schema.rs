@@ -6,6 +6,7 @@ use holdpoint_common::system::System;
 use serde_json::{Value, json};
 
 use super::only;
+use crate::quorum::{self, Assurance};
 
 /// The schema.
 pub fn schema() -> Value {
@@ -34,6 +35,7 @@ pub fn schema() -> Value {
                 "propertyNames": { "pattern": "^[A-Za-z0-9._-]{1,64}$" },
                 "additionalProperties": { "$ref": "#/$defs/texts" },
             },
+            "reviewer": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/reviewer" } },
             "labels": {
                 "description": "Names for data, by the files that it is in",
                 "type": "object",
@@ -57,6 +59,7 @@ pub fn schema() -> Value {
             "label": label(),
             "dns": dns(),
             "subject": subject(),
+            "reviewer": reviewer(),
             "rule": rule(),
             "open": open(),
             "exec": exec(),
@@ -123,6 +126,17 @@ fn subject() -> Value {
     )
 }
 
+fn reviewer() -> Value {
+    table(
+        "A reviewer, and the keys that are this person's",
+        &["name", "ssh"],
+        &json!({
+            "name": text("The name, as groups of reviewers have it"),
+            "ssh": texts("Public keys as in authorized_keys, ssh-ed25519 or ecdsa-sha2-nistp256; their signatures answer"),
+        }),
+    )
+}
+
 fn rule() -> Value {
     let mut rule = table(
         "One line of policy",
@@ -142,7 +156,20 @@ fn rule() -> Value {
             "if_read": texts("Labels: only where data of one of them was read before"),
             "then": { "description": "What follows", "enum": ["allow", "audit", "hold", "deny", "kill"] },
             "mode": { "description": "observe: what it would do is recorded, and the next rule counts", "enum": ["enforce", "observe"], "default": "enforce" },
-            "reviewers": text("The group that is asked"),
+            "reviewers": {
+                "description": "The group that is asked; or groups, and how many of each must approve",
+                "anyOf": [
+                    { "$ref": "#/$defs/text" },
+                    {
+                        "type": "object", "minProperties": 1,
+                        "additionalProperties": { "type": "integer", "minimum": 1, "maximum": quorum::MOST },
+                    },
+                ],
+            },
+            "assurance": {
+                "description": "How sure it has to be who approves",
+                "enum": Assurance::ALL.map(Assurance::word), "default": "basic",
+            },
             "why": text("The reason, shown to whoever meets the rule"),
             "timeout": { "description": "How long is waited for an answer", "type": "string", "pattern": "^[0-9]+[smh]$", "default": "5m" },
             "on_deny": { "description": "What a no does", "enum": ["kill", "fail"], "default": "kill" },
@@ -154,7 +181,7 @@ fn rule() -> Value {
     rule["if"] = json!({ "properties": { "then": { "const": "hold" } } });
     rule["then"] = json!({ "required": ["reviewers"] });
     rule["else"] = json!({
-        "properties": { "reviewers": false, "timeout": false, "on_deny": false, "on_timeout": false, "pause": false },
+        "properties": { "reviewers": false, "assurance": false, "timeout": false, "on_deny": false, "on_timeout": false, "pause": false },
     });
     rule
 }

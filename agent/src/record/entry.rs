@@ -6,7 +6,12 @@ use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false};
+use crate::{
+    claims::Claim,
+    holds::Crowd,
+    quorum::{Assurance, Group},
+    request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false},
+};
 
 /// One line of the record.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -65,6 +70,22 @@ pub enum Event {
         channel: String,
         /// What the last attempt met.
         error: String,
+    },
+    /// Nobody is asked about a hold: too many wait already.
+    TurnedAway {
+        /// The hold.
+        hold: HoldId,
+        /// Whose.
+        crowd: Crowd,
+    },
+    /// An approval counts, and others must join it.
+    Counted {
+        /// The hold.
+        hold: HoldId,
+        /// The approval.
+        answer: Answer,
+        /// Whose are missing still.
+        missing: String,
     },
     /// A hold was decided. On disk before the kernel is told.
     Decided(Decided),
@@ -152,6 +173,14 @@ pub enum Event {
     },
     /// A tree or a process carries a label from now on.
     Labelled(Box<Reading>),
+    /// Somebody says something of a tree: nobody has verified it.
+    Claimed {
+        /// The governed tree.
+        tree: String,
+        /// What is said, and who says so.
+        #[serde(flatten)]
+        claim: Claim,
+    },
     /// A process became governed.
     Enrolled {
         /// The governed tree.
@@ -182,10 +211,10 @@ pub struct Held {
     pub digest: Digest,
     /// When silence denies.
     pub deadline: Timestamp,
-    /// Who is asked.
-    pub reviewers: String,
-    /// Who may answer.
-    pub members: Vec<String>,
+    /// Who is asked, and may answer.
+    pub reviewers: Vec<Group>,
+    /// How sure it has to be who approves.
+    pub assurance: Assurance,
     /// What is asked, and by whom.
     pub request: Request,
     /// What was read before, where the rule asks for that.
@@ -201,7 +230,7 @@ impl From<&Hold> for Held {
             digest: hold.digest.clone(),
             deadline: hold.deadline,
             reviewers: hold.reviewers.clone(),
-            members: hold.members.clone(),
+            assurance: hold.assurance,
             request: hold.request.clone(),
             read: hold.read.clone(),
             cwd: hold.context.cwd.clone(),
@@ -221,6 +250,9 @@ pub struct Decided {
     /// What the kernel is told.
     #[serde(serialize_with = "decision_word")]
     pub decision: Decision,
+    /// Approvals before the last one, where several were needed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Answer>,
     /// The answer that counted; none if the time ran out.
     pub answer: Option<Answer>,
 }

@@ -38,7 +38,7 @@ fn approved() -> Entry {
     let (word, who) = (Word::Approve, "alice".into());
     let answer = Answer { hold: ID, digest: digest.clone(), word, who, why: None, proof };
     let (state, decision) = (End::Approved, Decision::Approve);
-    entry(Event::Decided(Decided { hold: ID, digest, state, decision, answer: Some(answer) }))
+    entry(Event::Decided(Decided { hold: ID, digest, state, decision, approvals: vec![], answer: Some(answer) }))
 }
 
 #[test]
@@ -54,6 +54,17 @@ fn a_line_names_event_hold_and_answer() {
             "\n"
         )
     );
+}
+
+#[test]
+fn a_signed_answer_is_on_record_with_its_signature() {
+    let place = Place::new("signed");
+    let mut approved = approved();
+    let Event::Decided(Decided { answer: Some(answer), .. }) = &mut approved.event else { panic!("an answer") };
+    answer.proof = Proof::Signed { key: "SHA256:x".into(), signature: "-----BEGIN\n".into(), uid: 0 };
+    Record::open(&place.0).unwrap().append(&approved).unwrap();
+    let proof = r#""proof":{"by":"signed","key":"SHA256:x","signature":"-----BEGIN\n","uid":0}"#;
+    assert!(place.text().contains(proof), "{}", place.text());
 }
 
 #[test]

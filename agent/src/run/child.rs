@@ -4,6 +4,7 @@
 
 use std::{
     convert::Infallible,
+    env,
     ffi::OsString,
     fs,
     io::{self, ErrorKind},
@@ -27,7 +28,8 @@ use nix::{
 
 use super::{Stop, failed, keep_over_exec, own_step, signals};
 use crate::{
-    cli::Inherited,
+    claims::{Kind, Said},
+    cli::{Claiming, Inherited},
     request::shown,
     sockets::{
         CONTROL, TREE,
@@ -40,8 +42,15 @@ use crate::{
 const REPLY_BYTES: usize = 4096;
 
 /// First step: asks to be governed, and executes itself so that it becomes so.
-pub(super) fn enrol(run_dir: &Path, subject: Option<String>, inherited: &Inherited, command: &[OsString]) -> Stop {
-    try_enrol(run_dir, subject, inherited, command).map_or_else(|stop| stop, |never| match never {})
+pub(super) fn enrol(
+    run_dir: &Path,
+    subject: Option<String>,
+    claiming: &Claiming,
+    inherited: &Inherited,
+    command: &[OsString],
+) -> Stop {
+    let said = claiming.said(environment());
+    try_enrol(run_dir, subject, said, inherited, command).map_or_else(|stop| stop, |never| match never {})
 }
 
 /// Second step: makes sure that it is governed, and becomes the command.
@@ -52,12 +61,13 @@ pub(super) fn governed(run_dir: &Path, agent: RawFd, tree: &str, inherited: &Inh
 fn try_enrol(
     run_dir: &Path,
     subject: Option<String>,
+    said: Said,
     inherited: &Inherited,
     command: &[OsString],
 ) -> Result<Infallible, Stop> {
     die_with(inherited.parent)?;
     let mut agent = Client::connect(&run_dir.join(TREE))?;
-    let tree = match agent.ask(&TreeRequest::Enrol { subject: subject.clone() })? {
+    let tree = match agent.ask(&TreeRequest::Enrol { subject: subject.clone(), said })? {
         TreeReply::Enrolled { tree } => tree,
         TreeReply::AlreadyGoverned { subject: own } => {
             stays(&own, subject.as_deref())?;
@@ -96,6 +106,14 @@ fn try_governed(
     // Who waits for it may have gone, or may not want to know (--quiet).
     let _ = send(inherited.report, format!("{tree}\n").as_bytes(), MsgFlags::MSG_NOSIGNAL);
     become_command(run_dir, inherited, command)
+}
+
+/// What the environment says of the tree: `HOLDPOINT_INTENT` and so on. Read in this step, since arguments are for all users
+/// of the host to read.
+fn environment() -> Said {
+    let variable = |kind: Kind| env::var_os(format!("HOLDPOINT_{}", kind.word().to_uppercase()));
+    let text = |kind| Some((kind, variable(kind)?.to_string_lossy().into_owned()));
+    Kind::ALL.into_iter().filter_map(text).collect()
 }
 
 /// `holdpoint run` is not what the person sees as a process: who kills it means the command.

@@ -86,6 +86,7 @@ pub(super) fn sentence(denial: &Denial, zone: &TimeZone) -> String {
         By::Reviewer { who } => format!("by {}, a reviewer", shown(who)),
         By::Earlier => "since a reviewer has denied the same before".to_owned(),
         By::Silence => "since no reviewer answered in time".to_owned(),
+        By::Crowd { of } => format!("since {}", of.words()),
         By::Kernel { reason } => format!("since nobody could be asked ({})", shown(reason)),
     };
     let rule = rule.as_ref().map_or_else(String::new, |rule| format!(", rule \"{}\"", shown(rule)));
@@ -96,6 +97,7 @@ pub(super) fn sentence(denial: &Denial, zone: &TimeZone) -> String {
         (By::Policy, None) => "That is final.".to_owned(),
         (By::Earlier, None) => "Nobody is asked again for now.".to_owned(),
         (By::Silence | By::Reviewer { .. }, None) => "The same again is asked about again.".to_owned(),
+        (By::Crowd { .. }, None) => "Later it may be asked about.".to_owned(),
         (By::Kernel { .. }, None) => "The same again may be refused again.".to_owned(),
     };
     format!("{} denied{often} {whom}{rule}: {}{why}. {then}", clock(at), shown(operation))
@@ -104,6 +106,7 @@ pub(super) fn sentence(denial: &Denial, zone: &TimeZone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::holds::Crowd;
 
     fn denial(by: By, until: Option<&str>) -> Denial {
         Denial {
@@ -134,6 +137,9 @@ mod tests {
         );
         let ends = |by, end| said(&Denial { why: None, ..denial(by, None) }).ends_with(end);
         assert!(ends(By::Silence, "open /srv/x (read). The same again is asked about again."));
+        let crowd = "since 64 requests of this tree wait for an answer, rule \"customer data\": open /srv/x (read). Later \
+                     it may be asked about.";
+        assert!(ends(By::Crowd { of: Crowd::Tree }, crowd));
         assert!(ends(By::Earlier, "open /srv/x (read). Nobody is asked again for now."));
         assert!(ends(By::Kernel { reason: "x".into() }, "open /srv/x (read). The same again may be refused again."));
     }

@@ -21,8 +21,8 @@ use tokio::{
 
 use super::{Declined, Peer, message::encode};
 
-/// Longest line from a client. The longest of all, an answer with its reason, is far below.
-const LINE_BYTES: usize = 16 * 1024;
+/// Longest line from a client. The longest of all has four claims of 4 KiB, of which JSON can make six times as much.
+const LINE_BYTES: usize = 128 * 1024;
 /// How long a client may take to read what it asked for.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// Pause after a failed `accept(2)`: it fails for lack of descriptors, which only time cures.

@@ -79,10 +79,10 @@ async fn answered(
         ControlRequest::Preview { id, channel } => {
             ControlReply::Preview(ask(daemon, |reply| Command::Preview { from, id, channel, reply }).await?)
         }
-        ControlRequest::Answer { id, digest, word, why } => {
+        ControlRequest::Answer { id, digest, word, why, signature } => {
             let who = user_name(from.uid).await;
             let answer = Answer { hold: id, digest, word, who, why, proof: Proof::Local { uid: from.uid } };
-            ask(daemon, |reply| Command::Answer { from, answer, reply }).await?.into()
+            ask(daemon, |reply| Command::Answer { from, answer, signature, reply }).await?.into()
         }
         ControlRequest::Page { reviewer } => {
             let own = user_name(from.uid).await;
@@ -145,7 +145,8 @@ mod tests {
     }
 
     fn answer() -> ControlRequest {
-        ControlRequest::Answer { id: HoldId(7), digest: Digest("d".into()), word: Word::Approve, why: None }
+        let (digest, signature) = (Digest("d".into()), Some("-----BEGIN".into()));
+        ControlRequest::Answer { id: HoldId(7), digest, word: Word::Approve, why: None, signature }
     }
 
     #[tokio::test]
@@ -153,10 +154,13 @@ mod tests {
         let (directory, mut commands) = served("sender");
         let path = directory.0.join(CONTROL);
         let client = spawn_blocking(move || Client::connect(&path)?.ask::<_, ControlReply>(&answer()));
-        let Some(Command::Answer { from, answer, reply }) = commands.recv().await else { panic!("an answer") };
+        let Some(Command::Answer { from, answer, signature, reply }) = commands.recv().await else {
+            panic!("an answer")
+        };
         let uid = Uid::effective().as_raw();
         assert_eq!((from.pid, from.uid, answer.proof), (process::id(), uid, Proof::Local { uid }));
         assert_eq!(answer.who, User::from_uid(Uid::effective()).unwrap().unwrap().name);
+        assert_eq!(signature.as_deref(), Some("-----BEGIN"), "whose that is, is the daemon's to say");
         reply.send(Err(Declined::new("not you"))).unwrap();
         assert_eq!(client.await.unwrap().unwrap(), ControlReply::Refused(Declined::new("not you")));
     }

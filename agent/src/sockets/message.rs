@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Declined, Enrolled, Reloaded, Status};
 use crate::{
     approval::channel::Preview,
+    claims::{Claim, Said},
     denials::Denial,
     request::{self, Digest, End, Hold, HoldId, Outcome, Standing, Word},
 };
@@ -36,7 +37,7 @@ pub enum ControlRequest {
         /// The channel's name.
         channel: String,
     },
-    /// A reviewer's answer. Who says so is what the kernel says of the sender, so it is not in here.
+    /// A reviewer's answer. Who says so is what the kernel says of the sender, or whose signature it is, so it is not in here.
     Answer {
         /// The hold.
         #[serde(deserialize_with = "text")]
@@ -47,6 +48,8 @@ pub enum ControlRequest {
         word: Word,
         /// In the reviewer's words.
         why: Option<String>,
+        /// The reviewer's signature of [`crate::signature::statement`]; none if the sender is the reviewer.
+        signature: Option<String>,
     },
     /// A link to the review page. For whom is what the kernel says of the sender, unless root says it.
     Page {
@@ -99,6 +102,11 @@ pub enum ControlReply {
         /// Whether that stood already: this answer changed nothing.
         repeated: bool,
     },
+    /// The approval counts, and others must join it.
+    Counted {
+        /// Whose are needed still: [`crate::quorum::phrase`].
+        missing: String,
+    },
     /// A link to the review page.
     Page {
         /// It.
@@ -131,6 +139,8 @@ pub enum TreeRequest {
     Enrol {
         /// Under this subject of the policy; none leaves the choice to the policy.
         subject: Option<String>,
+        /// What is claimed of the tree. Counts for nothing where the sender is in one already.
+        said: Said,
     },
     /// Was it done?
     Confirm,
@@ -141,6 +151,11 @@ pub enum TreeRequest {
     },
     /// The holds of the sender's own tree, and what was refused there.
     Mine,
+    /// Claim something of the sender's own tree. Which that is, is what the kernel says of the sender.
+    Annotate {
+        /// It replaces what the tree has said of the same kinds.
+        said: Said,
+    },
 }
 
 /// What `tree` replies: one line; for [`TreeRequest::Watch`] `watching` and then [`Notice`]s.
@@ -180,6 +195,11 @@ pub enum TreeReply {
         /// What was refused of late, the first one first.
         denied: Vec<Denial>,
     },
+    /// The answer to [`TreeRequest::Annotate`].
+    Annotated {
+        /// All that is claimed of the tree now, by whomever.
+        claims: Vec<Claim>,
+    },
     /// It is not done.
     Refused(Declined),
 }
@@ -198,6 +218,7 @@ impl From<Outcome> for ControlReply {
         let (Standing { state, by, .. }, repeated) = match outcome {
             Outcome::Accepted(standing) => (standing, false),
             Outcome::Again(standing) => (standing, true),
+            Outcome::Counted(missing) => return Self::Counted { missing },
         };
         Self::Answered { end: state, by, repeated }
     }
@@ -250,7 +271,7 @@ pub enum Notice {
 impl Notice {
     /// That `hold` began.
     pub fn held(hold: &Hold) -> Self {
-        Self::Held { id: hold.id, sentence: hold.sentence(), since: hold.request.at, reviewers: hold.reviewers.clone() }
+        Self::Held { id: hold.id, sentence: hold.sentence(), since: hold.request.at, reviewers: hold.asked() }
     }
 
     /// That `hold` ended at `now` with `standing`; `why` are the words of the reviewer whose answer counted.
@@ -322,6 +343,7 @@ pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, Declined> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{claims::Kind, request::sample};
 
     fn comes_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(body: &T) {
         let line = encode(body);
@@ -334,11 +356,14 @@ mod tests {
         let id = HoldId(0x3f9c);
         comes_back(&ControlRequest::Show { id });
         let digest = Digest("ab".into());
-        comes_back(&ControlRequest::Answer { id, digest, word: Word::Kill, why: Some("line\nbreak".into()) });
+        let (word, why) = (Word::Kill, Some("line\nbreak".into()));
+        comes_back(&ControlRequest::Answer { id, digest, word, why, signature: Some("-----BEGIN".into()) });
         comes_back(&ControlRequest::Detach);
         comes_back(&ControlRequest::Page { reviewer: Some("alice".into()) });
         comes_back(&ControlRequest::Canary { pid: 7, trusted: true });
-        comes_back(&TreeRequest::Enrol { subject: None });
+        let said = Said::from([(Kind::Intent, "line\nbreak".into()), (Kind::Prompt, String::new())]);
+        comes_back(&TreeRequest::Enrol { subject: None, said: said.clone() });
+        comes_back(&TreeRequest::Annotate { said });
         comes_back(&TreeRequest::Watch { tree: tree_text(7) });
     }
 
@@ -347,6 +372,7 @@ mod tests {
         comes_back(&ControlReply::Answered { end: End::Denied, by: Some("bob".into()), repeated: true });
         comes_back(&ControlReply::Refused(Declined::new("no").remedy("ask")));
         comes_back(&TreeReply::Watching { held: vec![] });
+        comes_back(&TreeReply::Annotated { claims: sample::hold(HoldId(1)).claims });
         let ended = Notice::Ended { id: HoldId(1), end: End::Expired, who: None, why: None, after: 4000 };
         comes_back(&TreeReply::Notice(ended));
     }

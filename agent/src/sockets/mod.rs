@@ -16,8 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     approval::channel::Preview,
+    claims::{Claim, Said, Unclaimed},
     denials::Denial,
     request::{Answer, Hold, HoldId, Outcome, Refusal, Standing},
+    signature::{BadSignature, NAMESPACE},
 };
 
 pub mod bind;
@@ -78,10 +80,33 @@ impl From<Refusal> for Declined {
         });
         match refusal {
             Refusal::UnknownHold | Refusal::WrongDigest => declined.remedy("see `holdpoint holds`"),
+            Refusal::Assurance(_) => declined.remedy("`holdpoint show` says what the rule asks for"),
+            Refusal::NotNeeded(_) => declined.remedy("wait for the others: everybody counts once"),
             Refusal::NotNamed => declined.remedy("`holdpoint show` says who is asked"),
             Refusal::Requester => declined.remedy("ask another reviewer: `holdpoint show` says who is asked"),
             Refusal::NotRecorded => declined.remedy("see journalctl --unit holdpoint"),
             Refusal::Conflict(_) | Refusal::Over(_) => declined,
+        }
+    }
+}
+
+impl From<Unclaimed> for Declined {
+    fn from(unclaimed: Unclaimed) -> Self {
+        Self::new(unclaimed.to_string()).remedy(unclaimed.remedy())
+    }
+}
+
+impl From<BadSignature> for Declined {
+    fn from(bad: BadSignature) -> Self {
+        let declined = Self::new(bad.to_string());
+        match bad {
+            BadSignature::Unreadable | BadSignature::OtherNamespace(_) => {
+                declined.remedy(format!("`ssh-keygen -Y sign -n {NAMESPACE} -f KEY` makes one, and so does --sign"))
+            }
+            BadSignature::UnknownKey(_) => declined
+                .remedy("sign with a key that a [[reviewer]] of the policy has, or add this one there and reload it"),
+            BadSignature::OtherStatement => declined
+                .remedy("sign exactly what the same command prints with --statement: hold, digest and word count"),
         }
     }
 }
@@ -107,8 +132,8 @@ pub enum Command {
     Show { from: Peer, id: HoldId, reply: Reply<Hold> },
     /// What the channel of this name would be asked about a hold.
     Preview { from: Peer, id: HoldId, channel: String, reply: Reply<Preview> },
-    /// A reviewer's answer; its `who` and `proof` are those of `from`.
-    Answer { from: Peer, answer: Answer, reply: Reply<Outcome> },
+    /// A reviewer's answer; its `who` and `proof` are those of `from`, who passes it on if it comes with a signature.
+    Answer { from: Peer, answer: Answer, signature: Option<String>, reply: Reply<Outcome> },
     /// A link to the review page, and for whom: for the user of `from`, whose name is `own`, unless root names a reviewer.
     Page { from: Peer, own: String, reviewer: Option<String>, reply: Reply<(String, String)> },
     /// How the agent is.
@@ -121,8 +146,8 @@ pub enum Command {
     Canary { from: Peer, pid: u32, trusted: bool, reply: Reply<()> },
     /// That offer is over. Whether it was taken is told to who wants to know.
     EndCanary { pid: u32, reply: Option<Reply<bool>> },
-    /// `from` asks to be governed from its next `execve(2)` on.
-    Enrol { from: Peer, subject: Option<String>, reply: Reply<Enrolled> },
+    /// `from` asks to be governed from its next `execve(2)` on, and says this of the tree that it launches.
+    Enrol { from: Peer, subject: Option<String>, said: Said, reply: Reply<Enrolled> },
     /// `from` went away after [`Command::Enrol`] without a confirmation: an offer not taken is void.
     Abandon { from: Peer },
     /// Is `from` governed now, as it was offered? Asked of the kernel's tables.
@@ -131,6 +156,8 @@ pub enum Command {
     Watch { from: Peer, tree: u64, reply: Reply<Watching> },
     /// Which tree `from` belongs to, that tree's holds, and what was refused there.
     Mine { from: Peer, reply: Reply<Mine> },
+    /// `from` says this of the tree that it belongs to; gives all that is claimed of that tree.
+    Annotate { from: Peer, said: Said, reply: Reply<Vec<Claim>> },
 }
 
 /// Which policy is in force now.

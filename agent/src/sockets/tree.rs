@@ -10,6 +10,7 @@ use super::{
     connection::{Connection, accept},
     message::{Notice, TreeReply, TreeRequest, decode, tree_number, tree_text},
 };
+use crate::claims::Said;
 
 /// Connections per user. Each running `holdpoint run` keeps one.
 const CONNECTIONS: usize = 256;
@@ -50,9 +51,10 @@ impl Client {
             let limit = if self.offered { ENROLLING } else { IDLE };
             let Some(line) = self.connection.line(limit).await? else { return Ok(()) };
             let reply = match decode(&line)? {
-                TreeRequest::Enrol { subject } => self.enrol(subject).await?,
+                TreeRequest::Enrol { subject, said } => self.enrol(subject, said).await?,
                 TreeRequest::Confirm => self.confirm().await?,
                 TreeRequest::Mine => self.mine().await?,
+                TreeRequest::Annotate { said } => self.annotate(said).await?,
                 TreeRequest::Watch { tree } => return self.watch(tree_number(&tree)?).await,
             };
             if self.connection.say(&reply).await.is_err() {
@@ -61,9 +63,9 @@ impl Client {
         }
     }
 
-    async fn enrol(&mut self, subject: Option<String>) -> Result<TreeReply, Declined> {
+    async fn enrol(&mut self, subject: Option<String>, said: Said) -> Result<TreeReply, Declined> {
         let from = self.connection.who;
-        let enrolled = ask(&self.daemon, |reply| Command::Enrol { from, subject, reply }).await?;
+        let enrolled = ask(&self.daemon, |reply| Command::Enrol { from, subject, said, reply }).await?;
         self.offered |= matches!(enrolled, Enrolled::Offered { .. });
         Ok(enrolled.into())
     }
@@ -81,6 +83,12 @@ impl Client {
         let held = mine.held.iter().map(Notice::held).collect();
         let (tree, subject) = mine.tree.map(|(tree, subject)| (tree_text(tree), subject)).unzip();
         Ok(TreeReply::Mine { tree, subject, held, denied: mine.denied })
+    }
+
+    async fn annotate(&mut self, said: Said) -> Result<TreeReply, Declined> {
+        let from = self.connection.who;
+        let claims = ask(&self.daemon, |reply| Command::Annotate { from, said, reply }).await?;
+        Ok(TreeReply::Annotated { claims })
     }
 
     async fn watch(&mut self, tree: u64) -> Result<(), Declined> {
@@ -112,6 +120,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        claims::Kind,
         request::{End, HoldId},
         sockets::{
             TREE,
@@ -136,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn an_enrolment_left_unconfirmed_is_abandoned() {
         let (stream, mut commands) = served("abandoned");
-        say(&stream, TreeRequest::Enrol { subject: None }).await;
+        say(&stream, TreeRequest::Enrol { subject: None, said: Said::new() }).await;
         let Some(Command::Enrol { from, reply, .. }) = commands.recv().await else { panic!("an enrolment") };
         assert_eq!(from.pid, process::id());
         reply.send(Ok(Enrolled::Offered { tree: 7 })).unwrap();
@@ -147,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn a_confirmed_enrolment_is_not_abandoned() {
         let (stream, mut commands) = served("confirmed");
-        say(&stream, TreeRequest::Enrol { subject: None }).await;
+        say(&stream, TreeRequest::Enrol { subject: None, said: Said::new() }).await;
         let Some(Command::Enrol { reply, .. }) = commands.recv().await else { panic!("an enrolment") };
         reply.send(Ok(Enrolled::Offered { tree: 7 })).unwrap();
         say(&stream, TreeRequest::Confirm).await;
@@ -158,6 +167,20 @@ mod tests {
         drop(stream);
         let quiet = tokio::time::timeout(Duration::from_millis(100), commands.recv()).await;
         assert!(quiet.is_err(), "nothing follows: {quiet:?}");
+    }
+
+    #[tokio::test]
+    async fn the_longest_claims_fit_into_a_line_and_are_those_of_the_sender() {
+        let (stream, mut commands) = served("claims");
+        let said: Said = Kind::ALL.map(|kind| (kind, "\u{1}".repeat(4096))).into();
+        say(&stream, TreeRequest::Annotate { said: said.clone() }).await;
+        let Some(Command::Annotate { from, said: arrived, reply }) = commands.recv().await else { panic!("claims") };
+        assert_eq!((from.pid, arrived), (process::id(), said));
+        reply.send(Err(Declined::new("not governed"))).unwrap();
+        let lines = spawn_blocking(move || BufReader::new(stream).lines().map(Result::unwrap).collect::<Vec<_>>());
+        let replies: Vec<TreeReply> =
+            lines.await.unwrap().iter().map(|line| decode(line.as_bytes()).unwrap()).collect();
+        assert_eq!(replies, [TreeReply::Refused(Declined::new("not governed"))]);
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use crate::{
         card::{Card, Fact, head, line},
         channel::{Message, Says},
     },
+    quorum::Assurance,
     request::{Hold, Word},
 };
 
@@ -36,11 +37,12 @@ pub fn message(message: &Message) -> Value {
     blocks.extend(card.facts.iter().map(fact));
     if !card.claims.is_empty() {
         blocks.push(json!({ "type": "divider" }));
-        blocks.push(context("Claimed by the processes, not verified"));
+        blocks.push(context("Claimed, not verified"));
         blocks.extend(card.claims.iter().map(fact));
     }
     if let Says::Question { .. } = message.says {
-        blocks.push(buttons(&message.hold, card.whole));
+        let enough = message.hold.assurance == Assurance::Basic;
+        blocks.push(buttons(&message.hold, card.whole && enough));
     }
     let text = format!("{note} on {}: hold {}", escaped(&line(&message.host, 80)), message.hold.id);
     json!({
@@ -91,15 +93,15 @@ fn plain(text: &str) -> Value {
     json!({ "type": "plain_text", "text": text, "emoji": false })
 }
 
-/// Deny, and Approve beside it where all of the operation has been shown.
-fn buttons(hold: &Hold, whole: bool) -> Value {
+/// Deny, and Approve beside it where all of the operation has been shown and a click is enough.
+fn buttons(hold: &Hold, approve: bool) -> Value {
     let button = |text: &str, style: &str, word: Word| {
         // Who has not seen the question cannot know the digest, and it fits nothing else.
         let value = json!({ "hold": hold.id, "digest": hold.digest, "decision": word }).to_string();
         let action = format!("holdpoint_{}", text.to_lowercase());
         json!({ "type": "button", "text": plain(text), "style": style, "action_id": action, "value": value })
     };
-    let approve = whole.then(|| button("Approve", "primary", Word::Approve));
+    let approve = approve.then(|| button("Approve", "primary", Word::Approve));
     let elements: Vec<_> = approve.into_iter().chain([button("Deny", "danger", Word::Deny)]).collect();
     json!({ "type": "actions", "block_id": format!("holdpoint-{}", hold.id), "elements": elements })
 }

@@ -225,7 +225,7 @@ async fn a_test_keeps_its_buttons_until_they_have_been_clicked() {
     let server = Server { calls: calls_in, manner: taken, posts: Arc::default() };
     let slack = serve(Router::new().route("/api/{method}", post(method)).with_state(server)).await;
     let channel = channel(&format!("http://{slack}/api").parse().unwrap());
-    let (click, clicked) = oneshot::channel::<()>();
+    let (click, clicked) = tokio::sync::oneshot::channel::<()>();
     let tried = tokio::spawn(async move {
         let clicked = async { clicked.await.unwrap() };
         crate::approval::sample::try_out(&channel, "host-1", clicked).await

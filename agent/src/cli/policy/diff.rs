@@ -120,8 +120,7 @@ fn spelled(policy: &Policy, rule: &Rule) -> String {
     let Rule { name: _, why, subjects, when, only, then, span: _ } = rule;
     let subjects: Vec<_> =
         subjects.iter().filter_map(|index| policy.subjects.get(*index as usize)).map(|subject| &subject.name).collect();
-    let asked = rule.terms().map(|terms| policy.members(&terms.reviewers));
-    format!("{:?}", (why, subjects, when, only, then, asked))
+    format!("{:?}", (why, subjects, when, only, then))
 }
 
 /// What is known to be asked: by test files, and by the record.

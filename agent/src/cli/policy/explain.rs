@@ -5,7 +5,10 @@ use std::{path::Path, process::ExitCode};
 use serde_json::{Value, json};
 
 use super::{Asking, Operation, Report, Trouble, Who, said};
-use crate::policy::{Answer, Asked, Judge, Near, Rule, near, verdict_word};
+use crate::{
+    policy::{Answer, Asked, Judge, Near, Rule, near, verdict_word},
+    quorum::{self, Assurance},
+};
 
 /// Says which rule of the policy in `file` decides.
 pub fn explain(file: &Path, who: &Who, operation: &Operation, asking: &Asking, json: bool) -> ExitCode {
@@ -25,8 +28,10 @@ pub(super) fn text(judge: &Judge, asked: &Asked, answer: Answer, near: &[Near<'_
     if let Some(rule) = answer.rule.and_then(|rule| judge.policy.rule(rule)) {
         text += &format!("  why        {}\n", rule.why.as_deref().unwrap_or("-"));
         if let Some(terms) = rule.terms() {
-            let members = judge.policy.members(&terms.reviewers).join(", ");
-            text += &format!("  reviewers  {} ({members})\n", terms.reviewers);
+            text += &format!("  reviewers  {}\n", quorum::named(&terms.reviewers));
+            if terms.assurance > Assurance::Basic {
+                text += &format!("  assurance  {}: {}\n", terms.assurance.word(), terms.assurance.way());
+            }
         }
     }
     if !near.is_empty() {

@@ -60,7 +60,7 @@ impl World {
                 return Some(Input::Recorded(decided.hold));
             }
             Effect::Decide { hold, decision } => self.decided(hold, decision),
-            Effect::Record(_) | Effect::Tell { .. } | Effect::Reply { .. } | Effect::Forget(_) | Effect::Wake(_) => {}
+            _ => {}
         }
         None
     }

@@ -1,4 +1,4 @@
-//! One hold in full: what the kernel saw, apart from that what the processes claim, and the buttons.
+//! One hold in full: what the kernel saw, apart from that what is claimed, and the buttons.
 
 use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
@@ -13,9 +13,10 @@ use crate::{
     },
     page::{
         Page,
-        board::{Past, Seen},
+        board::{self, Past, Seen},
         sessions::Session,
     },
+    quorum::Assurance,
     request::Hold,
     sockets::message::word,
 };
@@ -38,24 +39,24 @@ pub fn hold(page: &Page, session: &Session, seen: Seen<'_>, now: Timestamp) -> S
         (status)
         section.facts aria-labelledby="facts" { h2 id="facts" { "Seen by the kernel" } (facts(&card.facts)) }
         section.claims aria-labelledby="claims" {
-            h2 id="claims" { "Claimed by the processes, not verified" }
+            h2 id="claims" { "Claimed, not verified" }
             (facts(&card.claims))
         }
         (answer)
     };
     let live = Live {
         events: format!("{}/events", page.path(hold.id)),
-        seen: state(seen).to_owned(),
+        seen: state(seen),
         said: format!("This has changed: {title}."),
     };
     Frame { page, session: Some(session), title: &title }.live(&live, &content)
 }
 
 /// As [`crate::page::board::Board::state`] calls it.
-fn state(seen: Seen<'_>) -> &'static str {
+fn state(seen: Seen<'_>) -> String {
     match seen {
-        Seen::Pending(_) => "pending",
-        Seen::Past(past) => word(past.standing.state),
+        Seen::Pending(hold) => board::pending(hold),
+        Seen::Past(past) => word(past.standing.state).to_owned(),
     }
 }
 
@@ -94,7 +95,9 @@ fn form(page: &Page, session: &Session, hold: &Hold) -> Markup {
             }
         };
     }
+    let approved = hold.approved.contains(&session.reviewer.user);
     html! {
+        @if approved { p.notice role="note" { "You have approved this. Others must, too: it is still held." } }
         form.answer method="post" action=(page.path(hold.id)) {
             h2 { "Your answer" }
             (token(session))
@@ -104,7 +107,9 @@ fn form(page: &Page, session: &Session, hold: &Hold) -> Markup {
             p.hint id="why-hint" { "Optional. It goes into the record, to who launched this and, of a no, to the governed processes themselves." }
             textarea id="why" name="why" rows="2" maxlength=(WHY) aria-describedby="why-hint" {}
             div.buttons {
-                button.approve type="submit" name="word" value="approve" { "Approve" }
+                @if !approved && hold.assurance <= Assurance::Medium {
+                    button.approve type="submit" name="word" value="approve" { "Approve" }
+                }
                 button.deny type="submit" name="word" value="deny" aria-describedby="no" { "Deny" }
                 button.kill type="submit" name="word" value="kill" aria-describedby="no" { "Deny and kill" }
             }

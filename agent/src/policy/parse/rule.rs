@@ -9,7 +9,7 @@ use holdpoint_common::{
 };
 use toml::{Spanned, de::DeValue};
 
-use super::{Names, plain, undefined};
+use super::{Names, plain, reviewers, undefined};
 use crate::policy::{
     Only, Rule, Terms, Then, When,
     address::{self, Block},
@@ -21,7 +21,7 @@ use crate::policy::{
     section::{self, Section, read_each},
 };
 
-pub const RULE_KEYS: [&str; 20] = [
+pub const RULE_KEYS: [&str; 21] = [
     "name",
     "subject",
     "open",
@@ -37,6 +37,7 @@ pub const RULE_KEYS: [&str; 20] = [
     "then",
     "mode",
     "reviewers",
+    "assurance",
     "why",
     "timeout",
     "on_deny",
@@ -54,7 +55,7 @@ pub const EXEC_KEYS: [&str; 5] = ["path", "label", "args", "owner", "mode"];
 pub const CONNECT_KEYS: [&str; 6] = ["to", "not", "name", "port", "protocol", "unix"];
 
 /// Keys that only a hold can have.
-const HOLD_KEYS: [&str; 5] = ["reviewers", "timeout", "on_deny", "on_timeout", "pause"];
+const HOLD_KEYS: [&str; 6] = ["reviewers", "assurance", "timeout", "on_deny", "on_timeout", "pause"];
 
 /// Ways of opening that `access` can name.
 const ACCESS: [Class; CLASSES - 1] = [Class::Read, Class::Write, Class::Append, Class::Create, Class::Truncate];
@@ -342,7 +343,8 @@ fn mode(section: &Section<'_>, then: Option<&Then>, problems: &mut Vec<Problem>)
 }
 
 fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Option<Terms> {
-    let reviewers = reviewers(section, names, problems);
+    let reviewers = reviewers::asked(section, names, problems);
+    let assurance = optional(section, "assurance", problems, reviewers::assurance);
     let timeout = optional(section, "timeout", problems, |text| duration(text, &PATIENCE_LIMITS));
     let on_deny = optional(section, "on_deny", problems, refusal);
     let on_timeout = optional(section, "on_timeout", problems, refusal);
@@ -350,20 +352,12 @@ fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> O
     let on_deny = on_deny?.unwrap_or(Decision::Kill);
     Some(Terms {
         reviewers: reviewers?,
+        assurance: assurance?.unwrap_or_default(),
         timeout: timeout?.unwrap_or(PATIENCE),
         on_deny,
         on_timeout: on_timeout?.unwrap_or(on_deny),
         pause: pause?.unwrap_or(PAUSE),
     })
-}
-
-fn reviewers(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Option<String> {
-    let remedy = "a hold asks somebody: add reviewers = \"...\", a group of [reviewers]";
-    let group = section.required("reviewers", remedy, problems)?;
-    if !names.groups.contains(group.get_ref()) {
-        problems.push(undefined("group of reviewers", group.get_ref(), names.groups.iter()).at(group.span()));
-    }
-    Some(group.into_inner())
 }
 
 /// What `read` makes of an optional text: `Some(None)` if it is not there, none if it is bad.

@@ -9,17 +9,19 @@ use crate::policy::{
         SUBJECT_KEYS, TOP_KEYS,
         dns::DNS_KEYS,
         label::LABEL_KEYS,
+        person::REVIEWER_KEYS,
         rule::{CONNECT_KEYS, EXEC_KEYS, OPEN_KEYS, RULE_KEYS},
     },
     schema,
 };
 
 /// Where each table's keys are in the schema.
-fn tables_of_keys() -> [(&'static str, Vec<&'static str>); 8] {
+fn tables_of_keys() -> [(&'static str, Vec<&'static str>); 9] {
     [
         ("", TOP_KEYS.to_vec()),
         ("/$defs/label", LABEL_KEYS.to_vec()),
         ("/$defs/dns", DNS_KEYS.to_vec()),
+        ("/$defs/reviewer", REVIEWER_KEYS.to_vec()),
         ("/$defs/subject", SUBJECT_KEYS.to_vec()),
         ("/$defs/rule", RULE_KEYS.to_vec()),
         ("/$defs/open", OPEN_KEYS.to_vec()),

@@ -5,7 +5,10 @@ use std::{path::Path, time::Duration};
 use holdpoint_common::{decision::Decision, tables::Verdict};
 
 use super::*;
-use crate::policy::{NoDefaultSubject, check};
+use crate::{
+    policy::{NoDefaultSubject, check},
+    quorum::{Assurance, Group},
+};
 
 fn judge(file: &Path) -> Result<Policy, crate::policy::LoadError> {
     check::judge(file, None, &OneFileSystem).map(|good| good.policy)
@@ -49,7 +52,9 @@ fn a_hold_has_the_terms_that_the_policy_gives_it() {
     assert_eq!(rule.why.as_deref(), Some("people's data"));
     assert_eq!(terms.timeout, Duration::from_secs(90));
     assert_eq!((terms.on_deny, terms.on_timeout), (Decision::Fail, Decision::Fail));
-    assert_eq!(policy.members(&terms.reviewers), ["alice", "bob"]);
+    let members = ["alice", "bob"].map(Into::into).into();
+    assert_eq!(terms.reviewers, [Group { name: "security".into(), approvals: 1, members }]);
+    assert_eq!(terms.assurance, Assurance::Basic);
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn lists_are_for_every_table() {
          keys = { path = [\"$keys\"] }\nsame = [\"$keys\"]\n",
     );
     assert_eq!(policy.subjects[0].exe, [Path::new("/usr/bin/a")]);
-    assert_eq!(policy.members("security"), ["alice", "bob"]);
+    assert_eq!(policy.groups["security"], ["alice", "bob"]);
     assert_eq!(policy.labels[0].patterns, policy.labels[1].patterns);
 }
 

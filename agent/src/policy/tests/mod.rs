@@ -12,6 +12,7 @@ mod lists;
 mod mount_points;
 mod names;
 mod parts;
+mod people;
 mod random;
 mod reach;
 mod refusals;

@@ -91,7 +91,7 @@ fn a_key_given_twice_is_refused() {
 fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     assert_said(
         "[limits]\nx = 1\n",
-        "web-1.toml:5:2: a policy has no key \"limits\" (one of: mode, host, lists, subject, reviewers, labels, dns, rule)",
+        "web-1.toml:5:2: a policy has no key \"limits\" (one of: mode, host, lists, subject, reviewers, reviewer, labels, dns, rule)",
     );
     assert_said(
         "[[subject]]\nname = \"b\"\npod = \"x\"\n",
@@ -99,7 +99,7 @@ fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     );
     assert_said_of_rule(
         &format!("{EXEC_CURL}\nthen = \"deny\"\nquorum = 2"),
-        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, group, login, cwd, during, if_read, then, mode, reviewers, why, timeout, on_deny, on_timeout, pause)",
+        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, group, login, cwd, during, if_read, then, mode, reviewers, assurance, why, timeout, on_deny, on_timeout, pause)",
     );
 }
 
@@ -220,6 +220,44 @@ fn a_hold_without_reviewers_is_refused() {
     assert_said_of_rule(
         &format!("{EXEC_CURL}\nthen = \"hold\""),
         "web-1.toml:5:1: [[rule]] has no reviewers (a hold asks somebody: add reviewers = \"...\", a group of [reviewers])",
+    );
+}
+
+#[test]
+fn reviewers_who_can_never_approve_are_refused() {
+    let refused = |reviewers: &str, said: &str| {
+        let lines = format!("{EXEC_CURL}\nthen = \"hold\"\nreviewers = {reviewers}");
+        assert_said_of_rule(&lines, &format!("web-1.toml:{said}"));
+    };
+    let remedy = "(everybody counts once: ask for fewer, or add members to [reviewers])";
+    refused("{ security = 2 }", &format!("9:13: there are too few people for 2 of security (alice) {remedy}"));
+    refused(
+        "{ security = 0 }",
+        "9:26: no such number of people can approve (how many of security must approve: from 1 to 16)",
+    );
+    refused("{ security = \"two\" }", "9:26: security is not an integer but text (write a number)");
+    refused("{ privacy = 1 }", "9:15: no group of reviewers is named \"privacy\" (define it, or one of: security)");
+    refused("{}", "9:13: reviewers is an empty table (name a group, and how many of it must approve)");
+    refused("3", "9:13: reviewers is not text but an integer (write \"...\")");
+}
+
+#[test]
+fn one_person_does_not_stand_for_two_groups() {
+    assert_eq!(
+        said_of(
+            "[[subject]]\nname = \"a\"\n[reviewers]\nsecurity = [\"alice\"]\nprivacy = [\"alice\"]\n[[rule]]\nname = \"r\"\n\
+             exec = { path = [\"/usr/bin/curl\"] }\nthen = \"hold\"\nreviewers = { security = 1, privacy = 1 }\n"
+        ),
+        "web-1.toml:10:13: there are too few people for security (alice) and privacy (alice) \
+         (everybody counts once: ask for fewer, or add members to [reviewers])"
+    );
+}
+
+#[test]
+fn an_unknown_assurance_is_refused() {
+    assert_said_of_rule(
+        &format!("{EXEC_CURL}\nthen = \"hold\"\nreviewers = \"security\"\nassurance = \"sure\""),
+        "web-1.toml:10:13: unknown assurance \"sure\" (one of: basic, medium, high)",
     );
 }
 
