@@ -107,6 +107,11 @@ pub fn named(groups: &[Group]) -> String {
     joined(groups.iter().map(one))
 }
 
+/// Likewise without them.
+pub fn brief(groups: &[Group]) -> String {
+    phrase(groups.iter().map(|group| (&group.name, group.approvals)))
+}
+
 /// The groups in words: `security`, `2 of security and privacy`.
 pub fn phrase<'a>(groups: impl IntoIterator<Item = (&'a String, u32)>) -> String {
     let one = |(group, count): (&'a String, u32)| match count {

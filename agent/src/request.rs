@@ -463,9 +463,9 @@ impl Hold {
         self.reviewers.iter().any(|group| group.members.iter().any(|member| member == who))
     }
 
-    /// Who is asked, in words: [`quorum::phrase`].
+    /// Who is asked, in words: [`quorum::brief`].
     pub fn asked(&self) -> String {
-        quorum::phrase(self.reviewers.iter().map(|group| (&group.name, group.approvals)))
+        quorum::brief(&self.reviewers)
     }
 
     /// One line for people: [`Operation::sentence`], and what was read before.

@@ -121,7 +121,7 @@ fn row(hold: &View, now: Timestamp) -> [String; 7] {
         hold.left(now),
         hold.user(),
         shown(&hold.subject),
-        shown(&quorum::phrase(hold.reviewers.iter().map(|group| (&group.name, group.approvals)))),
+        shown(&quorum::brief(&hold.reviewers)),
         shortened(&shown(&hold.sentence), OPERATION_WIDTH),
     ]
 }

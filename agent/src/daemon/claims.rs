@@ -7,8 +7,8 @@ use crate::{
     claims::{Claim, Said, Speaker},
     process,
     record::{self, Entry},
-    request::{Process, hexadecimal},
-    sockets::{Declined, Peer},
+    request::Process,
+    sockets::{Declined, Peer, message::tree_text},
     user,
 };
 
@@ -27,7 +27,7 @@ impl Daemon {
         };
         let speaker = self.speaker(from.pid, governed.tree);
         let new = self.claim(governed.tree, &speaker, said)?;
-        let tree = hexadecimal(&governed.tree.to_be_bytes());
+        let tree = tree_text(governed.tree);
         new.into_iter().for_each(|claim| self.claimed(&tree, claim));
         Ok(self.claims.of(&tree, self.now()))
     }
@@ -38,7 +38,7 @@ impl Daemon {
     }
 
     fn claim(&mut self, tree: u64, by: &Speaker, said: Said) -> Result<Vec<Claim>, Declined> {
-        let name = hexadecimal(&tree.to_be_bytes());
+        let name = tree_text(tree);
         if !self.claims.knows(&name) {
             let living = self.living();
             self.claims.forget_all_but(&living);
@@ -49,7 +49,7 @@ impl Daemon {
     /// The trees that are there, and those that are offered.
     fn living(&self) -> BTreeSet<String> {
         let governed = self.kernel.governed().into_iter().map(|governed| governed.tree);
-        governed.chain(self.offers.values().copied()).map(|tree| hexadecimal(&tree.to_be_bytes())).collect()
+        governed.chain(self.offers.values().copied()).map(tree_text).collect()
     }
 
     fn speaker(&self, pid: u32, tree: u64) -> Speaker {

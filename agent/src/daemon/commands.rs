@@ -20,9 +20,11 @@ use crate::{
     page::Reviewer,
     policy, process,
     record::{self, Entry},
-    request::{Answer, Hold, HoldId, Proof, Refusal, hexadecimal, shown},
+    request::{Answer, Hold, HoldId, Proof, Refusal, shown},
     signature::{self, Signed},
-    sockets::{Command, Declined, Enrolled, Hook, Mine, Peer, Reloaded, Reply, Status, Watching, Written},
+    sockets::{
+        Command, Declined, Enrolled, Hook, Mine, Peer, Reloaded, Reply, Status, Watching, Written, message::tree_text,
+    },
 };
 
 /// Notices that a slow client may leave unread.
@@ -343,7 +345,7 @@ impl Daemon {
             return Err(Declined::new("only who launched a tree, and root, may watch its holds"));
         }
         let (sender, later) = mpsc::channel(UNREAD);
-        let name = hexadecimal(&tree.to_be_bytes());
+        let name = tree_text(tree);
         let held = self.holds.pending().filter(|hold| hold.request.tree == name).cloned().collect();
         self.watchers.retain(|_, watchers| {
             watchers.retain(|watcher| !watcher.is_closed());
@@ -357,7 +359,7 @@ impl Daemon {
         let Some(governed) = self.kernel.governed_process(from.pid) else {
             return Mine { tree: None, held: Vec::new(), denied: Vec::new() };
         };
-        let name = hexadecimal(&governed.tree.to_be_bytes());
+        let name = tree_text(governed.tree);
         Mine {
             tree: Some((governed.tree, self.reader_subject(governed.subject))),
             held: self.holds.pending().filter(|hold| hold.request.tree == name).cloned().collect(),

@@ -55,7 +55,7 @@ use crate::{
     process::{self, State},
     record::{self, Entry, Record},
     request::{Answer, Digest, Hold, HoldId, Operation, Outcome, Reading, Refusal, Request, Withdrawal},
-    sockets::{Notice, Reply, Written},
+    sockets::{Notice, Reply, Written, message::tree_text},
     user,
 };
 
@@ -322,7 +322,7 @@ impl Daemon {
             return;
         }
         let subject = self.reader_subject(governed.subject);
-        let tree = format!("{tree:016x}");
+        let tree = tree_text(tree);
         if already_running {
             tracing::info!(pid, subject, tree, "already running: governed from now on");
         }
@@ -392,8 +392,7 @@ impl Daemon {
             return;
         }
         let exe = process::context(request.pid).ancestry.first().map(|process| process.exe.clone());
-        let governed: BTreeSet<_> =
-            self.kernel.governed().iter().map(|governed| format!("{:016x}", governed.tree)).collect();
+        let governed: BTreeSet<_> = self.kernel.governed().iter().map(|governed| tree_text(governed.tree)).collect();
         let names: Vec<_> = self.revisions.labels(labels).map(str::to_owned).collect();
         for name in names {
             let reading = Reading {
