@@ -13,6 +13,7 @@
 //!   the deadline denies, even if no tick came in between.
 //! - A denial that cannot be recorded is carried out all the same, and counted; an approval is not.
 //! - The first no decides. A yes decides once nobody's is missing any more: until then it is kept, by this agent alone.
+//! - Whom a later step of the rule names may answer once the time for that has come, whether or not a tick came in between.
 //! - An answer counts once. Repeated, it gets the standing decision; another one is in conflict with it.
 //!
 //! Time is a [`Timestamp`] that the caller derives from `CLOCK_BOOTTIME`, the clock of the kernel's deadlines,
@@ -22,6 +23,7 @@
 mod crowd;
 mod ending;
 mod flow;
+mod ladder;
 mod panel;
 
 use std::{
@@ -69,6 +71,8 @@ struct Live {
     panel: Panel,
     /// Approvals that count, while others are needed still.
     approvals: Vec<Answer>,
+    /// How often those who are asked have been reminded.
+    reminders: u32,
     /// Why nobody was asked.
     crowd: Option<Crowd>,
     state: State,
@@ -201,14 +205,18 @@ impl Holds {
         let decided = standing.is_some();
         let state = standing.map_or(State::Pending, |standing| State::Decided { standing, passed: false });
         let crowd = self.crowd(&hold);
-        self.live
-            .insert(id, Live { panel: Panel::of(&hold), hold: hold.clone(), approvals: vec![], crowd: None, state });
+        let (panel, reminders) = (Panel::of(&hold), ladder::reminders_until(now, &hold));
+        let live = Live { panel, hold: hold.clone(), approvals: vec![], reminders, crowd: None, state };
+        self.live.insert(id, live);
         effects.extend(match kernel {
             Some(_) => vec![Effect::Wake(id)],
             None if decided => self.again(now, id),
             None if self.closing => self.deny(now, id),
             None if now >= hold.deadline => self.expire(now, id),
-            None => crowd.map_or_else(|| vec![Effect::Ask(hold)], |crowd| self.turn_away(now, id, crowd)),
+            None => match crowd {
+                Some(crowd) => self.turn_away(now, id, crowd),
+                None => [Effect::Ask(hold)].into_iter().chain(self.escalate(now, id)).collect(),
+            },
         });
         effects
     }
@@ -226,7 +234,7 @@ impl Holds {
 
     fn answered(&mut self, now: Timestamp, answer: Answer, ticket: Ticket) -> Vec<Effect> {
         let id = answer.hold;
-        let mut effects = if self.is_late(now, id) { self.expire(now, id) } else { vec![] };
+        let mut effects = if self.is_late(now, id) { self.expire(now, id) } else { self.escalate(now, id) };
         match self.judge(&answer) {
             Ok(Judged::Repeats(standing)) => {
                 effects.push(Effect::Reply { ticket, result: Ok(Outcome::Again(standing)) });
@@ -324,8 +332,18 @@ impl Holds {
     }
 
     fn tick(&mut self, now: Timestamp) -> Vec<Effect> {
-        let late: Vec<_> = self.live.keys().copied().filter(|id| self.is_late(now, *id)).collect();
-        late.into_iter().flat_map(|id| self.expire(now, id)).collect()
+        let pending: Vec<_> = self.pending().map(|hold| hold.id).collect();
+        pending.into_iter().flat_map(|id| self.waits(now, id)).collect()
+    }
+
+    /// Nobody has decided of it so far.
+    fn waits(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+        if self.is_late(now, id) {
+            return self.expire(now, id);
+        }
+        let mut effects = self.escalate(now, id);
+        effects.extend(self.remind(now, id));
+        effects
     }
 
     fn close(&mut self, now: Timestamp) -> Vec<Effect> {

@@ -11,6 +11,7 @@ mod denials;
 mod holds;
 mod kept;
 mod kernel;
+mod ladder;
 mod page;
 mod policy;
 mod process;

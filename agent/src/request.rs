@@ -18,7 +18,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     claims::Claim,
-    quorum::{self, Assurance, Group, Voice},
+    ladder::{self, Step},
+    quorum::{Assurance, Group, Voice},
 };
 
 /// Identity of a hold, given by the kernel: 16 hexadecimal digits.
@@ -418,8 +419,15 @@ pub struct Hold {
     pub digest: Digest,
     /// After this moment an approval counts for nothing.
     pub deadline: Timestamp,
-    /// Groups of reviewers who are asked, as the rule names them: only their members' answers count.
+    /// Groups of reviewers who are asked at once, as the rule names them: only answers of members of groups that are asked
+    /// count.
     pub reviewers: Vec<Group>,
+    /// Who is asked after a while.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub escalation: Vec<Step>,
+    /// How often those who are asked are reminded, if at all.
+    #[serde(skip)]
+    pub remind: Option<Duration>,
     /// How sure it has to be who approves.
     pub assurance: Assurance,
     /// Who has approved so far, where several must.
@@ -458,14 +466,19 @@ impl Hold {
         self.user.iter().chain(&self.launcher_name).chain(login)
     }
 
-    /// Whether somebody of that name is asked.
-    pub fn asks(&self, who: &str) -> bool {
-        self.reviewers.iter().any(|group| group.members.iter().any(|member| member == who))
+    /// The groups that are asked by now: [`ladder::asked`].
+    pub fn asked(&self) -> impl Iterator<Item = &[Group]> {
+        ladder::asked(&self.reviewers, &self.escalation)
     }
 
-    /// Who is asked, in words: [`quorum::brief`].
-    pub fn asked(&self) -> String {
-        quorum::brief(&self.reviewers)
+    /// Whether somebody of that name is asked by now.
+    pub fn asks(&self, who: &str) -> bool {
+        self.asked().flatten().any(|group| group.members.iter().any(|member| member == who))
+    }
+
+    /// Who is asked by now, in words: [`ladder::brief`].
+    pub fn asked_briefly(&self) -> String {
+        ladder::brief(&self.reviewers, &self.escalation)
     }
 
     /// One line for people: [`Operation::sentence`], and what was read before.
@@ -728,6 +741,8 @@ pub mod sample {
                 approvals: 1,
                 members: ["alice", "bob", "laura"].map(Into::into).into(),
             }],
+            escalation: vec![],
+            remind: None,
             assurance: Assurance::Basic,
             approved: vec![],
             on_deny: Decision::Kill,

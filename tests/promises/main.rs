@@ -38,6 +38,7 @@ mod only_a_reviewer_answers_on_the_page;
 mod only_reviewers_answer_on_the_host;
 mod only_time_passes;
 mod only_time_passes_for_programs;
+mod others_are_asked_in_time;
 mod ready_policies;
 mod several_must_approve;
 mod silence_denies;

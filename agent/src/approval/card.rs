@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use super::channel::{Message, Says};
 use crate::{
     claims::Claim,
-    quorum::{self, Assurance},
+    ladder,
+    quorum::Assurance,
     request::{End, Hold, Operation, Process, Reading, Standing, quoted, shown},
 };
 
@@ -120,8 +121,7 @@ impl Draft {
         let lines = hold.context.ancestry.iter().filter_map(command_line).collect();
         let claims = vec![purpose, Fact { label: "Command lines", lines }];
         let elsewhere = format!("Too long to be shown whole here: `holdpoint show {}`, and approve there", hold.id);
-        let elsewhere =
-            matches!(message.says, Says::Question { .. }).then(|| Fact { label: "Cut", lines: vec![elsewhere] });
+        let elsewhere = message.says.asks().then(|| Fact { label: "Cut", lines: vec![elsewhere] });
         Self { title: hold.request.what.sentence(), operation, rest, claims, elsewhere }
     }
 
@@ -263,7 +263,7 @@ fn rule(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
     add("Rule", request.rule.iter().cloned().collect());
     add("Why", request.why.iter().cloned().collect());
     add("Policy", vec![request.policy.clone()]);
-    add("Reviewers", vec![quorum::named(&hold.reviewers)]);
+    add("Reviewers", ladder::named(&hold.reviewers, &hold.escalation, moment));
     add("Approved by", hold.approved.clone());
     let assurance = (hold.assurance > Assurance::Basic).then(|| format!("only {}", hold.assurance.way()));
     add("Approve", assurance.into_iter().collect());
@@ -298,6 +298,7 @@ pub fn head(message: &Message) -> String {
     match &message.says {
         _ if message.test => "TEST of this channel: nothing is held".to_owned(),
         Says::Question { .. } => "Approval needed".to_owned(),
+        Says::Reminder { .. } => "Approval still needed".to_owned(),
         Says::Outcome(standing) => ending(standing),
     }
 }

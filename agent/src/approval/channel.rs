@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::Keys,
     policy::Problem,
+    quorum::Group,
     request::{Hold, HoldId, Standing},
 };
 
@@ -68,6 +69,11 @@ pub trait Way: fmt::Debug + Send + Sync {
     /// How long such an attempt may take.
     fn patience(&self, _: &Message) -> Duration {
         PATIENCE
+    }
+
+    /// Whether it makes sense to ask the same again.
+    fn takes_reminders(&self) -> bool {
+        true
     }
 
     /// What callbacks of this channel are signed with, where it has any. It tells who answers.
@@ -121,9 +127,14 @@ pub struct Unheard {
 }
 
 impl Channel {
-    /// Whether reviewers of the hold are asked this way.
+    /// Whether reviewers of the hold are asked this way by now.
     pub fn asks(&self, hold: &Hold) -> bool {
-        hold.reviewers.iter().any(|group| self.reviewers.contains(&group.name))
+        hold.asked().any(|groups| self.asks_one_of(groups))
+    }
+
+    /// Whether one of these groups is asked this way.
+    pub fn asks_one_of(&self, groups: &[Group]) -> bool {
+        groups.iter().any(|group| self.reviewers.contains(&group.name))
     }
 }
 
@@ -150,26 +161,43 @@ pub enum Says {
         /// Where a signed answer can be sent.
         callback: Option<String>,
     },
+    /// It still waits for an answer.
+    Reminder {
+        /// As of [`Self::Question`].
+        callback: Option<String>,
+        /// How many there have been, with this one.
+        number: u32,
+    },
     /// How it ended.
     Outcome(Standing),
+}
+
+impl Says {
+    /// Whether it asks for an answer.
+    pub fn asks(&self) -> bool {
+        matches!(self, Self::Question { .. } | Self::Reminder { .. })
+    }
 }
 
 impl Message {
     /// Its identity on this channel, the same over all attempts.
     pub fn id(&self, channel: &str) -> String {
         let word = match self.says {
-            Says::Question { .. } => "created",
-            Says::Outcome(_) => "ended",
+            Says::Question { .. } => "created".to_owned(),
+            Says::Reminder { number, .. } => format!("reminded-{number}"),
+            Says::Outcome(_) => "ended".to_owned(),
         };
         format!("{word}-{}-{channel}", self.hold.id)
     }
 
     /// It as JSON.
     pub fn body(&self) -> Bytes {
+        let asking = |kind, callback: &Option<String>| {
+            message::asking(kind, self.at, &self.host, &self.hold, callback.as_deref(), self.test)
+        };
         match &self.says {
-            Says::Question { callback } => {
-                message::created(self.at, &self.host, &self.hold, callback.as_deref(), self.test)
-            }
+            Says::Question { callback } => asking(message::CREATED, callback),
+            Says::Reminder { callback, .. } => asking(message::REMINDED, callback),
             Says::Outcome(standing) => message::ended(self.at, &self.host, &self.hold, standing, self.test),
         }
         .into()

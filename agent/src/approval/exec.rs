@@ -113,6 +113,11 @@ impl Way for Exec {
         Preview { to: format!("standard input of {}", words.collect::<Vec<_>>().join(" ")), message }
     }
 
+    /// The program of the question still runs, or has said what it had to say.
+    fn takes_reminders(&self) -> bool {
+        false
+    }
+
     fn patience(&self, _: &Message) -> Duration {
         Duration::MAX
     }

@@ -1,4 +1,4 @@
-//! What reviewers are sent: `holdpoint.request.created` and `holdpoint.request.ended`.
+//! What reviewers are sent: `holdpoint.request.created`, `holdpoint.request.reminded` and `holdpoint.request.ended`.
 //!
 //! A message stays below 20 kB. What does not fit is shortened, says so where it was cut, and sets
 //! `data.cut`: context first, the operation last. The digest is over the whole request, and
@@ -11,6 +11,11 @@ use crate::request::{Hold, Operation, Process, Standing};
 
 /// Size of a message, in bytes, that every receiver takes.
 const LONGEST: usize = 20_000;
+
+/// The type of a question that is asked for the first time.
+pub(super) const CREATED: &str = "holdpoint.request.created";
+/// Of one that is asked again, since nobody has decided.
+pub(super) const REMINDED: &str = "holdpoint.request.reminded";
 
 /// How much is shown.
 #[derive(Clone, Copy)]
@@ -32,12 +37,19 @@ const ROOMS: [Room; 5] = [
     Room { operation: (80, 8), context: (30, 2), ancestors: 2 },
 ];
 
-/// The question: everything that a reviewer needs to decide.
-pub(super) fn created(now: Timestamp, host: &str, hold: &Hold, callback: Option<&str>, test: bool) -> Vec<u8> {
+/// The question: everything that a reviewer needs to decide. `kind` is [`CREATED`] or [`REMINDED`].
+pub(super) fn asking(
+    kind: &str,
+    now: Timestamp,
+    host: &str,
+    hold: &Hold,
+    callback: Option<&str>,
+    test: bool,
+) -> Vec<u8> {
     let mut body = vec![];
     for room in ROOMS {
         let question = question(host, hold, callback, room);
-        body = envelope("holdpoint.request.created", now, marked(question, test));
+        body = envelope(kind, now, marked(question, test));
         if body.len() < LONGEST {
             break;
         }
@@ -89,6 +101,9 @@ fn question(host: &str, hold: &Hold, callback: Option<&str>, room: Room) -> Valu
     });
     if !hold.read.is_empty() {
         context["read"] = json!(hold.read);
+    }
+    if !hold.escalation.is_empty() {
+        context["escalation"] = json!(hold.escalation);
     }
     if !hold.claims.is_empty() {
         context["claims"] = json!(hold.claims);

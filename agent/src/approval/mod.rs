@@ -93,18 +93,38 @@ impl Approval {
     /// [`Self::tell`]. Needs a Tokio runtime; returns at once. `now` is on the clock of the deadline.
     pub fn ask(&mut self, now: Timestamp, hold: &Hold) {
         let callback = self.callback(hold);
-        let left = Duration::try_from(hold.deadline.duration_since(now)).unwrap_or_default();
-        let asking = self.say(now, hold, Says::Question { callback }, Limit { time: left, attempts: u32::MAX });
+        let limit = Limit { time: left(now, hold), attempts: u32::MAX };
+        let asking = self.say(now, hold, Says::Question { callback }, limit, |channel| channel.asks(hold));
         if asking.is_empty() {
-            tracing::info!(hold = %hold.id, reviewers = hold.asked(), "no channel asks these reviewers");
+            tracing::info!(hold = %hold.id, reviewers = hold.asked_briefly(), "no channel asks these reviewers");
         }
         self.asking.entry(hold.id).or_default().extend(asking);
+    }
+
+    /// Asks the channels of the reviewers who are asked last, unless they ask others already.
+    pub fn escalate(&mut self, now: Timestamp, hold: &Hold) {
+        let asked: Vec<_> = hold.asked().collect();
+        let Some((last, before)) = asked.split_last() else { return };
+        let is_new =
+            |channel: &Channel| channel.asks_one_of(last) && !before.iter().any(|groups| channel.asks_one_of(groups));
+        let (callback, limit) = (self.callback(hold), Limit { time: left(now, hold), attempts: u32::MAX });
+        let asking = self.say(now, hold, Says::Question { callback }, limit, is_new);
+        self.asking.entry(hold.id).or_default().extend(asking);
+    }
+
+    /// Says once more on the channels of the hold's reviewers that it waits.
+    pub fn remind(&mut self, now: Timestamp, hold: &Hold, number: u32) {
+        let says = Says::Reminder { callback: self.callback(hold), number };
+        let limit = Limit { time: FAREWELL.time.min(left(now, hold)), ..FAREWELL };
+        let reminded = |channel: &Channel| channel.asks(hold) && channel.way.takes_reminders();
+        let reminding = self.say(now, hold, says, limit, reminded);
+        self.asking.entry(hold.id).or_default().extend(reminding);
     }
 
     /// Stops asking and tells the channels how the hold ended. Returns at once; best effort.
     pub fn tell(&mut self, now: Timestamp, hold: &Hold, standing: &Standing) {
         self.asking.remove(&hold.id).into_iter().flatten().for_each(|task| task.abort());
-        self.say(now, hold, Says::Outcome(standing.clone()), FAREWELL);
+        self.say(now, hold, Says::Outcome(standing.clone()), FAREWELL, |channel| channel.asks(hold));
     }
 
     /// What the channel `name` would be asked about `hold`; nothing if there is no such channel.
@@ -120,10 +140,17 @@ impl Approval {
         self.base.as_ref().map(|base| format!("{base}/v1/holds/{}/answer", hold.id))
     }
 
-    /// Says it to all channels that ask the hold's reviewers.
-    fn say(&self, at: Timestamp, hold: &Hold, says: Says, limit: Limit) -> Vec<AbortHandle> {
+    /// Says it to the channels that `hear` it.
+    fn say(
+        &self,
+        at: Timestamp,
+        hold: &Hold,
+        says: Says,
+        limit: Limit,
+        hear: impl Fn(&Channel) -> bool,
+    ) -> Vec<AbortHandle> {
         let message = Arc::new(Message { at, host: self.host.clone(), hold: hold.clone(), says, test: false });
-        let asked = self.channels.iter().zip(&self.turns).filter(|(channel, _)| channel.asks(hold));
+        let asked = self.channels.iter().zip(&self.turns).filter(|(channel, _)| hear(channel));
         asked.map(|(channel, turns)| self.send(channel.clone(), turns.of(&message), message.clone(), limit)).collect()
     }
 
@@ -160,10 +187,14 @@ impl Turns {
 
     fn of(&self, message: &Message) -> Arc<Semaphore> {
         match message.says {
-            Says::Question { .. } => self.questions.clone(),
+            Says::Question { .. } | Says::Reminder { .. } => self.questions.clone(),
             Says::Outcome(_) => self.outcomes.clone(),
         }
     }
+}
+
+fn left(now: Timestamp, hold: &Hold) -> Duration {
+    Duration::try_from(hold.deadline.duration_since(now)).unwrap_or_default()
 }
 
 fn report(
@@ -180,7 +211,11 @@ fn report(
             tracing::warn!(%hold, channel, error, "reviewers could not be asked");
             Event::NotAsked { hold, channel, error }
         }
-        (Says::Outcome(_), Ok(_)) => return,
+        (Says::Reminder { .. } | Says::Outcome(_), Ok(_)) => return,
+        (Says::Reminder { .. }, Err(Failure { error, .. })) => {
+            tracing::warn!(%hold, channel, error, "reviewers could not be reminded");
+            return;
+        }
         (Says::Outcome(_), Err(Failure { error, .. })) => {
             tracing::warn!(%hold, channel, error, "reviewers could not be told how the hold ended");
             return;

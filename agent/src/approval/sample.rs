@@ -78,6 +78,8 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         digest: Digest::of(id, &request),
         deadline: at + SignedDuration::from_mins(5),
         reviewers: vec![Group { name: "sample".into(), approvals: 1, members: vec!["alice".into(), "bob".into()] }],
+        escalation: vec![],
+        remind: None,
         assurance: Assurance::Basic,
         approved: vec![],
         on_deny: Decision::Kill,

@@ -236,19 +236,22 @@ impl Workspace {
                 body["ts"] = json!(ts);
                 (UPDATE, body)
             }
+            (Says::Reminder { .. }, Posted::As(ts)) => (POST, self.reminder(message, ts)),
             (Says::Outcome(_), Posted::NotYet) => {
                 *posted = Posted::Over;
                 return Attempt::Delivered;
             }
+            (Says::Reminder { .. }, Posted::NotYet) => return Attempt::Delivered,
             (Says::Question { .. }, Posted::As(_)) | (_, Posted::Over) => return Attempt::Delivered,
         };
         match self.call(method, &body).await {
             Err(failed) => failed,
             Ok(response) => {
-                *posted = match (&message.says, response["ts"].as_str()) {
-                    (Says::Question { .. }, Some(ts)) => Posted::As(ts.to_owned()),
-                    _ => Posted::Over,
-                };
+                match (&message.says, response["ts"].as_str()) {
+                    (Says::Question { .. }, Some(ts)) => *posted = Posted::As(ts.to_owned()),
+                    (Says::Reminder { .. }, _) => {}
+                    _ => *posted = Posted::Over,
+                }
                 Attempt::Delivered
             }
         }
@@ -259,6 +262,20 @@ impl Workspace {
         let mut body = blocks::message(message);
         body["channel"] = json!(self.conversation);
         body
+    }
+
+    /// In the thread of the question, where its buttons are, and in the conversation, too.
+    fn reminder(&self, message: &Message, thread: &str) -> Value {
+        json!({
+            "channel": self.conversation,
+            "thread_ts": thread,
+            "reply_broadcast": true,
+            "text": blocks::reminder(message),
+            "mrkdwn": false,
+            "parse": "none",
+            "unfurl_links": false,
+            "unfurl_media": false,
+        })
     }
 
     fn url(&self, method: &str) -> Url {

@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use super::{
     card::{Card, Fact, head},
-    channel::{Attempting, Channel, Message, Preview, Says, Way},
+    channel::{Attempting, Channel, Message, Preview, Way},
     delivery::Attempt,
     http::{Http, nowhere},
 };
@@ -95,7 +95,7 @@ pub(super) fn body(message: &Message, review: Option<&Url>) -> Value {
 fn content(message: &Message, card: &Card, review: Option<&Url>) -> Value {
     let mut body = vec![text(&head(message), "default", "bolder"), text(&card.title, "monospace", "bolder")];
     let mut actions = vec![];
-    if let Says::Question { .. } = message.says {
+    if message.says.asks() {
         body.extend(listed("Seen by the kernel", &card.facts));
         body.extend(listed("Claimed, not verified", &card.claims));
         actions.extend(review.and_then(|page| button(page, message)));

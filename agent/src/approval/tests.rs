@@ -11,7 +11,7 @@ use axum::{
     routing::post,
 };
 use holdpoint_common::decision::Decision;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::timeout};
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     claims::{Claim, Kind, Speaker},
+    ladder::Step,
     request::{End, Process, Reading, sample},
 };
 
@@ -233,8 +234,38 @@ async fn only_channels_of_the_holds_reviewers_are_asked() {
     assert!(timeout(Duration::from_millis(200), reviewer.messages.recv()).await.is_err());
 }
 
+#[tokio::test]
+async fn who_is_asked_later_is_asked_by_channels_that_have_not_asked() {
+    let mut reviewer = reviewer(&[Mood::Ok]).await;
+    let (mut approval, mut lines) = approval(&reviewer.url);
+    let (now, mut hold) = hold(60);
+    let security = hold.reviewers.clone();
+    let step = Step { at: now, reviewers: security, asked: true };
+    hold.escalation.push(step.clone());
+    approval.escalate(now, &hold);
+    hold.reviewers[0].name = "privacy".into();
+    approval.escalate(now, &hold);
+    assert_eq!(next(&mut reviewer.messages).await.data["escalation"], json!([step]));
+    assert_eq!(next(&mut lines).await.event, Event::Asked { hold: HOLD, channel: "ops".into(), attempts: 1 });
+    assert!(timeout(Duration::from_millis(200), reviewer.messages.recv()).await.is_err(), "once");
+}
+
+#[tokio::test]
+async fn a_reminder_is_a_message_of_its_own() {
+    let mut reviewer = reviewer(&[Mood::Ok]).await;
+    let (mut approval, mut lines) = approval(&reviewer.url);
+    let (now, hold) = hold(60);
+    approval.remind(now, &hold, 2);
+    let reminded = next(&mut reviewer.messages).await;
+    let expected = ("reminded-2-0000000000000007-ops", "holdpoint.request.reminded");
+    assert_eq!((reminded.id.as_str(), reminded.kind.as_str()), expected);
+    assert_eq!(reminded.data["digest"], json!(hold.digest));
+    assert!(lines.try_recv().is_err(), "that it was asked is on record already");
+}
+
 fn question(hold: &Hold) -> (usize, Value) {
-    let body = message::created(sample::start(), "host-1", hold, Some("https://hp.example/v1/x"), false);
+    let body =
+        message::asking(message::CREATED, sample::start(), "host-1", hold, Some("https://hp.example/v1/x"), false);
     (body.len(), serde_json::from_slice(&body).unwrap())
 }
 

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     claims::Claim,
-    quorum::{self, Assurance, Group},
+    ladder::{self, Step},
+    quorum::{Assurance, Group},
     request::{Digest, HoldId, Login, Process, Reading, shown, span},
     sockets::Declined,
 };
@@ -29,6 +30,8 @@ pub(super) struct View {
     on_deny: String,
     on_timeout: String,
     reviewers: Vec<Group>,
+    #[serde(default)]
+    escalation: Vec<Step>,
     assurance: Assurance,
     #[serde(default)]
     approved: Vec<String>,
@@ -121,7 +124,7 @@ fn row(hold: &View, now: Timestamp) -> [String; 7] {
         hold.left(now),
         hold.user(),
         shown(&hold.subject),
-        shown(&quorum::brief(&hold.reviewers)),
+        shown(&ladder::brief(&hold.reviewers, &hold.escalation)),
         shortened(&shown(&hold.sentence), OPERATION_WIDTH),
     ]
 }
@@ -159,7 +162,10 @@ fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
         field("asked", &format!("{} ({age} ago)", moment(hold.at))),
         field("deadline", &format!("{} (in {left}), then {}", moment(hold.deadline), effect(&hold.on_timeout))),
         field("a no means", effect(&hold.on_deny)),
-        field("reviewers", &shown(&quorum::named(&hold.reviewers))),
+        ladder::named(&hold.reviewers, &hold.escalation, moment)
+            .iter()
+            .map(|line| field("reviewers", &shown(line)))
+            .collect(),
     ]
     .concat();
     if hold.assurance > Assurance::Basic {
@@ -297,6 +303,12 @@ mod tests {
                 Group { name: "security".into(), approvals: 1, members: vec!["alice".into(), "bob".into()] },
                 Group { name: "privacy".into(), approvals: 2, members: vec!["carol".into(), "dan".into()] },
             ],
+            escalation: vec![Step {
+                at: moment(30),
+                reviewers: vec![Group { name: "leads".into(), approvals: 1, members: vec!["dave".into()] }],
+                asked: false,
+            }],
+            remind: None,
             assurance: Assurance::High,
             approved: vec!["carol".into()],
             on_deny: Decision::Fail,

@@ -29,11 +29,12 @@ impl Daemon {
                 self.denials.keep(tree, Denial::of_crowd(&hold, crowd));
                 self.notify(tree, &Notice::ended(&hold, &standing, self.now(), Some(crowd.words())));
             }
-            Effect::Counted(hold) => {
-                if let Some(page) = &self.page {
-                    page.counted(&hold);
-                }
+            Effect::Escalate(hold) => {
+                self.approval.escalate(self.now(), &hold);
+                self.changed(&hold);
             }
+            Effect::Remind { hold, number } => self.approval.remind(self.now(), &hold, number),
+            Effect::Counted(hold) => self.changed(&hold),
             Effect::Wake(hold) => self.wake(hold),
             Effect::Reply { ticket, result } => match self.waiting.remove(&ticket) {
                 // Whoever no longer listens does not change the decision.
@@ -53,6 +54,13 @@ impl Daemon {
         self.approval.ask(self.now(), hold);
         if let Some(page) = &self.page {
             page.asked(hold);
+        }
+    }
+
+    /// Somebody has approved, or others are asked, too.
+    fn changed(&self, hold: &Hold) {
+        if let Some(page) = &self.page {
+            page.changed(hold);
         }
     }
 

@@ -507,6 +507,8 @@ impl Daemon {
             digest: Digest::of(id, &request),
             deadline: reader.moment(pending.deadline),
             reviewers: terms.reviewers.clone(),
+            escalation: terms.escalate.iter().map(|escalation| escalation.of(request.at)).collect(),
+            remind: terms.remind,
             assurance: terms.assurance,
             approved: vec![],
             on_deny: terms.on_deny,

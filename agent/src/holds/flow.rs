@@ -72,6 +72,15 @@ pub enum Effect {
         /// Why.
         crowd: Crowd,
     },
+    /// Ask those whose turn it is now, the last of [`Hold::asked`].
+    Escalate(Box<Hold>),
+    /// Say once more that the hold waits.
+    Remind {
+        /// The hold.
+        hold: Box<Hold>,
+        /// How many reminders there have been, with this one.
+        number: u32,
+    },
     /// Show who has approved so far, and that others must.
     Counted(Box<Hold>),
     /// Write the decision for the kernel to find, over an approval if there is one (a withdrawal can follow

@@ -1,7 +1,7 @@
 //! Who may answer a hold, and what the answer has to name.
 
 use crate::{
-    quorum::{self, Assurance, Group},
+    quorum::{self, Assurance, Group, Voice},
     request::{Answer, Digest, Hold, Proof, Refusal, Word},
 };
 
@@ -9,7 +9,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Panel {
     digest: Digest,
-    groups: Vec<Group>,
+    /// Those who are asked: enough of any element decide.
+    asked: Vec<Vec<Group>>,
     assurance: Assurance,
     /// User ids of the requester: who runs the process, who launched the tree, as whom somebody logged in for that.
     uids: Vec<u32>,
@@ -22,11 +23,16 @@ impl Panel {
         let (request, login) = (&hold.request, hold.request.login.as_ref());
         Self {
             digest: hold.digest.clone(),
-            groups: hold.reviewers.clone(),
+            asked: hold.asked().map(<[Group]>::to_vec).collect(),
             assurance: hold.assurance,
             uids: [request.uid, request.launcher].into_iter().chain(login.map(|login| login.uid)).collect(),
             names: hold.requesters().cloned().collect(),
         }
+    }
+
+    /// Asks these, too.
+    pub(super) fn open(&mut self, groups: &[Group]) {
+        self.asked.push(groups.to_vec());
     }
 
     /// Whether `answer` is about what is held and comes from a reviewer whom the rule names, who is not the requester, and
@@ -36,7 +42,7 @@ impl Panel {
             Err(Refusal::WrongDigest)
         } else if self.is_requester(answer) {
             Err(Refusal::Requester)
-        } else if !self.groups.iter().any(|group| answer.voice().counts_for(group)) {
+        } else if !self.asked.iter().flatten().any(|group| answer.voice().counts_for(group)) {
             Err(Refusal::NotNamed)
         } else if answer.word == Word::Approve && answer.proof.assurance() < self.assurance {
             Err(Refusal::Assurance(self.assurance))
@@ -56,13 +62,27 @@ impl Panel {
     /// Whose approvals are missing still once those who have `approved` are joined by this one, in words; empty if nobody's.
     /// Everybody counts once.
     pub(super) fn missing(&self, approved: &[Answer], answer: &Answer) -> Result<String, Refusal> {
-        let mut voices: Vec<_> = approved.iter().map(Answer::voice).collect();
-        let in_words =
-            |missing: Vec<(String, u32)>| quorum::phrase(missing.iter().map(|(group, count)| (group, *count)));
-        let before = in_words(quorum::missing(&self.groups, &voices).unwrap_or_default());
-        voices.push(answer.voice());
-        let is_new = !approved.iter().any(|earlier| earlier.who == answer.who);
-        let after = quorum::missing(&self.groups, &voices).filter(|_| is_new);
-        after.map(in_words).ok_or(Refusal::NotNeeded(before))
+        let before = self.left(approved.iter().map(Answer::voice));
+        let after = self.left(approved.iter().chain([answer]).map(Answer::voice));
+        if after == before || approved.iter().any(|earlier| earlier.who == answer.who) {
+            return Err(Refusal::NotNeeded(in_words(&before)));
+        }
+        Ok(if after.iter().any(Vec::is_empty) { String::new() } else { in_words(&after) })
     }
+
+    /// Whether those who have approved are enough.
+    pub(super) fn is_met(&self, approved: &[Answer]) -> bool {
+        self.left(approved.iter().map(Answer::voice)).iter().any(Vec::is_empty)
+    }
+
+    /// What is missing of each.
+    fn left<'a>(&self, voices: impl Iterator<Item = Voice<'a>>) -> Vec<Vec<(String, u32)>> {
+        let voices: Vec<_> = voices.collect();
+        self.asked.iter().map(|groups| quorum::missing(groups, &voices)).collect()
+    }
+}
+
+fn in_words(left: &[Vec<(String, u32)>]) -> String {
+    let words = left.iter().map(|missing| quorum::phrase(missing.iter().map(|(group, count)| (group, *count))));
+    words.collect::<Vec<_>>().join(", or ")
 }

@@ -7,6 +7,7 @@ use crate::request::{
     sample::{LAUNCHER, REQUESTER, hold, start},
 };
 
+mod ladder;
 mod model;
 mod quorum;
 

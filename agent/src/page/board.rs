@@ -54,8 +54,8 @@ impl Board {
         self.pending.push(Arc::new(hold.clone()));
     }
 
-    /// Somebody has approved it, and others must.
-    pub fn counted(&mut self, hold: &Hold) {
+    /// Somebody has approved it, and others must; or others are asked, too.
+    pub fn changed(&mut self, hold: &Hold) {
         let place = self.pending.iter_mut().find(|pending| pending.id == hold.id);
         place.into_iter().for_each(|place| *place = Arc::new(hold.clone()));
     }
@@ -111,9 +111,9 @@ impl Board {
     }
 }
 
-/// The state of a hold that waits; another one with each approval that counts.
+/// The state of a hold that waits; another one with each approval that counts, and with others who are asked.
 pub fn pending(hold: &Hold) -> String {
-    match hold.approved.len() {
+    match hold.approved.len() + hold.asked().count() - 1 {
         0 => "pending".to_owned(),
         some => format!("pending-{some}"),
     }

@@ -134,9 +134,9 @@ impl Page {
         self.board.send_modify(|board| board.asked(hold));
     }
 
-    /// Shows who has approved `hold` so far.
-    pub fn counted(&self, hold: &Hold) {
-        self.board.send_modify(|board| board.counted(hold));
+    /// Shows who has approved `hold` so far, and who is asked by now.
+    pub fn changed(&self, hold: &Hold) {
+        self.board.send_modify(|board| board.changed(hold));
     }
 
     /// Shows how `hold` ended; `why` are the words of the reviewer whose answer counted.

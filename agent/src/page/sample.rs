@@ -90,14 +90,15 @@ impl Stage {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Ask(hold) => self.page.asked(&hold),
-            Effect::Counted(hold) => self.page.counted(&hold),
+            Effect::Counted(hold) | Effect::Escalate(hold) => self.page.changed(&hold),
             Effect::Record(entry) => entry.decides().into_iter().for_each(|hold| self.input(Input::Recorded(hold))),
             Effect::Reply { result, .. } => drop(self.waiting.take().map(|reply| reply.send(result))),
             Effect::Tell { hold, standing } => {
                 self.page.ended(Timestamp::now(), &hold, &standing, self.words.take());
             }
-            // There is no kernel.
-            Effect::Decide { .. } | Effect::Wake(_) | Effect::Forget(_) | Effect::TurnedAway { .. } => {}
+            // There is no kernel, and no channel.
+            Effect::Decide { .. } | Effect::Wake(_) | Effect::Forget(_) => {}
+            Effect::TurnedAway { .. } | Effect::Remind { .. } => {}
         }
     }
 }

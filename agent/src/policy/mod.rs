@@ -74,7 +74,10 @@ pub use self::{
     schema::schema,
     source::Source,
 };
-use crate::quorum::{Assurance, Group};
+use crate::{
+    ladder::Escalation,
+    quorum::{Assurance, Group},
+};
 
 /// A policy that was read whole and found good.
 #[derive(Clone, Debug)]
@@ -212,6 +215,10 @@ pub enum Then {
 pub struct Terms {
     /// The groups that are asked, and how many of each must approve.
     pub reviewers: Vec<Group>,
+    /// Who else is asked after a while, in that order.
+    pub escalate: Vec<Escalation>,
+    /// How often those who are asked are reminded, if at all.
+    pub remind: Option<Duration>,
     /// How sure it has to be who approves.
     pub assurance: Assurance,
     /// How long.

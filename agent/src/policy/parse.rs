@@ -2,6 +2,7 @@
 //! one, then what is wrong with that.
 
 pub mod dns;
+pub mod escalation;
 pub mod label;
 pub mod person;
 mod reviewers;

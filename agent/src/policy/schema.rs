@@ -6,7 +6,10 @@ use holdpoint_common::system::System;
 use serde_json::{Value, json};
 
 use super::only;
-use crate::quorum::{self, Assurance};
+use crate::{
+    ladder,
+    quorum::{self, Assurance},
+};
 
 /// The schema.
 pub fn schema() -> Value {
@@ -55,6 +58,22 @@ pub fn schema() -> Value {
             },
             "labels": { "description": "Labels, whose files are meant", "allOf": [{ "$ref": "#/$defs/texts" }] },
             "users": { "description": "Users, by name or number", "allOf": [{ "$ref": "#/$defs/texts" }] },
+            "duration": { "type": "string", "pattern": "^[0-9]+[smh]$" },
+            "asked": {
+                "description": "The group that is asked; or groups, and how many of each must approve",
+                "anyOf": [
+                    { "$ref": "#/$defs/text" },
+                    {
+                        "type": "object", "minProperties": 1,
+                        "additionalProperties": { "type": "integer", "minimum": 1, "maximum": quorum::MOST },
+                    },
+                ],
+            },
+            "escalation": table(
+                "Who else is asked, and after how long",
+                &["after", "reviewers"],
+                &json!({ "after": { "$ref": "#/$defs/duration" }, "reviewers": { "$ref": "#/$defs/asked" } }),
+            ),
             "modes": words("The file has one of these permissions", &only::all_modes()),
             "label": label(),
             "dns": dns(),
@@ -156,16 +175,13 @@ fn rule() -> Value {
             "if_read": texts("Labels: only where data of one of them was read before"),
             "then": { "description": "What follows", "enum": ["allow", "audit", "hold", "deny", "kill"] },
             "mode": { "description": "observe: what it would do is recorded, and the next rule counts", "enum": ["enforce", "observe"], "default": "enforce" },
-            "reviewers": {
-                "description": "The group that is asked; or groups, and how many of each must approve",
-                "anyOf": [
-                    { "$ref": "#/$defs/text" },
-                    {
-                        "type": "object", "minProperties": 1,
-                        "additionalProperties": { "type": "integer", "minimum": 1, "maximum": quorum::MOST },
-                    },
-                ],
+            "reviewers": { "$ref": "#/$defs/asked" },
+            "escalate": {
+                "description": "Who else is asked while nobody has decided",
+                "type": "array", "minItems": 1, "maxItems": ladder::STEPS,
+                "items": { "$ref": "#/$defs/escalation" },
             },
+            "remind": { "description": "How often those who are asked are reminded", "allOf": [{ "$ref": "#/$defs/duration" }] },
             "assurance": {
                 "description": "How sure it has to be who approves",
                 "enum": Assurance::ALL.map(Assurance::word), "default": "basic",
@@ -181,7 +197,7 @@ fn rule() -> Value {
     rule["if"] = json!({ "properties": { "then": { "const": "hold" } } });
     rule["then"] = json!({ "required": ["reviewers"] });
     rule["else"] = json!({
-        "properties": { "reviewers": false, "assurance": false, "timeout": false, "on_deny": false, "on_timeout": false, "pause": false },
+        "properties": { "reviewers": false, "escalate": false, "remind": false, "assurance": false, "timeout": false, "on_deny": false, "on_timeout": false, "pause": false },
     });
     rule
 }

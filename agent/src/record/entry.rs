@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     claims::Claim,
     holds::Crowd,
+    ladder::Step,
     quorum::{Assurance, Group},
     request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false},
 };
@@ -70,6 +71,13 @@ pub enum Event {
         channel: String,
         /// What the last attempt met.
         error: String,
+    },
+    /// Nobody has decided in time, and others are asked, too.
+    Escalated {
+        /// The hold.
+        hold: HoldId,
+        /// Who.
+        reviewers: Vec<Group>,
     },
     /// Nobody is asked about a hold: too many wait already.
     TurnedAway {
@@ -213,6 +221,9 @@ pub struct Held {
     pub deadline: Timestamp,
     /// Who is asked, and may answer.
     pub reviewers: Vec<Group>,
+    /// Who is asked after a while.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub escalation: Vec<Step>,
     /// How sure it has to be who approves.
     pub assurance: Assurance,
     /// What is asked, and by whom.
@@ -230,6 +241,7 @@ impl From<&Hold> for Held {
             digest: hold.digest.clone(),
             deadline: hold.deadline,
             reviewers: hold.reviewers.clone(),
+            escalation: hold.escalation.clone(),
             assurance: hold.assurance,
             request: hold.request.clone(),
             read: hold.read.clone(),

@@ -271,7 +271,7 @@ pub enum Notice {
 impl Notice {
     /// That `hold` began.
     pub fn held(hold: &Hold) -> Self {
-        Self::Held { id: hold.id, sentence: hold.sentence(), since: hold.request.at, reviewers: hold.asked() }
+        Self::Held { id: hold.id, sentence: hold.sentence(), since: hold.request.at, reviewers: hold.asked_briefly() }
     }
 
     /// That `hold` ended at `now` with `standing`; `why` are the words of the reviewer whose answer counted.

@@ -11,7 +11,7 @@ use crate::{
         channel::{Message, Says},
     },
     quorum::Assurance,
-    request::{Hold, Word},
+    request::{Hold, Word, span},
 };
 
 /// Longest text of a section, in characters.
@@ -29,6 +29,7 @@ pub fn message(message: &Message) -> Value {
     let note = match &message.says {
         _ if message.test => "Test of this channel",
         Says::Question { .. } => "Approval needed",
+        Says::Reminder { .. } => "Approval still needed",
         Says::Outcome(_) => "No answer is needed any more",
     };
     let head = plain(&line(&head(message), HEADER - 30));
@@ -40,7 +41,7 @@ pub fn message(message: &Message) -> Value {
         blocks.push(context("Claimed, not verified"));
         blocks.extend(card.claims.iter().map(fact));
     }
-    if let Says::Question { .. } = message.says {
+    if message.says.asks() {
         let enough = message.hold.assurance == Assurance::Basic;
         blocks.push(buttons(&message.hold, card.whole && enough));
     }
@@ -54,6 +55,13 @@ pub fn message(message: &Message) -> Value {
         "unfurl_links": false,
         "unfurl_media": false,
     })
+}
+
+/// Says that the question waits, without repeating it.
+pub fn reminder(message: &Message) -> String {
+    let (hold, host) = (&message.hold, escaped(&line(&message.host, 80)));
+    let left = span(hold.deadline.duration_since(message.at).as_secs());
+    format!("Approval still needed on {host}: hold {}, {left} left", hold.id)
 }
 
 /// Text outside of blocks, where these three begin markup.

@@ -220,6 +220,23 @@ async fn a_message_is_changed_when_the_hold_expires_or_is_withdrawn() {
 }
 
 #[tokio::test]
+async fn a_reminder_stands_in_the_thread_of_the_question_until_that_is_over() {
+    let mut desk = desk(taken).await;
+    let hold = sample::hold(HOLD);
+    desk.approval.remind(sample::start(), &hold, 1);
+    desk.asked().await;
+    desk.approval.remind(sample::start(), &hold, 2);
+    let Call { method, body } = next(&mut desk.calls).await;
+    assert_eq!((&*method, &body["thread_ts"]), ("chat.postMessage", &"1503435956.000247".into()), "{body}");
+    let text = "Approval still needed on host-1: hold 0000000000000007, 1 min 0 s left";
+    assert_eq!((&body["text"], &body["reply_broadcast"]), (&text.into(), &true.into()));
+    desk.approval.tell(sample::start(), &hold, &standing(End::Expired, Decision::Fail));
+    assert_eq!(next(&mut desk.calls).await.method, "chat.update");
+    desk.approval.remind(sample::start(), &hold, 3);
+    assert!(timeout(Duration::from_millis(200), desk.calls.recv()).await.is_err(), "over");
+}
+
+#[tokio::test]
 async fn a_test_keeps_its_buttons_until_they_have_been_clicked() {
     let (calls_in, mut calls) = mpsc::channel(16);
     let server = Server { calls: calls_in, manner: taken, posts: Arc::default() };

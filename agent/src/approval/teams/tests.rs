@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 
 use super::*;
+use crate::approval::channel::Says;
 use crate::{
     approval::Approval,
     config::Config,

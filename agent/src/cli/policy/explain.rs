@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 
 use super::{Asking, Operation, Report, Trouble, Who, said};
 use crate::{
+    ladder::Escalation,
     policy::{Answer, Asked, Judge, Near, Rule, near, verdict_word},
     quorum::{self, Assurance},
+    request::span,
 };
 
 /// Says which rule of the policy in `file` decides.
@@ -29,6 +31,10 @@ pub(super) fn text(judge: &Judge, asked: &Asked, answer: Answer, near: &[Near<'_
         text += &format!("  why        {}\n", rule.why.as_deref().unwrap_or("-"));
         if let Some(terms) = rule.terms() {
             text += &format!("  reviewers  {}\n", quorum::named(&terms.reviewers));
+            for Escalation { after, reviewers } in &terms.escalate {
+                let after = span(i64::try_from(after.as_secs()).unwrap_or(i64::MAX));
+                text += &format!("  after      {after}, too: {}\n", quorum::named(reviewers));
+            }
             if terms.assurance > Assurance::Basic {
                 text += &format!("  assurance  {}: {}\n", terms.assurance.word(), terms.assurance.way());
             }

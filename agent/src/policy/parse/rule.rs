@@ -9,7 +9,7 @@ use holdpoint_common::{
 };
 use toml::{Spanned, de::DeValue};
 
-use super::{Names, plain, reviewers, undefined};
+use super::{Names, escalation, plain, reviewers, undefined};
 use crate::policy::{
     Only, Rule, Terms, Then, When,
     address::{self, Block},
@@ -21,7 +21,7 @@ use crate::policy::{
     section::{self, Section, read_each},
 };
 
-pub const RULE_KEYS: [&str; 21] = [
+pub const RULE_KEYS: [&str; 23] = [
     "name",
     "subject",
     "open",
@@ -37,6 +37,8 @@ pub const RULE_KEYS: [&str; 21] = [
     "then",
     "mode",
     "reviewers",
+    "escalate",
+    "remind",
     "assurance",
     "why",
     "timeout",
@@ -55,7 +57,8 @@ pub const EXEC_KEYS: [&str; 5] = ["path", "label", "args", "owner", "mode"];
 pub const CONNECT_KEYS: [&str; 6] = ["to", "not", "name", "port", "protocol", "unix"];
 
 /// Keys that only a hold can have.
-const HOLD_KEYS: [&str; 6] = ["reviewers", "assurance", "timeout", "on_deny", "on_timeout", "pause"];
+const HOLD_KEYS: [&str; 8] =
+    ["reviewers", "escalate", "remind", "assurance", "timeout", "on_deny", "on_timeout", "pause"];
 
 /// Ways of opening that `access` can name.
 const ACCESS: [Class; CLASSES - 1] = [Class::Read, Class::Write, Class::Append, Class::Create, Class::Truncate];
@@ -346,6 +349,9 @@ fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> O
     let reviewers = reviewers::asked(section, names, problems);
     let assurance = optional(section, "assurance", problems, reviewers::assurance);
     let timeout = optional(section, "timeout", problems, |text| duration(text, &PATIENCE_LIMITS));
+    let patience = timeout?.unwrap_or(PATIENCE);
+    let escalate = escalation::read(section, names, patience, problems);
+    let remind = optional(section, "remind", problems, |text| escalation::remind(text, patience));
     let on_deny = optional(section, "on_deny", problems, refusal);
     let on_timeout = optional(section, "on_timeout", problems, refusal);
     let pause = optional(section, "pause", problems, |text| duration(text, &PAUSE_LIMITS));
@@ -353,7 +359,9 @@ fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> O
     Some(Terms {
         reviewers: reviewers?,
         assurance: assurance?.unwrap_or_default(),
-        timeout: timeout?.unwrap_or(PATIENCE),
+        escalate: escalate?,
+        remind: remind?,
+        timeout: patience,
         on_deny,
         on_timeout: on_timeout?.unwrap_or(on_deny),
         pause: pause?.unwrap_or(PAUSE),
@@ -375,7 +383,8 @@ fn optional<T>(
     read(text.get_ref()).map(Some).map_err(|flaw| problems.push(flaw.at(span))).ok()
 }
 
-fn duration(text: &str, limits: &RangeInclusive<Duration>) -> Result<Duration, Flaw> {
+/// The span of time that `text` spells, such as `90s`, within `limits`.
+pub fn duration(text: &str, limits: &RangeInclusive<Duration>) -> Result<Duration, Flaw> {
     let least = limits.start().as_secs();
     let remedy = format!("write a number and s, m or h, from \"{least}s\" to \"24h\"");
     match seconds(text).map(Duration::from_secs) {

@@ -8,6 +8,7 @@ use crate::policy::{
     parse::{
         SUBJECT_KEYS, TOP_KEYS,
         dns::DNS_KEYS,
+        escalation::ESCALATION_KEYS,
         label::LABEL_KEYS,
         person::REVIEWER_KEYS,
         rule::{CONNECT_KEYS, EXEC_KEYS, OPEN_KEYS, RULE_KEYS},
@@ -16,7 +17,7 @@ use crate::policy::{
 };
 
 /// Where each table's keys are in the schema.
-fn tables_of_keys() -> [(&'static str, Vec<&'static str>); 9] {
+fn tables_of_keys() -> [(&'static str, Vec<&'static str>); 10] {
     [
         ("", TOP_KEYS.to_vec()),
         ("/$defs/label", LABEL_KEYS.to_vec()),
@@ -24,6 +25,7 @@ fn tables_of_keys() -> [(&'static str, Vec<&'static str>); 9] {
         ("/$defs/reviewer", REVIEWER_KEYS.to_vec()),
         ("/$defs/subject", SUBJECT_KEYS.to_vec()),
         ("/$defs/rule", RULE_KEYS.to_vec()),
+        ("/$defs/escalation", ESCALATION_KEYS.to_vec()),
         ("/$defs/open", OPEN_KEYS.to_vec()),
         ("/$defs/exec", EXEC_KEYS.to_vec()),
         ("/$defs/connect", CONNECT_KEYS.to_vec()),

@@ -7,7 +7,7 @@ use holdpoint_common::{decision::Decision, tables::Verdict};
 use super::*;
 use crate::{
     policy::{NoDefaultSubject, check},
-    quorum::{Assurance, Group},
+    quorum::{self, Assurance, Group},
 };
 
 fn judge(file: &Path) -> Result<Policy, crate::policy::LoadError> {
@@ -23,6 +23,7 @@ cgroup = ["/system.slice/agent.service"]
 name = "pipeline"
 [reviewers]
 security = ["alice", "bob"]
+leads = ["dave"]
 [[rule]]
 name = "customer data needs a person"
 subject = ["coding-agent"]
@@ -38,6 +39,8 @@ connect = { to = ["10.0.0.0/8", "::1", "any"], port = [443, "8000-8999"] }
 then = "hold"
 reviewers = "security"
 on_timeout = "fail"
+escalate = [{ after = "2m", reviewers = "leads" }, { after = "4m", reviewers = { security = 2, leads = 1 } }]
+remind = "30s"
 [[rule]]
 name = "curl"
 exec = { path = ["/usr/bin/curl"] }
@@ -63,6 +66,10 @@ fn a_hold_waits_five_minutes_and_kills_unless_told_otherwise() {
     let terms = policy.rule(1).and_then(crate::policy::Rule::terms).expect("the terms of a hold");
     assert_eq!(terms.timeout, Duration::from_mins(5));
     assert_eq!((terms.on_deny, terms.on_timeout), (Decision::Kill, Decision::Fail));
+    let steps: Vec<_> =
+        terms.escalate.iter().map(|step| (step.after.as_secs(), quorum::brief(&step.reviewers))).collect();
+    assert_eq!(steps, [(120, "leads".into()), (240, "2 of security and leads".into())]);
+    assert_eq!(terms.remind, Some(Duration::from_secs(30)));
 }
 
 #[test]

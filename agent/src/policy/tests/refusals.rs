@@ -99,7 +99,7 @@ fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     );
     assert_said_of_rule(
         &format!("{EXEC_CURL}\nthen = \"deny\"\nquorum = 2"),
-        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, group, login, cwd, during, if_read, then, mode, reviewers, assurance, why, timeout, on_deny, on_timeout, pause)",
+        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, group, login, cwd, during, if_read, then, mode, reviewers, escalate, remind, assurance, why, timeout, on_deny, on_timeout, pause)",
     );
 }
 
@@ -282,12 +282,52 @@ fn bad_terms_of_a_hold_are_refused() {
         ),
         ("timeout", "-1s", "\"-1s\" is not a duration (write a number and s, m or h, from \"1s\" to \"24h\")"),
         ("timeout", "5ä", "\"5ä\" is not a duration (write a number and s, m or h, from \"1s\" to \"24h\")"),
+        ("remind", "9s", "\"9s\" is out of bounds (write a number and s, m or h, from \"10s\" to \"24h\")"),
+        ("remind", "5m", "the hold is over by then: its timeout is 300 s (write less, or a longer timeout)"),
         ("on_deny", "approve", "unknown consequence \"approve\" (one of: kill, fail)"),
         ("on_timeout", "allow", "unknown consequence \"allow\" (one of: kill, fail)"),
     ] {
         let column = key.len() + 4;
         let lines = format!("{EXEC_CURL}\nthen = \"hold\"\nreviewers = \"security\"\n{key} = \"{value}\"");
         assert_said_of_rule(&lines, &format!("web-1.toml:10:{column}: {flaw}"));
+    }
+}
+
+#[test]
+fn steps_that_cannot_be_are_refused() {
+    let step = |after: &str, reviewers: &str| format!("{{ after = \"{after}\", reviewers = {reviewers} }}");
+    let one = step("1m", "\"security\"");
+    for (steps, flaw) in [
+        (
+            step("5m", "\"security\""),
+            "23: the hold is over by then: its timeout is 300 s (write less, or a longer timeout)",
+        ),
+        (
+            step("0s", "\"security\""),
+            "23: \"0s\" is out of bounds (write a number and s, m or h, from \"1s\" to \"24h\")",
+        ),
+        (
+            format!("{one}, {one}"),
+            "65: this step is not later than the one before it \
+             (write the steps in their order; those of one time are one: { a = 1, b = 1 })",
+        ),
+        (
+            step("1m", "{ security = 3 }"),
+            "41: there are too few people for 3 of security (alice) \
+             (everybody counts once: ask for fewer, or add members to [reviewers])",
+        ),
+        (
+            "{ after = \"1m\" }".to_owned(),
+            "13: escalate has no reviewers (a hold asks somebody: add reviewers = \"...\", a group of [reviewers])",
+        ),
+        (
+            "{ reviewers = \"security\" }".to_owned(),
+            "13: escalate has no after (add after = \"5m\": how long nobody has decided)",
+        ),
+        ("\"security\"".to_owned(), "13: escalate is not a table but text (write { key = value, ... })"),
+    ] {
+        let lines = format!("{EXEC_CURL}\nthen = \"hold\"\nreviewers = \"security\"\nescalate = [{steps}]");
+        assert_said_of_rule(&lines, &format!("web-1.toml:10:{flaw}"));
     }
 }
 
