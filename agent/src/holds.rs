@@ -34,11 +34,11 @@ use std::{
 use holdpoint_common::decision::Decision;
 use jiff::{SignedDuration, Timestamp};
 
-use self::panel::Panel;
 pub use self::{
     crowd::Crowd,
     flow::{Effect, Input, Ticket},
 };
+use self::{crowd::Paces, panel::Panel};
 use crate::{
     quorum,
     record::{Decided, Entry, Event, Recorded},
@@ -62,6 +62,8 @@ pub struct Holds {
     unrecorded: u64,
     /// Those of them that the record has not been told of.
     untold: u64,
+    /// How often was asked.
+    paces: Paces,
     closing: bool,
 }
 
@@ -204,7 +206,6 @@ impl Holds {
         let standing = inherited(id, kernel, recorded);
         let decided = standing.is_some();
         let state = standing.map_or(State::Pending, |standing| State::Decided { standing, passed: false });
-        let crowd = self.crowd(&hold);
         let (panel, reminders) = (Panel::of(&hold), ladder::reminders_until(now, &hold));
         let live = Live { panel, hold: hold.clone(), approvals: vec![], reminders, crowd: None, state };
         self.live.insert(id, live);
@@ -213,7 +214,7 @@ impl Holds {
             None if decided => self.again(now, id),
             None if self.closing => self.deny(now, id),
             None if now >= hold.deadline => self.expire(now, id),
-            None => match crowd {
+            None => match self.crowd(now, &hold) {
                 Some(crowd) => self.turn_away(now, id, crowd),
                 None => [Effect::Ask(hold)].into_iter().chain(self.escalate(now, id)).collect(),
             },

@@ -218,7 +218,18 @@ pub fn context(pid: u32) -> Context {
         }
         next = parent;
     }
-    Context { cwd: shown(&cwd), ancestry }
+    let unit = head(pid, "cgroup").and_then(|groups| unit(&String::from_utf8_lossy(&groups)));
+    Context { cwd: shown(&cwd), unit, ancestry }
+}
+
+/// The unit in what a `cgroup` says, as sd_pid_get_unit(3) tells it: what is first below the slices, whatever is below that.
+fn unit(groups: &str) -> Option<String> {
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let is_unit = |name: &&str| name.contains('.') && !name.ends_with(".slice");
+    let mut units = group.split('/').skip_while(|name| name.ends_with(".slice"));
+    let unit = units.next().filter(is_unit)?;
+    let own = units.find(|name| !name.ends_with(".slice")).filter(|name| unit.starts_with("user@") && is_unit(name));
+    Some([Some(unit), own].into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// The parent of process `pid`, if there is such a process.
@@ -291,6 +302,22 @@ mod tests {
         assert!(context.ancestry.len() > 1);
         assert_eq!(Some(context.ancestry[1].pid), parent(std::process::id()));
         assert_eq!(context.ancestry[0].user, user::name(nix::unistd::geteuid().as_raw()));
+    }
+
+    #[test]
+    fn the_unit_is_what_is_first_below_the_slices() {
+        for (group, name) in [
+            ("/system.slice/agent.service", Some("agent.service")),
+            ("/system.slice/agent.service/mysql.service", Some("agent.service")),
+            ("/user.slice/user-7.slice/session-3.scope", Some("session-3.scope")),
+            ("/user.slice/user-7.slice/user@7.service/app.slice/a.service", Some("user@7.service, a.service")),
+            ("/user.slice/user-7.slice/user@7.service/init.scope", Some("user@7.service, init.scope")),
+            ("/init.scope", Some("init.scope")),
+            ("/docker/3f2a9c", None),
+            ("/", None),
+        ] {
+            assert_eq!(unit(&format!("1:name=systemd:/x.service\n0::{group}\n")).as_deref(), name, "{group}");
+        }
     }
 
     #[test]

@@ -363,6 +363,9 @@ impl Reading {
 pub struct Context {
     /// Working directory.
     pub cwd: String,
+    /// Unit of systemd, by the control group: `agent.service`; with that of the user's own systemd after it, where that has
+    /// started it.
+    pub unit: Option<String>,
     /// The process, its parent, and so on up to pid 1.
     pub ancestry: Vec<Process>,
 }
@@ -756,7 +759,11 @@ pub mod sample {
                 claim("publish the release", Speaker::Launcher { user: "laura".into() }),
                 claim("read the weather", Speaker::Process { pid: 100, exe: "/usr/bin/curl".into() }),
             ],
-            context: Context { cwd: "/srv".into(), ancestry: vec![process(100), process(1)] },
+            context: Context {
+                cwd: "/srv".into(),
+                unit: Some("agent.service".into()),
+                ancestry: vec![process(100), process(1)],
+            },
         }
     }
 

@@ -21,8 +21,8 @@ TEAMS = CardValidatorFactory.create_validator_microsoft_teams()
 KEYS = {
     "AdaptiveCard": {"$schema", "type", "version", "body", "actions"},
     "Container": {"type", "spacing", "items"},
-    "RichTextBlock": {"type", "spacing", "inlines"},
-    "TextRun": {"type", "text", "fontType", "weight"},
+    "RichTextBlock": {"type", "spacing", "separator", "inlines"},
+    "TextRun": {"type", "text", "fontType", "weight", "isSubtle"},
     "Action.OpenUrl": {"type", "title", "url"},
 }
 """The template's elements. Nothing in them is Markdown, a picture, a mention or a link that a subject can choose."""

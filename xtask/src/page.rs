@@ -1,8 +1,10 @@
 //! The review page in a real browser: what a person does there, by mouse, by keyboard and without scripts, what another one
-//! sees meanwhile, and that nothing of what subjects write becomes more than text. Leaves pictures in `target/page/`.
+//! sees meanwhile, and that nothing of what subjects write becomes more than text; and a card as Teams would show it. Leaves
+//! pictures in `target/page/`.
 
 mod pictures;
 mod sample;
+mod teams;
 mod webdriver;
 
 use std::path::Path;
@@ -35,6 +37,7 @@ pub fn try_out(program: &Path) -> Result<()> {
         let fresh = Sample::start(program, 600)?;
         pictures::take(&alice, &sample, &fresh.alice)
     })?;
+    told("a card in Teams", || teams::render(&alice, program))?;
     told("what subjects write", || hostile(&alice, &sample))?;
     told("what a screen reader is told", || named(&alice, &sample))?;
     told("approving by mouse, seen by another", || by_mouse(&alice, &bob, &sample))?;

@@ -44,6 +44,8 @@ const BROWSER: [Package; 3] = [
     ("fonts-liberation", "text in the browser"),
 ];
 
+const NPM: [Package; 1] = [("npm", "fetches what shows cards for Teams")];
+
 /// A package of Debian, and what it is for.
 type Package = (&'static str, &'static str);
 
@@ -55,9 +57,11 @@ pub fn ensure() -> Result<()> {
     if linker_works() { Ok(()) } else { build_linker() }
 }
 
-/// Installs a browser and what drives it, if they are missing.
+/// Installs a browser and what drives it, if they are missing; and npm, which may have come with Node.
 pub fn ensure_browser() -> Result<()> {
-    have(&BROWSER)
+    have(&BROWSER)?;
+    let npm = Command::new("npm").arg("--version").stdin(Stdio::null()).output();
+    if npm.is_ok_and(|output| output.status.success()) { Ok(()) } else { have(&NPM) }
 }
 
 fn have(packages: &[Package]) -> Result<()> {

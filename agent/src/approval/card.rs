@@ -241,6 +241,7 @@ fn asker(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
     // What asks is first: what is cut are the oldest.
     add("Ancestry", hold.context.ancestry.iter().enumerate().map(generation).collect());
     add("Subject", vec![format!("{} (tree {})", request.subject, request.tree)]);
+    add("Unit", hold.context.unit.iter().cloned().collect());
     add("Launched by", vec![name(&hold.launcher_name, request.launcher)]);
     let login =
         request.login.as_ref().map(|login| format!("{}, session {}", name(&login.user, login.uid), login.session));

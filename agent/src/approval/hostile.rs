@@ -119,6 +119,7 @@ pub fn hold(text: &str, what: Operation) -> Hold {
     let process = Process { pid: 5, exe: text(), argv: vec![text(); 2], user: "agent".into() };
     hold.context.ancestry = vec![process; 3];
     hold.context.cwd = text();
+    hold.context.unit = Some(text());
     hold.read = vec![Reading {
         tree: "0000000000000001".into(),
         label: "customer-data".into(),

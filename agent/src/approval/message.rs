@@ -156,6 +156,7 @@ fn process(hold: &Hold) -> Value {
         "exe": exe,
         "argv": argv,
         "cwd": hold.context.cwd,
+        "unit": hold.context.unit,
     })
 }
 

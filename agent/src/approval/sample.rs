@@ -93,7 +93,7 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
             claim(at, "publish release 1.4", Speaker::Launcher { user: "laura".into() }),
             claim(at, "correct a typo", Speaker::Process { pid: 4242, exe: "/usr/local/bin/agent".into() }),
         ],
-        context: Context { cwd: "/srv/project".into(), ancestry },
+        context: Context { cwd: "/srv/project".into(), unit: Some("agent.service".into()), ancestry },
     }
 }
 

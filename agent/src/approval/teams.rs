@@ -121,7 +121,11 @@ fn button(page: &Url, message: &Message) -> Option<Value> {
 
 /// Facts under a heading, if there are any.
 fn listed(heading: &str, facts: &[Fact]) -> Vec<Value> {
-    let heading = (!facts.is_empty()).then(|| text(heading, "default", "bolder"));
+    let heading = (!facts.is_empty()).then(|| {
+        let mut heading = text(heading, "default", "bolder");
+        (heading["spacing"], heading["separator"]) = (json!("large"), json!(true));
+        heading
+    });
     heading.into_iter().chain(facts.iter().map(fact)).collect()
 }
 
@@ -137,7 +141,8 @@ const EXPANDED: [&str; 2] = ["{{DATE(", "{{TIME("];
 
 /// Text as it is. Not a `TextBlock`, nor a fact of a `FactSet`: these take Markdown.
 fn text(line: &str, font: &str, weight: &str) -> Value {
-    let run = |text| json!({ "type": "TextRun", "text": text, "fontType": font, "weight": weight });
+    let subtle = weight == "lighter";
+    let run = |text| json!({ "type": "TextRun", "text": text, "fontType": font, "weight": weight, "isSubtle": subtle });
     let runs: Vec<_> = runs(line).into_iter().map(run).collect();
     json!({ "type": "RichTextBlock", "spacing": "none", "inlines": runs })
 }

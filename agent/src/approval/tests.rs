@@ -323,6 +323,7 @@ fn the_longest_question_fits() {
     let process = Process { pid: 5, exe: worst.clone(), argv: vec![worst.clone(); 100], user: worst.clone() };
     hold.context.ancestry = vec![process; 100];
     hold.context.cwd = worst.clone();
+    hold.context.unit = Some(worst.clone());
     hold.reviewers[0].members = vec![worst.clone(); 100];
     hold.reviewers = vec![hold.reviewers.remove(0); 16];
     hold.request.why = Some(worst.clone());

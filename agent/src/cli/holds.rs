@@ -60,6 +60,8 @@ pub(super) struct View {
 #[derive(Debug, Deserialize)]
 struct Context {
     cwd: String,
+    #[serde(default)]
+    unit: Option<String>,
     ancestry: Vec<Process>,
 }
 
@@ -243,6 +245,9 @@ fn read(hold: &View, zone: &TimeZone) -> String {
 fn context(hold: &View) -> String {
     let head = "\nContext, read from /proc meanwhile; the process can have influenced it\n";
     let mut text = format!("{head}{}", field("directory", &shown(&hold.context.cwd)));
+    if let Some(unit) = &hold.context.unit {
+        text += &field("unit", &shown(unit));
+    }
     for process in &hold.context.ancestry {
         let argv: Vec<_> = process.argv.iter().map(|argument| shown(argument)).collect();
         let line = format!("{} {} [{}]", shown(&process.user), shown(&process.exe), argv.join(" "));
@@ -334,7 +339,7 @@ mod tests {
             },
             read: Vec::new(),
             claims: sample::hold(HoldId(id)).claims,
-            context: Context { cwd: "/home/agent".into(), ancestry: vec![process] },
+            context: Context { cwd: "/home/agent".into(), unit: Some("agent.service".into()), ancestry: vec![process] },
         })
     }
 

@@ -1,7 +1,9 @@
-//! How many requests may wait at once. Reviewers who are flooded approve without reading, so what exceeds this is refused:
-//! never asked, never let through.
+//! How many requests may wait at once, and how fast they may come. Reviewers who are flooded approve without reading, so what
+//! exceeds this is refused: never asked, never let through.
 
-use jiff::Timestamp;
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Effect, Holds, record};
@@ -16,14 +18,29 @@ pub const OF_A_TREE: usize = 64;
 /// away is there until it has met its denial.
 pub const OF_A_HOST: usize = 1024;
 
-/// Whose requests are too many.
+/// How fast questions may follow each other: so many at once, and one more in each `every`.
+struct Pace {
+    burst: i32,
+    every: SignedDuration,
+}
+
+/// Of one tree: twice as many as may wait, and 120 a minute.
+const PACE_OF_A_TREE: Pace = Pace { burst: 128, every: SignedDuration::from_millis(500) };
+/// Of all trees: 1,920 a minute.
+const PACE_OF_A_HOST: Pace = Pace { burst: 2048, every: SignedDuration::from_micros(31_250) };
+
+/// Whose requests are too many, or too fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Crowd {
     /// Those of the tree that asks.
     Tree,
     /// Those of all trees.
     Host,
+    /// Those of the tree that asks come too fast.
+    TreePace,
+    /// Those of all trees do.
+    HostPace,
 }
 
 impl Crowd {
@@ -32,18 +49,48 @@ impl Crowd {
         match self {
             Self::Tree => format!("{OF_A_TREE} requests of this tree wait for an answer"),
             Self::Host => format!("{OF_A_HOST} requests of this host wait for an answer"),
+            Self::TreePace => "reviewers were asked too often by this tree".to_owned(),
+            Self::HostPace => "reviewers were asked too often by this host".to_owned(),
         }
     }
 }
 
+/// Until when those questions that were asked are enough at their pace: the generic cell rate algorithm (ITU-T I.371).
+#[derive(Debug, Default)]
+pub(super) struct Paces {
+    host: Timestamp,
+    trees: HashMap<String, Timestamp>,
+}
+
+impl Paces {
+    /// Counts a question of `tree`, unless it comes too fast.
+    fn take(&mut self, now: Timestamp, tree: &str) -> Result<(), Crowd> {
+        self.trees.retain(|_, until| *until > now);
+        let of_tree = self.trees.get(tree).copied().unwrap_or(now);
+        let of_tree = PACE_OF_A_TREE.after(now, of_tree).ok_or(Crowd::TreePace)?;
+        self.host = PACE_OF_A_HOST.after(now, self.host).ok_or(Crowd::HostPace)?;
+        self.trees.insert(tree.to_owned(), of_tree);
+        Ok(())
+    }
+}
+
+impl Pace {
+    /// One more than what is enough `until` then; none if that is too many.
+    fn after(&self, now: Timestamp, until: Timestamp) -> Option<Timestamp> {
+        let until = until.max(now).saturating_add(self.every).unwrap_or(Timestamp::MAX);
+        (until.duration_since(now) <= self.every * self.burst).then_some(until)
+    }
+}
+
 impl Holds {
-    /// Whether so many wait already that nobody can be asked about `hold`, too.
-    pub(super) fn crowd(&self, hold: &Hold) -> Option<Crowd> {
-        let of_tree = self.pending().filter(|other| other.request.tree == hold.request.tree).count();
+    /// Whether so many wait already, or have come, that nobody can be asked about `hold`, too; otherwise that counts.
+    pub(super) fn crowd(&mut self, now: Timestamp, hold: &Hold) -> Option<Crowd> {
+        let others = || self.pending().filter(|other| other.id != hold.id);
+        let of_tree = others().filter(|other| other.request.tree == hold.request.tree).count();
         match () {
             () if of_tree >= OF_A_TREE => Some(Crowd::Tree),
-            () if self.pending().count() >= OF_A_HOST => Some(Crowd::Host),
-            () => None,
+            () if others().count() >= OF_A_HOST => Some(Crowd::Host),
+            () => self.paces.take(now, &hold.request.tree).err(),
         }
     }
 
@@ -108,6 +155,28 @@ mod tests {
         full(&mut holds, 1);
         holds.on(start(), Input::Gone(HoldId(1), crate::request::Withdrawal::ProcessDead));
         assert!(held(&mut holds, OF_A_TREE, 0).iter().any(|effect| matches!(effect, Effect::Ask(_))));
+    }
+
+    /// Asked and answered, one after the other.
+    fn pass(holds: &mut Holds, number: usize) -> bool {
+        let asked = held(holds, number, 0).iter().any(|effect| matches!(effect, Effect::Ask(_)));
+        let id = HoldId(number as u64 + 1);
+        holds.on(start(), Input::Gone(id, crate::request::Withdrawal::ProcessDead));
+        asked
+    }
+
+    #[test]
+    fn a_tree_that_asks_too_fast_is_refused_for_a_while_and_others_are_asked() {
+        let mut holds = Holds::default();
+        let burst = 128;
+        assert!((0..burst).all(|number| pass(&mut holds, number)));
+        check_turned_away(&mut holds, burst, 0, Crowd::TreePace);
+        assert!(held(&mut holds, burst + 1, 1).iter().any(|effect| matches!(effect, Effect::Ask(_))));
+        let mut hold = hold(HoldId(1_000));
+        hold.request.tree = format!("{:016x}", 0);
+        let input = Input::Held { hold: Box::new(hold), kernel: None, passed: false, recorded: None };
+        let effects = holds.on(start() + PACE_OF_A_TREE.every, input);
+        assert!(effects.iter().any(|effect| matches!(effect, Effect::Ask(_))), "{effects:?}");
     }
 
     #[test]

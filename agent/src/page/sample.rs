@@ -150,6 +150,7 @@ fn hostile(id: u64, at: Timestamp, text: &str) -> Hold {
         (*path, *filename, *argv) = (text(), text(), vec![text(), text()]);
     }
     hold.context.cwd = text();
+    hold.context.unit = Some(text());
     for process in &mut hold.context.ancestry {
         (process.exe, process.argv) = (text(), vec![text()]);
     }

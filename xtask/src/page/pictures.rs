@@ -43,7 +43,8 @@ pub fn take(browser: &Browser<'_>, sample: &Sample, link: &str) -> Result<()> {
     browser.debug("Emulation.clearDeviceMetricsOverride", json!({})).map(drop)
 }
 
-fn picture(browser: &Browser<'_>, file: &Path) -> Result<()> {
+/// Writes what `browser` shows to `file`.
+pub fn picture(browser: &Browser<'_>, file: &Path) -> Result<()> {
     let whole = json!({ "captureBeyondViewport": true });
     let taken = browser.debug("Page.captureScreenshot", whole)?;
     let text = taken["data"].as_str().context("no picture")?;

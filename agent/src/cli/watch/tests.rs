@@ -134,7 +134,7 @@ fn the_list_is_above_and_the_selected_hold_in_full_below() {
 2 held                                                         ?: help   q: quit
 > 3f9c12ab…  55 s        coding-agent  open /srv/x (read)
   77aa0001…  55 s        coding-agent  open /long/long/long…ong/long/long (read)
-3f9c12ab…   Enter: move here                                          1-19 of 34
+3f9c12ab…   Enter: move here                                          1-19 of 35
   hold       3f9c12ab00000000
   digest     a640be05557d51384faab7bb448e7753e59cadecfd578fa8109dd74ab19a9c0e
   asked      2026-11-20 12:00:00 +00:00 (5 s ago)
@@ -157,7 +157,7 @@ fn a_small_window_has_all_of_it_to_move_in() {
 2 held                 ?: help   q: quit
 > 3f9c12ab…  55 s        open /s… (read)
   77aa0001…  55 s        open /s… (read)
-3f9c12ab…   Enter: move here   1-5 of 53
+3f9c12ab…   Enter: move here   1-5 of 54
   hold       3f9c12ab00000000
   digest     a640be05557d51384faab7bb448
              e7753e59cadecfd578fa8109dd7
@@ -364,6 +364,7 @@ fn a_subject_cannot_forge_a_line_or_the_terminal() {
     let mut hostile = sample::hold(HoldId(FIRST << 32));
     hostile.request.subject = path.clone();
     hostile.context.cwd = path.clone();
+    hostile.context.unit = Some(path.clone());
     let holds = || vec![hold(SECOND, &path), seen(hostile.clone())];
     for (width, height) in [(40, 10), (80, 24)] {
         let mut window = Window::of(width, height, holds());
