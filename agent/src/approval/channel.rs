@@ -20,11 +20,39 @@ use super::{
 use crate::{
     config::Keys,
     policy::Problem,
+    record::Entry,
     request::{Hold, HoldId, Standing},
+    web::Refused,
 };
 
 /// One attempt to send a message, under way.
 pub type Attempting = Pin<Box<dyn Future<Output = Attempt> + Send>>;
+
+/// What goes on beside that, as long as it is polled.
+pub type Going<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Where what is heard goes.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// Answers.
+    pub answers: mpsc::Sender<Submission>,
+    /// What is refused before it is an answer.
+    pub refused: Arc<Refused>,
+    /// Other lines for the record.
+    pub notes: mpsc::Sender<Entry>,
+}
+
+/// What came of looking for an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// There is no more to look for.
+    Done,
+    /// The other side has forgotten the question.
+    Forgotten {
+        /// What it said.
+        error: String,
+    },
+}
 
 /// A kind of channel.
 pub struct Kind {
@@ -83,6 +111,21 @@ pub trait Way: fmt::Debug + Send + Sync {
     /// Secrets of the app that hears for this channel, where it needs one of its own.
     fn app(&self) -> Vec<&str> {
         vec![]
+    }
+
+    /// Hears by itself, without a listener, where it is made for that. What it finds to be an answer goes to `desk`.
+    fn listen(&self, _channel: &Channel, _desk: &Desk) -> Option<Going<()>> {
+        None
+    }
+
+    /// Looks for the answer to a question that was taken, where it has to be fetched, until one decides.
+    fn look(&self, _channel: &Channel, _message: &Message, _desk: &Desk) -> Option<Going<Looked>> {
+        None
+    }
+
+    /// Whether it shows who has approved while others must.
+    fn shows_progress(&self) -> bool {
+        false
     }
 
     /// Takes what came to `/v1/KIND/NAME`, by whomever. What it finds to be an answer goes to `answers`, without keeping
@@ -150,6 +193,11 @@ pub enum Says {
         /// Where a signed answer can be sent.
         callback: Option<String>,
     },
+    /// Somebody has approved, and others must. The question stands.
+    Counted {
+        /// Whose approvals are missing: [`crate::quorum::phrase`].
+        missing: String,
+    },
     /// How it ended.
     Outcome(Standing),
 }
@@ -159,9 +207,15 @@ impl Message {
     pub fn id(&self, channel: &str) -> String {
         let word = match self.says {
             Says::Question { .. } => "created",
+            Says::Counted { .. } => "counted",
             Says::Outcome(_) => "ended",
         };
         format!("{word}-{}-{channel}", self.hold.id)
+    }
+
+    /// Whether there is something to decide.
+    pub fn asks(&self) -> bool {
+        !matches!(self.says, Says::Outcome(_))
     }
 
     /// It as JSON.
@@ -170,6 +224,7 @@ impl Message {
             Says::Question { callback } => {
                 message::created(self.at, &self.host, &self.hold, callback.as_deref(), self.test)
             }
+            Says::Counted { .. } => message::created(self.at, &self.host, &self.hold, None, self.test),
             Says::Outcome(standing) => message::ended(self.at, &self.host, &self.hold, standing, self.test),
         }
         .into()

@@ -29,7 +29,8 @@ impl Daemon {
                 self.denials.keep(tree, Denial::of_crowd(&hold, crowd));
                 self.notify(tree, &Notice::ended(&hold, &standing, self.now(), Some(crowd.words())));
             }
-            Effect::Counted(hold) => {
+            Effect::Counted { hold, missing } => {
+                self.approval.counted(self.now(), &hold, &missing);
                 if let Some(page) = &self.page {
                     page.counted(&hold);
                 }

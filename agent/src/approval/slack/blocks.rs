@@ -28,7 +28,7 @@ pub fn message(message: &Message) -> Value {
     let card = Card::of(message, fits);
     let note = match &message.says {
         _ if message.test => "Test of this channel",
-        Says::Question { .. } => "Approval needed",
+        Says::Question { .. } | Says::Counted { .. } => "Approval needed",
         Says::Outcome(_) => "No answer is needed any more",
     };
     let head = plain(&line(&head(message), HEADER - 30));
@@ -40,7 +40,7 @@ pub fn message(message: &Message) -> Value {
         blocks.push(context("Claimed, not verified"));
         blocks.extend(card.claims.iter().map(fact));
     }
-    if let Says::Question { .. } = message.says {
+    if message.asks() {
         let enough = message.hold.assurance == Assurance::Basic;
         blocks.push(buttons(&message.hold, card.whole && enough));
     }
