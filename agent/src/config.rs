@@ -266,7 +266,7 @@ fn channels<'a>(
         let app = |other: &&Channel| other.way.app().iter().any(|secret| channel.way.app().contains(secret));
         if let Some(same) = channels.iter().find(app) {
             let message = format!("channel \"{}\" has the same app as \"{}\"", channel.name, same.name);
-            problems.push(at(name, message, "make an app for each channel: its clicks go to one Request URL"));
+            problems.push(at(name, message, "make an app for each channel: its clicks go to one place"));
         }
         channels.push(channel);
     }

@@ -290,8 +290,8 @@ impl Holds {
         live.approvals.push(answer.clone());
         let hold = live.hold.clone();
         let event = Event::Counted { hold: answer.hold, answer, missing: missing.clone() };
-        let result = Ok(Outcome::Counted(missing));
-        vec![record(now, event), Effect::Counted(hold), Effect::Reply { ticket, result }]
+        let result = Ok(Outcome::Counted(missing.clone()));
+        vec![record(now, event), Effect::Counted { hold, missing }, Effect::Reply { ticket, result }]
     }
 
     /// Where an answer becomes a decision.
@@ -327,7 +327,7 @@ impl Holds {
         let forget = |live: &mut Live| {
             live.approvals.clear();
             live.hold.approved.clear();
-            Effect::Counted(live.hold.clone())
+            Effect::Counted { missing: live.hold.asked_briefly(), hold: live.hold.clone() }
         };
         self.live.values_mut().filter(counted).map(forget).collect()
     }

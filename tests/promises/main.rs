@@ -23,6 +23,7 @@ mod honest_about_the_kernel;
 mod labels_follow_the_data;
 mod learning;
 mod many_holds_at_once;
+mod no_inbound_port;
 mod no_way_round;
 mod no_way_round_by_policy;
 mod nobody_inside_switches_it_off;

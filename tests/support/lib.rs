@@ -14,13 +14,16 @@ pub mod actor;
 pub mod agent;
 pub mod control;
 pub mod hold;
+pub mod http;
 pub mod listener;
 pub mod policy;
 pub mod process;
+pub mod relay;
 pub mod resolver;
 pub mod reviewer;
 pub mod shared;
 pub mod site;
+pub mod slack;
 pub mod terminal;
 mod wait;
 

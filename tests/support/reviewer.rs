@@ -522,6 +522,11 @@ fn mac(secret: &str, id: &str, timestamp: i64, body: &str) -> Hmac<Sha256> {
     mac
 }
 
+/// What stands in `webhook-signature` of such a body, signed with that secret.
+pub fn signature(secret: &str, id: &str, timestamp: i64, body: &str) -> String {
+    format!("v1,{}", BASE64.encode(mac(secret, id, timestamp, body).finalize().into_bytes()))
+}
+
 /// A new secret.
 fn secret() -> String {
     let mut bytes = [0; 32];

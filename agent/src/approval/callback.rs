@@ -23,7 +23,7 @@ use super::{
     Submission,
     channel::{Channel, Unheard},
     said,
-    standard_webhooks::{ID, Received, Rejection, SIGNATURE, TIMESTAMP, verify},
+    standard_webhooks::{Received, Rejection, verify},
     submit,
 };
 use crate::{
@@ -70,8 +70,7 @@ impl Callbacks {
 
     /// The channel whose secret signed the callback.
     fn channel(&self, headers: &HeaderMap, body: &[u8]) -> Result<&Channel, Rejection> {
-        let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).ok_or(Rejection::Header);
-        let received = Received { id: header(ID)?, timestamp: header(TIMESTAMP)?, signature: header(SIGNATURE)? };
+        let received = Received::of(headers)?;
         let now = Timestamp::now().as_second();
         let mut rejection = Rejection::Signature;
         for channel in &self.channels {
@@ -102,11 +101,8 @@ impl Callbacks {
 
     async fn hear(&self, path: &str, headers: &HeaderMap, body: Body) -> Result<Response, Stopped> {
         let body = whole(headers, body).await?;
-        let channel = self.channel(headers, &body).map_err(|rejection| match rejection {
-            Rejection::Header => (StatusCode::UNAUTHORIZED, "a webhook header is missing or malformed"),
-            Rejection::Timestamp => (StatusCode::UNAUTHORIZED, "old timestamp"),
-            Rejection::Signature => (StatusCode::UNAUTHORIZED, "bad signature"),
-        })?;
+        let channel =
+            self.channel(headers, &body).map_err(|rejection| (StatusCode::UNAUTHORIZED, rejection.words()))?;
         let hold = path.parse().map_err(|_| (StatusCode::NOT_FOUND, "unknown hold"))?;
         let proof = Proof::Webhook { channel: channel.name.clone(), asks: channel.reviewers.clone() };
         let answer = said::read(hold, &body, proof).map_err(|why| (StatusCode::BAD_REQUEST, why))?;

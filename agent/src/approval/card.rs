@@ -117,11 +117,14 @@ impl Draft {
         asker(hold, &mut add);
         add("Host", vec![message.host.clone()]);
         rule(hold, &mut add);
+        if let Says::Counted { missing } = &message.says {
+            add("Still needed", vec![missing.clone()]);
+        }
         let purpose = Fact { label: "Purpose", lines: hold.claims.iter().map(Claim::sentence).collect() };
         let lines = hold.context.ancestry.iter().filter_map(command_line).collect();
         let claims = vec![purpose, Fact { label: "Command lines", lines }];
         let elsewhere = format!("Too long to be shown whole here: `holdpoint show {}`, and approve there", hold.id);
-        let elsewhere = message.says.asks().then(|| Fact { label: "Cut", lines: vec![elsewhere] });
+        let elsewhere = message.asks().then(|| Fact { label: "Cut", lines: vec![elsewhere] });
         Self { title: hold.request.what.sentence(), operation, rest, claims, elsewhere }
     }
 
@@ -298,8 +301,12 @@ pub fn moment(at: Timestamp) -> String {
 pub fn head(message: &Message) -> String {
     match &message.says {
         _ if message.test => "TEST of this channel: nothing is held".to_owned(),
-        Says::Question { .. } => "Approval needed".to_owned(),
         Says::Reminder { .. } => "Approval still needed".to_owned(),
+        Says::Counted { missing } if !message.hold.approved.is_empty() => {
+            let by = line(&message.hold.approved.join(", "), 80);
+            format!("Approved by {by}, still needed: {}", line(missing, 80))
+        }
+        Says::Question { .. } | Says::Counted { .. } => "Approval needed".to_owned(),
         Says::Outcome(standing) => ending(standing),
     }
 }

@@ -21,11 +21,39 @@ use crate::{
     config::Keys,
     policy::Problem,
     quorum::Group,
+    record::Entry,
     request::{Hold, HoldId, Standing},
+    web::Refused,
 };
 
 /// One attempt to send a message, under way.
 pub type Attempting = Pin<Box<dyn Future<Output = Attempt> + Send>>;
+
+/// What goes on beside that, as long as it is polled.
+pub type Going<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Where what is heard goes.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// Answers.
+    pub answers: mpsc::Sender<Submission>,
+    /// What is refused before it is an answer.
+    pub refused: Arc<Refused>,
+    /// Other lines for the record.
+    pub notes: mpsc::Sender<Entry>,
+}
+
+/// What came of looking for an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// There is no more to look for.
+    Done,
+    /// The other side has forgotten the question.
+    Forgotten {
+        /// What it said.
+        error: String,
+    },
+}
 
 /// A kind of channel.
 pub struct Kind {
@@ -89,6 +117,21 @@ pub trait Way: fmt::Debug + Send + Sync {
     /// Secrets of the app that hears for this channel, where it needs one of its own.
     fn app(&self) -> Vec<&str> {
         vec![]
+    }
+
+    /// Hears by itself, without a listener, where it is made for that. What it finds to be an answer goes to `desk`.
+    fn listen(&self, _channel: &Channel, _desk: &Desk) -> Option<Going<()>> {
+        None
+    }
+
+    /// Looks for the answer to a question that was taken, where it has to be fetched, until one decides.
+    fn look(&self, _channel: &Channel, _message: &Message, _desk: &Desk) -> Option<Going<Looked>> {
+        None
+    }
+
+    /// Whether it shows who has approved while others must.
+    fn shows_progress(&self) -> bool {
+        false
     }
 
     /// Takes what came to `/v1/KIND/NAME`, by whomever. What it finds to be an answer goes to `answers`, without keeping
@@ -168,15 +211,13 @@ pub enum Says {
         /// How many there have been, with this one.
         number: u32,
     },
+    /// Somebody has approved, and others must. The question stands.
+    Counted {
+        /// Whose approvals are missing: [`crate::quorum::phrase`].
+        missing: String,
+    },
     /// How it ended.
     Outcome(Standing),
-}
-
-impl Says {
-    /// Whether it asks for an answer.
-    pub fn asks(&self) -> bool {
-        matches!(self, Self::Question { .. } | Self::Reminder { .. })
-    }
 }
 
 impl Message {
@@ -185,9 +226,15 @@ impl Message {
         let word = match self.says {
             Says::Question { .. } => "created".to_owned(),
             Says::Reminder { number, .. } => format!("reminded-{number}"),
+            Says::Counted { .. } => "counted".to_owned(),
             Says::Outcome(_) => "ended".to_owned(),
         };
         format!("{word}-{}-{channel}", self.hold.id)
+    }
+
+    /// Whether there is something to decide.
+    pub fn asks(&self) -> bool {
+        !matches!(self.says, Says::Outcome(_))
     }
 
     /// It as JSON.
@@ -198,6 +245,7 @@ impl Message {
         match &self.says {
             Says::Question { callback } => asking(message::CREATED, callback),
             Says::Reminder { callback, .. } => asking(message::REMINDED, callback),
+            Says::Counted { .. } => asking(message::CREATED, &None),
             Says::Outcome(standing) => message::ended(self.at, &self.host, &self.hold, standing, self.test),
         }
         .into()

@@ -1,10 +1,14 @@
 //! Trying again: exponential back-off with jitter, what `Retry-After` asks for, and never past the limit.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 
@@ -18,6 +22,9 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// No hold waits longer than this; a longer `Retry-After` means never.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Longest time for which a channel as a whole is left alone. What asks for more is asked again by the next message.
+pub(super) const LONGEST_REST: Duration = Duration::from_secs(600);
 
 /// When to give up.
 #[derive(Clone, Copy, Debug)]
@@ -74,12 +81,61 @@ pub(super) struct Failure {
     pub error: String,
 }
 
+/// How long a channel is left alone, by all who try: the other side has asked for that.
+#[derive(Debug, Default)]
+pub(super) struct Rest(Mutex<Option<Instant>>);
+
+impl Rest {
+    /// When it may be tried again, if that is not now.
+    fn until(&self) -> Option<Instant> {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.filter(|until| *until > Instant::now())
+    }
+
+    /// It is left alone so long at least.
+    fn extend(&self, pause: Duration) {
+        let until = Instant::now() + pause.min(LONGEST_REST);
+        let mut rest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *rest = rest.max(Some(until));
+    }
+}
+
+/// Where the attempts of a channel wait: for one of its turns, and until it is not left alone any more.
+#[derive(Clone, Debug)]
+pub(super) struct Lane {
+    turns: Arc<Semaphore>,
+    rest: Arc<Rest>,
+}
+
+impl Lane {
+    /// With room for so many at a time, besides others that share `rest`.
+    pub(super) fn new(turns: usize, rest: &Arc<Rest>) -> Self {
+        Self { turns: Arc::new(Semaphore::new(turns)), rest: Arc::clone(rest) }
+    }
+
+    /// A turn before `end`, or why there is none.
+    async fn turn(&self, end: Instant) -> Result<SemaphorePermit<'_>, &'static str> {
+        loop {
+            // Never closed.
+            let Ok(Ok(turn)) = timeout_at(end, self.turns.acquire()).await else {
+                return Err("there was no turn before the deadline");
+            };
+            let Some(until) = self.rest.until() else { return Ok(turn) };
+            drop(turn);
+            if until >= end {
+                return Err("the channel wants to be left alone until after the deadline");
+            }
+            sleep_until(until).await;
+        }
+    }
+}
+
 /// Attempts until the message is delivered, refused for good, or `limit` is reached. One may take `patience`, from when it has
-/// one of the channel's `turns`.
+/// a turn in the channel's `lane`. Who waits there, or is not let in for all the time, has made no attempt.
 pub(super) async fn deliver<F, A>(
     limit: Limit,
     patience: Duration,
-    turns: &Semaphore,
+    lane: &Lane,
     mut attempt: F,
 ) -> Result<Delivered, Failure>
 where
@@ -95,8 +151,11 @@ where
             break;
         }
         sleep_until(next).await;
-        // Never closed.
-        let Ok(Ok(_turn)) = timeout_at(end, turns.acquire()).await else { break };
+        let _turn = match lane.turn(end).await {
+            Ok(turn) => turn,
+            Err(why) if failure.attempts == 0 => return Err(Failure { error: why.into(), ..failure }),
+            Err(_) => break,
+        };
         failure.attempts += 1;
         let left = end - Instant::now();
         let late = match failure.attempts {
@@ -114,6 +173,7 @@ where
                 tracing::debug!(attempts = failure.attempts, error, "not delivered");
                 failure.error = error;
                 asked_for = pause.unwrap_or_default();
+                lane.rest.extend(asked_for);
             }
         }
     }
@@ -122,7 +182,7 @@ where
 
 /// The pause after `attempts` attempts: between half of what the table says and all of it, so that those who
 /// failed together do not come back together.
-fn pause(attempts: u32) -> Duration {
+pub(super) fn pause(attempts: u32) -> Duration {
     let index = usize::try_from(attempts).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
     Duration::from_secs(PAUSES[index]).mul_f64(rand::random_range(0.5..=1.0))
 }
@@ -148,8 +208,8 @@ mod tests {
     /// when each attempt was made, in seconds.
     async fn played(limit: Limit, attempts: &[Attempt]) -> (Result<Delivered, Failure>, Vec<f64>) {
         let (began, times) = (Instant::now(), RefCell::new(vec![]));
-        let turns = Semaphore::new(1);
-        let result = deliver(limit, PATIENCE, &turns, || {
+        let lane = lane(1);
+        let result = deliver(limit, PATIENCE, &lane, || {
             let mut times = times.borrow_mut();
             times.push(began.elapsed().as_secs_f64());
             let answer = attempts[(times.len() - 1).min(attempts.len() - 1)].clone();
@@ -157,6 +217,10 @@ mod tests {
         });
         let result = result.await;
         (result, times.into_inner())
+    }
+
+    fn lane(turns: usize) -> Lane {
+        Lane::new(turns, &Arc::default())
     }
 
     fn delivered(attempts: u32) -> Result<Delivered, Failure> {
@@ -201,7 +265,7 @@ mod tests {
     async fn a_side_that_hangs_costs_fifteen_seconds_or_what_is_left() {
         let began = Instant::now();
         let limit = Limit { time: Duration::from_secs(20), ..MINUTE };
-        let failure = deliver(limit, PATIENCE, &Semaphore::new(1), std::future::pending::<Attempt>).await.unwrap_err();
+        let failure = deliver(limit, PATIENCE, &lane(1), std::future::pending::<Attempt>).await.unwrap_err();
         assert_eq!(failure.attempts, 2);
         assert!((19.9..20.1).contains(&began.elapsed().as_secs_f64()));
     }
@@ -214,13 +278,13 @@ mod tests {
             let refused = std::mem::take(&mut first);
             async move { if refused { Attempt::failed("refused") } else { std::future::pending().await } }
         };
-        let failure = deliver(limit, PATIENCE, &Semaphore::new(1), refused_then_silent).await.unwrap_err();
+        let failure = deliver(limit, PATIENCE, &lane(1), refused_then_silent).await.unwrap_err();
         assert_eq!(failure, Failure { attempts: 2, error: "refused".into() });
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_a_turn_has_not_begun_to_take_time() {
-        let turns = Semaphore::new(2);
+        let lane = lane(2);
         let busy = Cell::new(0);
         let slow = || async {
             busy.set(busy.get() + 1);
@@ -229,8 +293,40 @@ mod tests {
             busy.set(busy.get() - 1);
             Attempt::Delivered
         };
-        let all = (0..8).map(|_| deliver(MINUTE, PATIENCE, &turns, slow));
+        let all = (0..8).map(|_| deliver(MINUTE, PATIENCE, &lane, slow));
         assert_eq!(futures_util::future::join_all(all).await, vec![delivered(1); 8]);
+    }
+
+    /// When each of three messages on one channel gets through, in seconds, if the first attempt of all is answered so.
+    async fn arrivals(first: Attempt, seconds: u64) -> Vec<Option<f64>> {
+        let (lane, began, first) = (lane(1), Instant::now(), Cell::new(Some(first)));
+        let attempt = || {
+            let answer = first.take().unwrap_or(Attempt::Delivered);
+            async { answer }
+        };
+        let limit = Limit { time: Duration::from_secs(seconds), ..MINUTE };
+        let all = (0..3).map(async |_| {
+            let delivered = deliver(limit, PATIENCE, &lane, attempt).await;
+            delivered.ok().map(|_| began.elapsed().as_secs_f64())
+        });
+        futures_util::future::join_all(all).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_to_be_left_alone_is_left_alone_by_the_whole_channel() {
+        for arrived in arrivals(failed(Some(20)), 60).await {
+            assert!(arrived.is_some_and(|at| (20.0..20.1).contains(&at)), "{arrived:?}");
+        }
+        assert_eq!(arrivals(failed(Some(90)), 60).await, [None; 3], "past the deadline");
+        let error = arrivals(failed(None), 60).await;
+        assert!(error.iter().flatten().all(|at| *at < 1.1), "a failure is nobody else's: {error:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_shuts_a_channel_for_long() {
+        let [refused, others @ ..] = &arrivals(failed(Some(365 * 24 * 3600)), 3600).await[..] else { panic!("three") };
+        assert_eq!(*refused, None);
+        assert!(others.iter().all(|at| at.is_some_and(|at| (600.0..600.1).contains(&at))), "{others:?}");
     }
 
     #[tokio::test(start_paused = true)]

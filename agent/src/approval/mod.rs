@@ -12,6 +12,7 @@ mod delivery;
 mod exec;
 mod http;
 mod message;
+mod poll;
 pub mod said;
 pub mod sample;
 mod slack;
@@ -24,22 +25,22 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::{
-        Semaphore,
         mpsc::{self, error::TrySendError},
         oneshot,
     },
     task::AbortHandle,
-    time::Instant,
+    time::{Instant, sleep},
 };
 
 use self::{
-    channel::{Channel, Message, Preview, Says},
-    delivery::{Delivered, Failure, Limit},
+    channel::{Channel, Desk, Looked, Message, Preview, Says},
+    delivery::{Delivered, Failure, Lane, Limit},
 };
 use crate::{
     config::Config,
     record::{Entry, Event},
     request::{Answer, Hold, HoldId, Outcome, Refusal, Standing},
+    web::Refused,
 };
 
 /// An answer on its way to the state machine: from a callback, or from a channel that answers at once.
@@ -61,6 +62,9 @@ pub async fn submit(answers: &mpsc::Sender<Submission>, answer: Answer) -> Optio
 /// Attempts of one channel at a time.
 const TURNS: usize = 16;
 
+/// How often a question is asked on one channel, if the other side takes it and forgets it.
+const QUESTIONS: u32 = 4;
+
 /// How long, and how often, it is tried to say that a hold is over. Nothing depends on it.
 const FAREWELL: Limit = Limit { time: Duration::from_secs(60), attempts: 5 };
 
@@ -72,11 +76,12 @@ pub struct Approval {
     base: Option<String>,
     channels: Vec<Channel>,
     /// For each channel, those who may try at a time: a thousand questions are no attack on who is to hear them, and
-    /// outcomes do not wait for them.
-    turns: Vec<Turns>,
+    /// outcomes do not wait for them. What one is told of leaving the channel alone counts for all.
+    lanes: Vec<Lanes>,
     asking: HashMap<HoldId, Vec<AbortHandle>>,
-    answers: mpsc::Sender<Submission>,
-    notes: mpsc::Sender<Entry>,
+    /// Likewise for showing who has approved.
+    showing: HashMap<HoldId, Vec<AbortHandle>>,
+    desk: Desk,
 }
 
 impl Approval {
@@ -85,8 +90,16 @@ impl Approval {
     pub fn new(config: &Config, host: String, answers: mpsc::Sender<Submission>, notes: mpsc::Sender<Entry>) -> Self {
         let base = config.listener.as_ref().map(|listener| listener.url.clone());
         let channels = config.channels.clone();
-        let turns = channels.iter().map(|_| Turns::new()).collect();
-        Self { host, base, channels, turns, asking: HashMap::new(), answers, notes }
+        let lanes = channels.iter().map(|_| Lanes::new()).collect();
+        let desk = Desk { answers, refused: Arc::new(Refused::new(notes.clone())), notes };
+        Self { host, base, channels, lanes, asking: HashMap::new(), showing: HashMap::new(), desk }
+    }
+
+    /// Hears what comes by channels that need no listener, for as long as this process lives. Needs a Tokio runtime.
+    pub fn listen(&self) {
+        for going in self.channels.iter().filter_map(|channel| channel.way.listen(channel, &self.desk)) {
+            tokio::spawn(going);
+        }
     }
 
     /// Asks the channels of the hold's reviewers, until they took the question, the deadline, or
@@ -123,8 +136,18 @@ impl Approval {
 
     /// Stops asking and tells the channels how the hold ended. Returns at once; best effort.
     pub fn tell(&mut self, now: Timestamp, hold: &Hold, standing: &Standing) {
-        self.asking.remove(&hold.id).into_iter().flatten().for_each(|task| task.abort());
+        let under_way = self.asking.remove(&hold.id).into_iter().chain(self.showing.remove(&hold.id));
+        under_way.flatten().for_each(|task| task.abort());
         self.say(now, hold, Says::Outcome(standing.clone()), FAREWELL, |channel| channel.asks(hold));
+    }
+
+    /// Shows, where that can be shown, who has approved and whose approvals are `missing`. Returns at once; best effort.
+    pub fn counted(&mut self, now: Timestamp, hold: &Hold, missing: &str) {
+        let says = Says::Counted { missing: missing.to_owned() };
+        let showing = self.say(now, hold, says, FAREWELL, |channel| channel.asks(hold) && channel.way.shows_progress());
+        // What was to be shown before is not news any more.
+        let before = self.showing.insert(hold.id, showing);
+        before.into_iter().flatten().for_each(|task| task.abort());
     }
 
     /// What the channel `name` would be asked about `hold`; nothing if there is no such channel.
@@ -150,45 +173,78 @@ impl Approval {
         hear: impl Fn(&Channel) -> bool,
     ) -> Vec<AbortHandle> {
         let message = Arc::new(Message { at, host: self.host.clone(), hold: hold.clone(), says, test: false });
-        let asked = self.channels.iter().zip(&self.turns).filter(|(channel, _)| hear(channel));
-        asked.map(|(channel, turns)| self.send(channel.clone(), turns.of(&message), message.clone(), limit)).collect()
+        let heard = self.channels.iter().zip(&self.lanes).filter(|(channel, _)| hear(channel));
+        heard.map(|(channel, lanes)| self.send(channel.clone(), lanes.of(&message), message.clone(), limit)).collect()
     }
 
-    fn send(&self, channel: Channel, turns: Arc<Semaphore>, message: Arc<Message>, limit: Limit) -> AbortHandle {
-        let (answers, notes) = (self.answers.clone(), self.notes.clone());
-        let patience = channel.way.patience(&message);
-        let began = Instant::now();
-        let task = tokio::spawn(async move {
-            let result = delivery::deliver(limit, patience, &turns, || channel.way.send(&channel, &message)).await;
-            let elapsed = SignedDuration::try_from(began.elapsed()).unwrap_or_default();
-            let answer = result.as_ref().ok().and_then(|delivered| delivered.answer.clone());
-            report(message.at + elapsed, &message, channel.name, result, &notes);
-            if let Some(answer) = answer {
-                // Whether it counts is in the record; this channel does not wait to hear it.
-                let _ = answers.send(Submission { answer: *answer, reply: oneshot::channel().0 }).await;
+    fn send(&self, channel: Channel, lane: Lane, message: Arc<Message>, limit: Limit) -> AbortHandle {
+        let sending = Sending { channel, lane, message, desk: self.desk.clone(), began: Instant::now() };
+        tokio::spawn(sending.run(limit)).abort_handle()
+    }
+}
+
+/// One message on its way to one channel.
+struct Sending {
+    channel: Channel,
+    lane: Lane,
+    message: Arc<Message>,
+    desk: Desk,
+    began: Instant,
+}
+
+impl Sending {
+    /// Sends it, and looks for the answer where that has to be fetched. A question that is forgotten is asked again.
+    async fn run(self, limit: Limit) {
+        for time in 1..=QUESTIONS {
+            let left = Limit { time: limit.time.saturating_sub(self.began.elapsed()), ..limit };
+            if !self.send(left).await {
+                return;
             }
-        });
-        task.abort_handle()
+            let Some(looking) = self.channel.way.look(&self.channel, &self.message, &self.desk) else { return };
+            let Looked::Forgotten { error } = looking.await else { return };
+            self.report(Err(Failure { attempts: 0, error }));
+            sleep(delivery::pause(time)).await;
+        }
+    }
+
+    /// Whether it was taken.
+    async fn send(&self, limit: Limit) -> bool {
+        let Self { channel, message, .. } = self;
+        let patience = channel.way.patience(message);
+        let result = delivery::deliver(limit, patience, &self.lane, || channel.way.send(channel, message)).await;
+        let answer = result.as_ref().ok().and_then(|delivered| delivered.answer.clone());
+        let taken = result.is_ok();
+        self.report(result);
+        if let Some(answer) = answer {
+            // Whether it counts is in the record; this channel does not wait to hear it.
+            let _ = self.desk.answers.send(Submission { answer: *answer, reply: oneshot::channel().0 }).await;
+        }
+        taken
+    }
+
+    fn report(&self, result: Result<Delivered, Failure>) {
+        let elapsed = SignedDuration::try_from(self.began.elapsed()).unwrap_or_default();
+        report(self.message.at + elapsed, &self.message, self.channel.name.clone(), result, &self.desk.notes);
     }
 }
 
-/// Permits of one channel.
+/// Where the attempts of one channel wait.
 #[derive(Debug)]
-struct Turns {
-    questions: Arc<Semaphore>,
-    outcomes: Arc<Semaphore>,
+struct Lanes {
+    questions: Lane,
+    outcomes: Lane,
 }
 
-impl Turns {
+impl Lanes {
     fn new() -> Self {
-        let permits = || Arc::new(Semaphore::new(TURNS));
-        Self { questions: permits(), outcomes: permits() }
+        let rest = Arc::default();
+        Self { questions: Lane::new(TURNS, &rest), outcomes: Lane::new(TURNS, &rest) }
     }
 
-    fn of(&self, message: &Message) -> Arc<Semaphore> {
+    fn of(&self, message: &Message) -> Lane {
         match message.says {
             Says::Question { .. } | Says::Reminder { .. } => self.questions.clone(),
-            Says::Outcome(_) => self.outcomes.clone(),
+            Says::Counted { .. } | Says::Outcome(_) => self.outcomes.clone(),
         }
     }
 }
@@ -211,9 +267,13 @@ fn report(
             tracing::warn!(%hold, channel, error, "reviewers could not be asked");
             Event::NotAsked { hold, channel, error }
         }
-        (Says::Reminder { .. } | Says::Outcome(_), Ok(_)) => return,
+        (Says::Reminder { .. } | Says::Counted { .. } | Says::Outcome(_), Ok(_)) => return,
         (Says::Reminder { .. }, Err(Failure { error, .. })) => {
             tracing::warn!(%hold, channel, error, "reviewers could not be reminded");
+            return;
+        }
+        (Says::Counted { .. }, Err(Failure { error, .. })) => {
+            tracing::warn!(%hold, channel, error, "reviewers could not be shown who has approved");
             return;
         }
         (Says::Outcome(_), Err(Failure { error, .. })) => {

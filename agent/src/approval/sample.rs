@@ -4,11 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use holdpoint_common::decision::Decision;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Semaphore;
 
 use super::{
     channel::{Channel, Message, Preview, Says},
-    delivery::{self, Delivered, Failure, Limit},
+    delivery::{self, Delivered, Failure, Lane, Limit},
 };
 use crate::{
     claims::{Claim, Kind, Speaker},
@@ -54,7 +53,7 @@ pub async fn try_out(channel: &Channel, host: &str, clicked: impl Future<Output 
 
 async fn send(channel: &Channel, message: Message) -> Result<Delivered, Failure> {
     let (patience, message) = (channel.way.patience(&message), Arc::new(message));
-    delivery::deliver(TRIAL, patience, &Semaphore::new(1), || channel.way.send(channel, &message)).await
+    delivery::deliver(TRIAL, patience, &Lane::new(1, &Arc::default()), || channel.way.send(channel, &message)).await
 }
 
 fn question(host: &str, test: bool) -> Message {

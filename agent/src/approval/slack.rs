@@ -1,10 +1,11 @@
 //! Slack: a message with buttons, posted by an app, changed in place when the hold is over. Clicks come to
-//! `POST /v1/slack/NAME`.
+//! `POST /v1/slack/NAME`, or by Socket Mode.
 //!
 //! A message that an agent before this one has posted is not changed any more; its buttons still answer.
 
 pub(super) mod blocks;
 mod interaction;
+mod socket;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,18 +16,21 @@ use std::{
 
 use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use reqwest::{Response, Url};
+use reqwest::Url;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::timeout};
 use toml::Spanned;
 
-use self::interaction::{Click, Seen, Signing};
+use self::{
+    interaction::{Click, Seen, Signing, Verified},
+    socket::Opener,
+};
 use super::{
     Submission,
-    channel::{Attempting, Channel, Message, Preview, Says, Unheard, Way},
+    channel::{Attempting, Channel, Desk, Going, Message, Preview, Says, Unheard, Way},
     delivery::{Attempt, PATIENCE},
-    http::{Http, nowhere},
+    http::{Http, body, nowhere},
     submit,
 };
 use crate::{
@@ -41,7 +45,7 @@ const API: &str = "https://slack.com/api";
 /// The methods that post a message, and that change it.
 const POST: &str = "chat.postMessage";
 const UPDATE: &str = "chat.update";
-/// Longest response that is read, in bytes: it repeats the message.
+/// Longest response or interaction that is read, in bytes: it repeats the message.
 const LONGEST: usize = 256 * 1024;
 /// Messages that are remembered.
 const POSTS: usize = 4096;
@@ -54,7 +58,7 @@ struct Workspace {
     http: Http,
     /// The bot's token.
     token: String,
-    signing: Signing,
+    ear: Ear,
     /// The conversation's id.
     conversation: String,
     /// Reviewers by `TEAM/USER`.
@@ -62,6 +66,14 @@ struct Workspace {
     seen: Seen,
     // A std mutex: nothing is awaited while it is held.
     posts: Mutex<VecDeque<(HoldId, Post)>>,
+}
+
+/// By which way clicks come, and how they are known to be Slack's.
+enum Ear {
+    /// To the listener, signed.
+    Signed(Signing),
+    /// By a WebSocket that the agent opens.
+    Socket(Arc<Opener>),
 }
 
 /// The message about a hold. Locked while it is being posted or changed: what is over is not posted after that.
@@ -82,6 +94,8 @@ struct Raw {
     token_credential: Option<Spanned<String>>,
     secret_file: Option<Spanned<PathBuf>>,
     credential: Option<Spanned<String>>,
+    app_token_file: Option<Spanned<PathBuf>>,
+    app_token_credential: Option<Spanned<String>>,
     api: Option<Spanned<String>>,
     users: Spanned<BTreeMap<Spanned<String>, Spanned<String>>>,
 }
@@ -96,20 +110,35 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
             "C or G, then letters and digits: in Slack, \"Copy channel ID\"",
         ));
     }
-    if !keys.around.listens {
-        return Err(at(
-            keys.name,
-            "clicks cannot come back: there is no [listener]",
-            "add [listener]: docs/channels.md",
-        ));
-    }
     let api = raw.api.as_ref().map(|api| loopback(keys, api)).transpose()?;
     let api = api.unwrap_or_else(|| Url::parse(API).expect("a URL"));
     let http = Http::new(&api, None).map_err(|flaw| at(keys.name, flaw, "install ca-certificates"))?;
     let token = keys.secret("token_file", &raw.token_file, "token_credential", &raw.token_credential, token)?;
-    let signing = keys.secret("secret_file", &raw.secret_file, "credential", &raw.credential, Signing::read)?;
+    let ear = ear(keys, &raw, &api)?;
     let users = raw.users.get_ref().iter().map(|(id, name)| user(id, name)).collect::<Result<_, _>>()?;
-    Ok(Arc::new(Slack::new(api, http, token, signing, raw.channel.into_inner(), users)))
+    Ok(Arc::new(Slack::new(api, http, token, ear, raw.channel.into_inner(), users)))
+}
+
+/// Socket Mode if there is an app-level token, else the listener.
+fn ear(keys: &mut Keys<'_>, raw: &Raw, api: &Url) -> Result<Ear, Problem> {
+    let app = raw.app_token_file.is_some() || raw.app_token_credential.is_some();
+    let signed = raw.secret_file.is_some() || raw.credential.is_some();
+    if app && signed {
+        let remedy = "keep the app-level token (Socket Mode), or the signing secret (a Request URL and [listener])";
+        return Err(at(keys.name, "clicks cannot come by two ways", remedy));
+    }
+    if app {
+        let (file, credential) = (&raw.app_token_file, &raw.app_token_credential);
+        let token = keys.secret("app_token_file", file, "app_token_credential", credential, socket::token)?;
+        let opener = Opener::new(api, token).map_err(|flaw| at(keys.name, flaw, "install ca-certificates"))?;
+        return Ok(Ear::Socket(Arc::new(opener)));
+    }
+    if !keys.around.listens {
+        let remedy = "add [listener], or use Socket Mode, app_token_file = \"...\": docs/channels.md";
+        return Err(at(keys.name, "clicks cannot come back: there is no [listener]", remedy));
+    }
+    let signing = keys.secret("secret_file", &raw.secret_file, "credential", &raw.credential, Signing::read)?;
+    Ok(Ear::Signed(signing))
 }
 
 /// One that leads nowhere.
@@ -117,7 +146,7 @@ pub(super) fn example() -> Arc<dyn Way> {
     let api = Url::parse(API).expect("a URL");
     let http = Http::new(&nowhere(), None).expect("plain http");
     let signing = Signing::read(&"0".repeat(32)).expect("long enough");
-    Arc::new(Slack::new(api, http, String::new(), signing, "C0000000000".into(), BTreeMap::new()))
+    Arc::new(Slack::new(api, http, String::new(), Ear::Signed(signing), "C0000000000".into(), BTreeMap::new()))
 }
 
 /// Whether it looks like an id of Slack's.
@@ -158,12 +187,12 @@ impl Slack {
         api: Url,
         http: Http,
         token: String,
-        signing: Signing,
+        ear: Ear,
         conversation: String,
         users: BTreeMap<String, String>,
     ) -> Self {
         let (seen, posts) = (Seen::default(), Mutex::default());
-        Self(Arc::new(Workspace { api, http, token, signing, conversation, users, seen, posts }))
+        Self(Arc::new(Workspace { api, http, token, ear, conversation, users, seen, posts }))
     }
 }
 
@@ -187,7 +216,21 @@ impl Way for Slack {
     }
 
     fn app(&self) -> Vec<&str> {
-        vec![&self.0.token, self.0.signing.text()]
+        let ear = match &self.0.ear {
+            Ear::Signed(signing) => signing.text(),
+            Ear::Socket(opener) => opener.token(),
+        };
+        vec![&self.0.token, ear]
+    }
+
+    fn shows_progress(&self) -> bool {
+        true
+    }
+
+    fn listen(&self, channel: &Channel, desk: &Desk) -> Option<Going<()>> {
+        let Ear::Socket(opener) = &self.0.ear else { return None };
+        let (workspace, opener) = (Arc::clone(&self.0), Arc::clone(opener));
+        Some(Box::pin(socket::listen(workspace, opener, channel.clone(), desk.clone())))
     }
 
     fn hear(
@@ -197,19 +240,13 @@ impl Way for Slack {
         body: &[u8],
         answers: &mpsc::Sender<Submission>,
     ) -> Option<Result<(), Unheard>> {
+        let Ear::Signed(signing) = &self.0.ear else { return None };
         let now = Timestamp::now().as_second();
-        let click = match self.0.signing.verify(headers, body, now).and_then(|mac| self.0.seen.admit(mac, now)) {
-            Ok(()) => Click::read(body, &self.0.conversation),
-            Err(why) => {
-                let status = StatusCode::UNAUTHORIZED;
-                return Some(Err(Unheard { status, why: why.into(), hold: None, signed: false }));
-            }
-        };
-        Some(match click {
-            Ok(Some(click)) => self.0.clicked(channel, click, answers.clone()),
-            Ok(None) => Ok(()),
-            Err(why) => Err(Unheard { status: StatusCode::BAD_REQUEST, why: why.into(), hold: None, signed: true }),
-        })
+        if let Err(why) = signing.verify(headers, body, now).and_then(|verified| self.0.seen.admit(verified, now)) {
+            let status = StatusCode::UNAUTHORIZED;
+            return Some(Err(Unheard { status, why: why.into(), hold: None, signed: false }));
+        }
+        Some(self.0.judge(channel, Click::of_form(body, &self.0.conversation), answers))
     }
 }
 
@@ -230,8 +267,9 @@ impl Workspace {
 
     async fn say(&self, message: &Message, mut posted: tokio::sync::OwnedMutexGuard<Posted>) -> Attempt {
         let (method, body) = match (&message.says, &*posted) {
-            (Says::Question { .. }, Posted::NotYet) => (POST, self.body(message)),
-            (Says::Outcome(_), Posted::As(ts)) => {
+            // Who has approved meanwhile is in the one as well as in the other.
+            (Says::Question { .. } | Says::Counted { .. }, Posted::NotYet) => (POST, self.body(message)),
+            (Says::Counted { .. } | Says::Outcome(_), Posted::As(ts)) => {
                 let mut body = self.body(message);
                 body["ts"] = json!(ts);
                 (UPDATE, body)
@@ -244,12 +282,15 @@ impl Workspace {
             (Says::Reminder { .. }, Posted::NotYet) => return Attempt::Delivered,
             (Says::Question { .. }, Posted::As(_)) | (_, Posted::Over) => return Attempt::Delivered,
         };
-        match self.call(method, &body).await {
+        match self.call(&self.http, &self.token, method, &body).await {
             Err(failed) => failed,
             Ok(response) => {
-                match (&message.says, response["ts"].as_str()) {
-                    (Says::Question { .. }, Some(ts)) => *posted = Posted::As(ts.to_owned()),
-                    (Says::Reminder { .. }, _) => {}
+                match (&message.says, method, response["ts"].as_str()) {
+                    (Says::Reminder { .. }, ..) => {}
+                    (Says::Question { .. } | Says::Counted { .. }, POST, Some(ts)) => {
+                        *posted = Posted::As(ts.to_owned());
+                    }
+                    (Says::Counted { .. }, UPDATE, _) => {}
                     _ => *posted = Posted::Over,
                 }
                 Attempt::Delivered
@@ -284,16 +325,48 @@ impl Workspace {
         url
     }
 
-    /// Calls a method of Slack's; what is not "ok" is a failed attempt.
-    async fn call(&self, method: &str, body: &Value) -> Result<Value, Attempt> {
+    /// Calls a method of Slack's with that token; what is not "ok" is a failed attempt.
+    async fn call(&self, http: &Http, token: &str, method: &str, arguments: &Value) -> Result<Value, Attempt> {
         let url = self.url(method);
-        let headers = vec![("authorization", format!("Bearer {}", self.token))];
-        let called = async { Ok(json(self.http.post(url, headers, body.to_string().into()).await?).await) };
+        let headers = vec![("authorization", format!("Bearer {token}"))];
+        let called = async {
+            let response = http.post(url, headers, arguments.to_string().into()).await?;
+            let body = body(response, LONGEST).await.unwrap_or_default();
+            Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
+        };
         let response = timeout(PATIENCE, called).await.unwrap_or_else(|_| Err(Attempt::failed("no answer in time")))?;
         match (response["ok"].as_bool(), response["error"].as_str()) {
             (Some(true), _) => Ok(response),
             (_, Some(error)) => Err(Attempt::failed(format!("Slack says {}", super::card::line(error, 80)))),
             _ => Err(Attempt::failed("Slack says something else than it is specified to")),
+        }
+    }
+
+    /// An interaction that came by the socket. It comes at once, so now is when it was made.
+    fn interaction(
+        self: &Arc<Self>,
+        channel: &Channel,
+        identity: [u8; 32],
+        payload: Value,
+        answers: &mpsc::Sender<Submission>,
+    ) -> Result<(), Unheard> {
+        let timestamp = Timestamp::now().as_second();
+        let again = |why: &str| Unheard { status: StatusCode::OK, why: why.into(), hold: None, signed: true };
+        self.seen.admit(Verified { identity, timestamp }, timestamp).map_err(again)?;
+        self.judge(channel, Click::of(payload, &self.conversation), answers)
+    }
+
+    /// What is Slack's, and has not come before: an answer, none, or something that should not be.
+    fn judge(
+        self: &Arc<Self>,
+        channel: &Channel,
+        click: Result<Option<Click>, &'static str>,
+        answers: &mpsc::Sender<Submission>,
+    ) -> Result<(), Unheard> {
+        match click {
+            Ok(Some(click)) => self.clicked(channel, click, answers.clone()),
+            Ok(None) => Ok(()),
+            Err(why) => Err(Unheard { status: StatusCode::BAD_REQUEST, why: why.into(), hold: None, signed: true }),
         }
     }
 
@@ -334,21 +407,12 @@ impl Workspace {
     /// Tells `user` alone what came of a click.
     async fn whisper(&self, user: &str, text: &str) {
         let body = json!({ "channel": self.conversation, "user": user, "text": blocks::escaped(text) });
-        if let Err(Attempt::Failed { error, .. }) = self.call("chat.postEphemeral", &body).await {
+        if let Err(Attempt::Failed { error, .. }) =
+            self.call(&self.http, &self.token, "chat.postEphemeral", &body).await
+        {
             tracing::info!(error, "who clicked in Slack could not be told what came of it");
         }
     }
-}
-
-/// The JSON of a response, null if it is none.
-async fn json(mut response: Response) -> Value {
-    let mut body = vec![];
-    while let Ok(Some(chunk)) = response.chunk().await
-        && body.len() + chunk.len() <= LONGEST
-    {
-        body.extend_from_slice(&chunk);
-    }
-    serde_json::from_slice(&body).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
+use axum::http::HeaderMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -62,17 +63,25 @@ impl Secret {
 }
 
 /// Why a message is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// A header is missing or cannot be read.
-    #[error("a webhook header is missing or malformed")]
     Header,
     /// The timestamp is more than [`TOLERANCE`] from now.
-    #[error("old timestamp")]
     Timestamp,
     /// No signature in the header is right.
-    #[error("bad signature")]
     Signature,
+}
+
+impl Rejection {
+    /// It in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Header => "a webhook header is missing or malformed",
+            Self::Timestamp => "old timestamp",
+            Self::Signature => "bad signature",
+        }
+    }
 }
 
 /// The three headers of a message as received.
@@ -84,6 +93,17 @@ pub struct Received<'a> {
     pub timestamp: &'a str,
     /// [`SIGNATURE`].
     pub signature: &'a str,
+}
+
+impl<'a> Received<'a> {
+    /// Those among `headers`.
+    ///
+    /// # Errors
+    /// One is missing, or no text.
+    pub fn of(headers: &'a HeaderMap) -> Result<Self, Rejection> {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).ok_or(Rejection::Header);
+        Ok(Self { id: header(ID)?, timestamp: header(TIMESTAMP)?, signature: header(SIGNATURE)? })
+    }
 }
 
 /// The headers of a message with `body`, sent at `timestamp` (seconds since 1970).

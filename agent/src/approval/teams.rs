@@ -95,7 +95,7 @@ pub(super) fn body(message: &Message, review: Option<&Url>) -> Value {
 fn content(message: &Message, card: &Card, review: Option<&Url>) -> Value {
     let mut body = vec![text(&head(message), "default", "bolder"), text(&card.title, "monospace", "bolder")];
     let mut actions = vec![];
-    if message.says.asks() {
+    if message.asks() {
         body.extend(listed("Seen by the kernel", &card.facts));
         body.extend(listed("Claimed, not verified", &card.claims));
         actions.extend(review.and_then(|page| button(page, message)));

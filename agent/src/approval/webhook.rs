@@ -1,16 +1,18 @@
-//! A receiver of messages after Standard Webhooks, which answers by signed callbacks.
+//! A receiver of messages after Standard Webhooks, which answers by signed callbacks, or is asked for its answers.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    channel::{Attempting, Channel, Message, Preview, Way},
+    channel::{Attempting, Channel, Desk, Going, Looked, Message, Preview, Says, Way},
     delivery::Attempt,
     http::{Http, nowhere},
+    poll::{Decisions, Poll},
     standard_webhooks::{Secret, sign},
 };
 use crate::{
@@ -25,6 +27,8 @@ pub struct Webhook {
     /// Signs what goes out and what comes back.
     secret: Secret,
     http: Http,
+    /// Where its answers are, if they have to be fetched.
+    decisions: Option<Decisions>,
 }
 
 #[derive(Deserialize)]
@@ -34,23 +38,25 @@ struct Raw {
     secret_file: Option<Spanned<PathBuf>>,
     credential: Option<Spanned<String>>,
     ca_file: Option<Spanned<PathBuf>>,
+    decision_url: Option<Spanned<String>>,
 }
 
 /// Reads the keys of such a channel.
 pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     let raw: Raw = keys.read()?;
     let url = keys.url(&raw.url)?;
+    let decisions = raw.decision_url.as_ref().map(|raw| Decisions::read(raw, &url)).transpose()?;
     let secret = keys.secret("secret_file", &raw.secret_file, "credential", &raw.credential, Secret::read)?;
     let authorities = raw.ca_file.as_ref().map(|file| keys.authorities(file)).transpose()?;
     let remedy = "install ca-certificates, or name the authorities: ca_file = \"...\"";
     let webhook = Webhook::new(url, secret, authorities.as_deref()).map_err(|flaw| at(&raw.url, flaw, remedy))?;
-    Ok(Arc::new(webhook))
+    Ok(Arc::new(webhook.answering(decisions)))
 }
 
 /// One that leads nowhere.
 pub(super) fn example() -> Arc<dyn Way> {
     let secret = Secret::from_bytes([0; 32]);
-    Arc::new(Webhook { url: nowhere(), secret, http: Http::new(&nowhere(), None).expect("plain http") })
+    Arc::new(Webhook::new(nowhere(), secret, None).expect("plain http"))
 }
 
 impl Webhook {
@@ -59,7 +65,22 @@ impl Webhook {
     /// # Errors
     /// Why TLS cannot be set up.
     pub fn new(url: Url, secret: Secret, authorities: Option<&[u8]>) -> Result<Self, String> {
-        Ok(Self { http: Http::new(&url, authorities)?, url, secret })
+        Ok(Self { http: Http::new(&url, authorities)?, url, secret, decisions: None })
+    }
+
+    /// The same, whose answers are there, and have to be fetched.
+    pub(super) fn answering(self, decisions: Option<Decisions>) -> Self {
+        Self { decisions, ..self }
+    }
+
+    /// What is sent. Where answers are fetched, none is asked to come.
+    fn body(&self, message: &Message) -> Bytes {
+        let says = match (&message.says, &self.decisions) {
+            (Says::Question { .. }, Some(_)) => Says::Question { callback: None },
+            (Says::Reminder { number, .. }, Some(_)) => Says::Reminder { callback: None, number: *number },
+            _ => return message.body(),
+        };
+        Message { says, ..message.clone() }.body()
     }
 }
 
@@ -72,7 +93,7 @@ impl fmt::Debug for Webhook {
 
 impl Way for Webhook {
     fn send(&self, channel: &Channel, message: &Arc<Message>) -> Attempting {
-        let body = message.body();
+        let body = self.body(message);
         let signed = sign(&self.secret, &message.id(&channel.name), Timestamp::now().as_second(), &body);
         let posted = self.http.post(self.url.clone(), signed.into(), body);
         Box::pin(async move { posted.await.map_or_else(|failed| failed, |_| Attempt::Delivered) })
@@ -80,8 +101,15 @@ impl Way for Webhook {
 
     fn preview(&self, message: &Message) -> Preview {
         let host = self.url.host_str().unwrap_or_default();
-        let message = serde_json::from_slice(&message.body()).unwrap_or_default();
+        let message = serde_json::from_slice(&self.body(message)).unwrap_or_default();
         Preview { to: format!("POST to {host}, signed after Standard Webhooks"), message }
+    }
+
+    fn look(&self, channel: &Channel, message: &Message, desk: &Desk) -> Option<Going<Looked>> {
+        let decisions = self.decisions.as_ref().filter(|_| matches!(message.says, Says::Question { .. }))?;
+        let (http, secret) = (self.http.clone(), self.secret.clone());
+        let poll = Poll::new(decisions, http, secret, channel.clone(), message.hold.id, desk.clone());
+        Some(Box::pin(poll.run()))
     }
 
     fn secret(&self) -> Option<&Secret> {

@@ -278,6 +278,46 @@ fn slack_is_read_strictly_and_shows_no_secret() {
 }
 
 #[test]
+fn slack_hears_by_a_socket_or_by_a_listener() {
+    let place = Place::new("socket");
+    for (name, text) in [("token", "xoxb-1"), ("app", "xapp-1"), ("signing", "8f742231b10e8888abcd99yyyzzz85a5")] {
+        place.file(name, text, 0o600);
+    }
+    let (_, table) = SLACK.split_once("8700\"\n").unwrap();
+    let socket = table.replace("secret_file = \"@/signing\"", "app_token_file = \"@/app\"");
+    let (config, secrets) = place.parse_whole(&socket).unwrap();
+    assert_eq!(secrets, [place.0.join("token"), place.0.join("app")]);
+    assert!(!format!("{config:?}").contains("xapp"));
+    let both = SLACK.replace("secret_file", "app_token_file = \"@/app\"\nsecret_file");
+    let refused = place.parse(&both).unwrap_err();
+    assert!(refused.starts_with("config.toml:4:8: clicks cannot come by two ways (keep the app-level"), "{refused}");
+    let refused = place.parse(&socket.replace("@/app", "@/token")).unwrap_err();
+    assert!(refused.starts_with("config.toml:6:18: not an app-level token"), "{refused}");
+    let second = socket.replace("\"team\"", "\"other\"").replace("@/token", "@/app");
+    assert!(place.parse(&format!("{socket}{second}")).is_err());
+}
+
+#[test]
+fn answers_are_fetched_where_questions_are_sent() {
+    let place = Place::new("decisions");
+    let with = |url: &str| place.parse(&format!("{CHANNEL}decision_url = \"{url}\"\n"));
+    assert!(with("https://reviews.example/decisions/{hold}").is_ok());
+    assert!(with("https://reviews.example:443/d?of={hold}&x=1").is_ok());
+    for (url, flaw) in [
+        ("https://reviews.example/decisions", "it is the same for every hold"),
+        ("https://other.example/{hold}", "questions are sent to another place"),
+        ("https://{hold}.reviews.example/", "questions are sent to another place"),
+        ("https://reviews.example:8443/{hold}", "questions are sent to another place"),
+        ("http://reviews.example/{hold}", "questions are sent to another place"),
+        ("https://reviews.example/x#{hold}", "questions are sent to another place"),
+        ("/decisions/{hold}", "not a URL"),
+    ] {
+        let refused = with(url).map(|_| ()).unwrap_err();
+        assert!(refused.starts_with(&format!("config.toml:7:16: {flaw}")), "{refused}");
+    }
+}
+
+#[test]
 fn an_app_of_slack_hears_for_one_channel() {
     let place = Place::new("apps");
     for (name, text) in [("token", "xoxb-1"), ("token2", "xoxb-2")] {

@@ -34,7 +34,10 @@ impl Daemon {
                 self.changed(&hold);
             }
             Effect::Remind { hold, number } => self.approval.remind(self.now(), &hold, number),
-            Effect::Counted(hold) => self.changed(&hold),
+            Effect::Counted { hold, missing } => {
+                self.approval.counted(self.now(), &hold, &missing);
+                self.changed(&hold);
+            }
             Effect::Wake(hold) => self.wake(hold),
             Effect::Reply { ticket, result } => match self.waiting.remove(&ticket) {
                 // Whoever no longer listens does not change the decision.

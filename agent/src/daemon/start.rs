@@ -90,6 +90,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     if let (Some(listener), Some(page)) = (page_listener, &page) {
         tokio::spawn(Arc::clone(page).serve(listener));
     }
+    approval.listen();
     if let Some(listener) = callbacks {
         tokio::spawn(Callbacks::new(&config, answers_in, notes_in).serve(listener));
     }

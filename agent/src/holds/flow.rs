@@ -82,7 +82,12 @@ pub enum Effect {
         number: u32,
     },
     /// Show who has approved so far, and that others must.
-    Counted(Box<Hold>),
+    Counted {
+        /// The hold.
+        hold: Box<Hold>,
+        /// Whose approvals are missing: [`crate::quorum::phrase`].
+        missing: String,
+    },
     /// Write the decision for the kernel to find, over an approval if there is one (a withdrawal can follow
     /// it), then wake the process.
     Decide {

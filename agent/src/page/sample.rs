@@ -90,7 +90,7 @@ impl Stage {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Ask(hold) => self.page.asked(&hold),
-            Effect::Counted(hold) | Effect::Escalate(hold) => self.page.changed(&hold),
+            Effect::Counted { hold, .. } | Effect::Escalate(hold) => self.page.changed(&hold),
             Effect::Record(entry) => entry.decides().into_iter().for_each(|hold| self.input(Input::Recorded(hold))),
             Effect::Reply { result, .. } => drop(self.waiting.take().map(|reply| reply.send(result))),
             Effect::Tell { hold, standing } => {

@@ -44,13 +44,15 @@ impl Refused {
         Self { notes, unsigned: window(), signed: window() }
     }
 
-    /// Something about `hold`, if it said so, was refused; `signed` tells that its sender could be believed.
-    pub fn note(&self, hold: Option<HoldId>, why: &str, from: IpAddr, signed: bool) {
+    /// Something about `hold`, if it said so, was refused; `signed` tells that its sender could be believed. It came `from`
+    /// there, unless it was fetched.
+    pub fn note(&self, hold: Option<HoldId>, why: &str, from: impl Into<Option<IpAddr>>, signed: bool) {
+        let from = from.into();
         let window = if signed { &self.signed } else { &self.unsigned };
         let Some(more) = window.lock().unwrap_or_else(PoisonError::into_inner).admit() else { return };
-        tracing::info!(%from, why, "an answer was refused");
+        tracing::info!(?from, why, "an answer was refused");
         let refusal = why.to_owned();
-        let event = Event::RefusedAnswer { hold, answer: None, refusal, from: Some(from), more };
+        let event = Event::RefusedAnswer { hold, answer: None, refusal, from, more };
         note(&self.notes, Entry { time: Timestamp::now(), event });
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     approval::{
-        standard_webhooks::{Secret, sign},
+        standard_webhooks::{SIGNATURE, Secret, TIMESTAMP, sign},
         webhook::Webhook,
     },
     config::Listener,
@@ -138,7 +138,7 @@ async fn what_is_not_an_answer_is_refused_and_recorded() {
     }
 }
 
-const ID_HEADER: &str = super::ID;
+const ID_HEADER: &str = crate::approval::standard_webhooks::ID;
 
 #[tokio::test]
 async fn an_answer_must_name_a_reviewer_and_say_nothing_else() {

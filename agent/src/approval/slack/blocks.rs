@@ -28,7 +28,7 @@ pub fn message(message: &Message) -> Value {
     let card = Card::of(message, fits);
     let note = match &message.says {
         _ if message.test => "Test of this channel",
-        Says::Question { .. } => "Approval needed",
+        Says::Question { .. } | Says::Counted { .. } => "Approval needed",
         Says::Reminder { .. } => "Approval still needed",
         Says::Outcome(_) => "No answer is needed any more",
     };
@@ -41,7 +41,7 @@ pub fn message(message: &Message) -> Value {
         blocks.push(context("Claimed, not verified"));
         blocks.extend(card.claims.iter().map(fact));
     }
-    if message.says.asks() {
+    if message.asks() {
         let enough = message.hold.assurance == Assurance::Basic;
         blocks.push(buttons(&message.hold, card.whole && enough));
     }

@@ -1,4 +1,4 @@
-//! Clicks as Slack sends them: verified before they are read, each once.
+//! Clicks as Slack sends them: verified before they are read, by whatever way, each once.
 //!
 //! <https://docs.slack.dev/authentication/verifying-requests-from-slack>.
 
@@ -23,13 +23,18 @@ const TOLERANCE: i64 = 300;
 /// What every button's `action_id` begins with.
 const OURS: &str = "holdpoint_";
 
+/// What is not even that.
+const MALFORMED: &str = "malformed: not an interaction";
+
 /// The app's signing secret. Never shown.
 pub struct Signing(String);
 
-/// A verified request, told from others.
+/// A request that Slack has made, told from others.
 pub struct Verified {
-    mac: [u8; 32],
-    timestamp: i64,
+    /// The same for no other.
+    pub identity: [u8; 32],
+    /// When, in seconds since 1970.
+    pub timestamp: i64,
 }
 
 impl Signing {
@@ -61,7 +66,7 @@ impl Signing {
         expected.update(format!("v0:{stamp}:").as_bytes());
         expected.update(body);
         expected.verify_slice(&mac).map_err(|_| "bad signature")?;
-        Ok(Verified { mac, timestamp })
+        Ok(Verified { identity: mac, timestamp })
     }
 }
 
@@ -80,10 +85,10 @@ pub struct Seen(Mutex<HashMap<[u8; 32], i64>>);
 
 impl Seen {
     /// Takes a request that was not there before.
-    pub fn admit(&self, Verified { mac, timestamp }: Verified, now: i64) -> Result<(), &'static str> {
+    pub fn admit(&self, Verified { identity, timestamp }: Verified, now: i64) -> Result<(), &'static str> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|_, timestamp| now - *timestamp <= TOLERANCE);
-        match seen.insert(mac, timestamp) {
+        match seen.insert(identity, timestamp) {
             None => Ok(()),
             Some(_) => Err("replayed"),
         }
@@ -141,13 +146,18 @@ struct Value {
 }
 
 impl Click {
-    /// What a verified body says; nothing if it is not about one of our buttons.
-    pub fn read(body: &[u8], conversation: &str) -> Result<Option<Self>, &'static str> {
-        let malformed = "malformed: not an interaction";
+    /// What a verified form says; nothing if it is not about one of our buttons.
+    pub fn of_form(body: &[u8], conversation: &str) -> Result<Option<Self>, &'static str> {
         let mut fields = form_urlencoded::parse(body);
-        let (Some((name, payload)), None) = (fields.next(), fields.next()) else { return Err(malformed) };
-        let payload: Payload = serde_json::from_str(&payload).ok().filter(|_| name == "payload").ok_or(malformed)?;
-        let [Action { action_id, value }] = &payload.actions[..] else { return Err(malformed) };
+        let (Some((name, payload)), None) = (fields.next(), fields.next()) else { return Err(MALFORMED) };
+        let payload = serde_json::from_str(&payload).ok().filter(|_| name == "payload").ok_or(MALFORMED)?;
+        Self::of(payload, conversation)
+    }
+
+    /// Likewise, of the interaction itself.
+    pub fn of(payload: serde_json::Value, conversation: &str) -> Result<Option<Self>, &'static str> {
+        let payload: Payload = serde_json::from_value(payload).map_err(|_| MALFORMED)?;
+        let [Action { action_id, value }] = &payload.actions[..] else { return Err(MALFORMED) };
         if payload.r#type != "block_actions" || !action_id.starts_with(OURS) {
             return Ok(None);
         }
@@ -157,7 +167,7 @@ impl Click {
         let team = team(&payload).ok_or("whose team this is cannot be told")?;
         let Value { hold, digest, decision } = serde_json::from_str(value).map_err(|_| "malformed: not our button")?;
         let user = payload.user.id;
-        if is_id(&user) { Ok(Some(Self { team, user, hold, digest, word: decision })) } else { Err(malformed) }
+        if is_id(&user) { Ok(Some(Self { team, user, hold, digest, word: decision })) } else { Err(MALFORMED) }
     }
 }
 

@@ -20,8 +20,10 @@ use crate::{
     approval::{Approval, callback::Callbacks},
     config::{Config, Listener},
     record::{Entry, Event},
-    request::{End, Outcome, Refusal, Standing, Word, hexadecimal, sample},
+    request::{End, Hold, Outcome, Refusal, Standing, Word, hexadecimal, sample},
 };
+
+mod socket;
 
 const HOLD: HoldId = HoldId(7);
 const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
@@ -79,7 +81,8 @@ async fn method(State(server): State<Server>, Path(method): Path<String>, header
 fn channel(api: &Url) -> Channel {
     let users = BTreeMap::from([("T1/U1".to_owned(), "alice".to_owned())]);
     let http = Http::new(api, None).unwrap();
-    let way = Slack::new(api.clone(), http, "xoxb-1".into(), Signing::read(SECRET).unwrap(), "C1".into(), users);
+    let ear = Ear::Signed(Signing::read(SECRET).unwrap());
+    let way = Slack::new(api.clone(), http, "xoxb-1".into(), ear, "C1".into(), users);
     Channel { name: "team".into(), kind: "slack", reviewers: vec!["security".into()], way: Arc::new(way) }
 }
 
@@ -252,6 +255,37 @@ async fn a_test_keeps_its_buttons_until_they_have_been_clicked() {
     click.send(()).unwrap();
     assert_eq!(next(&mut calls).await.method, "chat.update");
     assert_eq!(tried.await.unwrap().outcome, Some(Ok(())));
+}
+
+/// The hold, which alice has approved while bob must.
+fn counted() -> Hold {
+    Hold { approved: vec!["alice".into()], ..sample::hold(HOLD) }
+}
+
+#[tokio::test]
+async fn who_has_approved_is_shown_until_it_is_over() {
+    let mut desk = desk(taken).await;
+    desk.asked().await;
+    desk.approval.counted(sample::start(), &counted(), "security");
+    let Call { method, body } = next(&mut desk.calls).await;
+    assert_eq!((&*method, &body["ts"]), ("chat.update", &"1503435956.000247".into()));
+    assert_eq!(body["blocks"][0]["text"]["text"], "Approved by alice, still needed: security");
+    assert!(button(&body).contains("approve") && body.to_string().contains("Still needed: security"), "{body}");
+    desk.approval.tell(sample::start(), &counted(), &standing(End::Denied, Decision::Kill));
+    assert!(!next(&mut desk.calls).await.body.to_string().contains("\"actions\""));
+    desk.approval.counted(sample::start(), &counted(), "security");
+    assert!(timeout(Duration::from_millis(500), desk.calls.recv()).await.is_err(), "it is over");
+}
+
+#[tokio::test]
+async fn what_could_not_be_posted_yet_is_posted_with_who_has_approved() {
+    let down: Manner = |count| if count == 0 { StatusCode::BAD_GATEWAY.into_response() } else { taken(0) };
+    let mut desk = desk(down).await;
+    desk.asked().await;
+    desk.approval.counted(sample::start(), &counted(), "security");
+    let Call { method, body } = next(&mut desk.calls).await;
+    assert_eq!((&*method, body.to_string().contains("Approved by alice")), ("chat.postMessage", true));
+    assert!(timeout(Duration::from_secs(2), desk.calls.recv()).await.is_err(), "once");
 }
 
 #[tokio::test]

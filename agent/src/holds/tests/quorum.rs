@@ -32,7 +32,9 @@ fn the_second_approval_decides_and_both_are_on_record() {
     let mut holds = asked_of_two();
     let first = holds.on(start(), alice(Word::Approve));
     assert!(matches!(&first[0], Effect::Record(Entry { event: Event::Counted { .. }, .. })), "{first:?}");
-    assert!(matches!(&first[1], Effect::Counted(hold) if hold.approved == ["alice"]));
+    assert!(
+        matches!(&first[1], Effect::Counted { hold, missing } if hold.approved == ["alice"] && missing == "security")
+    );
     assert_eq!(replied(&first), [&Ok(Outcome::Counted("security".into()))]);
     assert_eq!(holds.pending().count(), 1);
     let second = holds.on(start(), says(by_webhook("bob", Word::Approve)));
@@ -78,7 +80,10 @@ fn silence_of_the_second_denies() {
 fn under_another_policy_all_approve_anew() {
     let mut holds = asked_of_two();
     holds.on(start(), alice(Word::Approve));
-    assert_eq!(holds.on(start(), Input::PolicyChanged), [Effect::Counted(Box::new(of_two()))]);
+    assert_eq!(
+        holds.on(start(), Input::PolicyChanged),
+        [Effect::Counted { hold: Box::new(of_two()), missing: "2 of security".into() }]
+    );
     assert_eq!(holds.on(start(), Input::PolicyChanged), []);
     let bob = holds.on(start(), says(by_webhook("bob", Word::Approve)));
     assert_eq!(replied(&bob), [&Ok(Outcome::Counted("security".into()))]);
