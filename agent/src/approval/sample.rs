@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     claims::{Claim, Kind, Speaker},
-    quorum::{Assurance, Group},
+    quorum::{Assurance, Group, SelfAnswer},
     request::{Answer, Context, Digest, End, Hold, HoldId, Object, Operation, Process, Request, Standing},
 };
 
@@ -79,6 +79,7 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         deadline: at + SignedDuration::from_mins(5),
         reviewers: vec![Group { name: "sample".into(), approvals: 1, members: vec!["alice".into(), "bob".into()] }],
         assurance: Assurance::Basic,
+        own: SelfAnswer::Refused,
         approved: vec![],
         on_deny: Decision::Kill,
         on_timeout: Decision::Kill,

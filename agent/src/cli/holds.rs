@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     claims::Claim,
-    quorum::{self, Assurance, Group},
+    quorum::{self, Assurance, Group, SelfAnswer},
     request::{Digest, HoldId, Login, Process, Reading, shown, span},
     sockets::Declined,
 };
@@ -30,6 +30,8 @@ pub(super) struct View {
     on_timeout: String,
     reviewers: Vec<Group>,
     assurance: Assurance,
+    #[serde(rename = "self", default)]
+    own: SelfAnswer,
     #[serde(default)]
     approved: Vec<String>,
     pub(super) subject: String,
@@ -165,6 +167,9 @@ fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
     if hold.assurance > Assurance::Basic {
         text += &field("approve", &format!("only {}", hold.assurance.way()));
     }
+    if hold.own == SelfAnswer::Allowed {
+        text += &field("requester", "may answer: the rule says so");
+    }
     if !hold.approved.is_empty() {
         text += &field("approved", &shown(&hold.approved.join(", ")));
     }
@@ -298,6 +303,7 @@ mod tests {
                 Group { name: "privacy".into(), approvals: 2, members: vec!["carol".into(), "dan".into()] },
             ],
             assurance: Assurance::High,
+            own: SelfAnswer::Refused,
             approved: vec!["carol".into()],
             on_deny: Decision::Fail,
             on_timeout: Decision::Kill,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     claims::Claim,
     holds::Crowd,
-    quorum::{Assurance, Group},
+    quorum::{Assurance, Group, SelfAnswer},
     request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false},
 };
 
@@ -109,6 +109,9 @@ pub enum Event {
         reviewer: String,
         /// User id of who asked for it; 0 where root did so for somebody else.
         by: u32,
+        /// As whom that user had logged in, where that is somebody else.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        login: Option<u32>,
         /// Its process.
         pid: u32,
     },
@@ -215,6 +218,9 @@ pub struct Held {
     pub reviewers: Vec<Group>,
     /// How sure it has to be who approves.
     pub assurance: Assurance,
+    /// Whether the requester may answer.
+    #[serde(rename = "self", skip_serializing_if = "SelfAnswer::is_refused")]
+    pub own: SelfAnswer,
     /// What is asked, and by whom.
     pub request: Request,
     /// What was read before, where the rule asks for that.
@@ -231,6 +237,7 @@ impl From<&Hold> for Held {
             deadline: hold.deadline,
             reviewers: hold.reviewers.clone(),
             assurance: hold.assurance,
+            own: hold.own,
             request: hold.request.clone(),
             read: hold.read.clone(),
             cwd: hold.context.cwd.clone(),

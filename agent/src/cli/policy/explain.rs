@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Asking, Operation, Report, Trouble, Who, said};
 use crate::{
     policy::{Answer, Asked, Judge, Near, Rule, near, verdict_word},
-    quorum::{self, Assurance},
+    quorum::{self, Assurance, SelfAnswer},
 };
 
 /// Says which rule of the policy in `file` decides.
@@ -31,6 +31,9 @@ pub(super) fn text(judge: &Judge, asked: &Asked, answer: Answer, near: &[Near<'_
             text += &format!("  reviewers  {}\n", quorum::named(&terms.reviewers));
             if terms.assurance > Assurance::Basic {
                 text += &format!("  assurance  {}: {}\n", terms.assurance.word(), terms.assurance.way());
+            }
+            if terms.own == SelfAnswer::Allowed {
+                text += "  self       allowed: the requester may answer\n";
             }
         }
     }

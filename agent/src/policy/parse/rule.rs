@@ -21,7 +21,7 @@ use crate::policy::{
     section::{self, Section, read_each},
 };
 
-pub const RULE_KEYS: [&str; 21] = [
+pub const RULE_KEYS: [&str; 22] = [
     "name",
     "subject",
     "open",
@@ -38,6 +38,7 @@ pub const RULE_KEYS: [&str; 21] = [
     "mode",
     "reviewers",
     "assurance",
+    "self",
     "why",
     "timeout",
     "on_deny",
@@ -55,7 +56,7 @@ pub const EXEC_KEYS: [&str; 5] = ["path", "label", "args", "owner", "mode"];
 pub const CONNECT_KEYS: [&str; 6] = ["to", "not", "name", "port", "protocol", "unix"];
 
 /// Keys that only a hold can have.
-const HOLD_KEYS: [&str; 6] = ["reviewers", "assurance", "timeout", "on_deny", "on_timeout", "pause"];
+const HOLD_KEYS: [&str; 7] = ["reviewers", "assurance", "self", "timeout", "on_deny", "on_timeout", "pause"];
 
 /// Ways of opening that `access` can name.
 const ACCESS: [Class; CLASSES - 1] = [Class::Read, Class::Write, Class::Append, Class::Create, Class::Truncate];
@@ -345,6 +346,7 @@ fn mode(section: &Section<'_>, then: Option<&Then>, problems: &mut Vec<Problem>)
 fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Option<Terms> {
     let reviewers = reviewers::asked(section, names, problems);
     let assurance = optional(section, "assurance", problems, reviewers::assurance);
+    let own = optional(section, "self", problems, reviewers::own);
     let timeout = optional(section, "timeout", problems, |text| duration(text, &PATIENCE_LIMITS));
     let on_deny = optional(section, "on_deny", problems, refusal);
     let on_timeout = optional(section, "on_timeout", problems, refusal);
@@ -353,6 +355,7 @@ fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> O
     Some(Terms {
         reviewers: reviewers?,
         assurance: assurance?.unwrap_or_default(),
+        own: own?.unwrap_or_default(),
         timeout: timeout?.unwrap_or(PATIENCE),
         on_deny,
         on_timeout: on_timeout?.unwrap_or(on_deny),
