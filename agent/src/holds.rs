@@ -233,8 +233,9 @@ impl Holds {
         vec![Effect::Decide { hold: id, decision: standing.decision }, live.told(standing)]
     }
 
-    fn answered(&mut self, now: Timestamp, answer: Answer, ticket: Ticket) -> Vec<Effect> {
+    fn answered(&mut self, now: Timestamp, mut answer: Answer, ticket: Ticket) -> Vec<Effect> {
         let id = answer.hold;
+        answer.known.own = self.panel(id).is_some_and(|panel| panel.is_requester(&answer));
         let mut effects = if self.is_late(now, id) { self.expire(now, id) } else { self.escalate(now, id) };
         match self.judge(&answer) {
             Ok(Judged::Repeats(standing)) => {
@@ -251,6 +252,10 @@ impl Holds {
             }
         }
         effects
+    }
+
+    fn panel(&self, id: HoldId) -> Option<&Panel> {
+        self.live.get(&id).map(|live| &live.panel).or_else(|| self.ended.get(&id).map(|ended| &ended.panel))
     }
 
     /// What becomes of `answer`.

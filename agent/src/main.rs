@@ -9,6 +9,7 @@ mod config;
 mod daemon;
 mod denials;
 mod holds;
+mod identity;
 mod kept;
 mod kernel;
 mod ladder;

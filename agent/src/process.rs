@@ -9,6 +9,7 @@ use std::{
     path::Path,
 };
 
+use holdpoint_common::matcher::NO_LOGIN;
 use procfs::{
     ProcError, ProcResult,
     process::{Process as Proc, Stat},
@@ -237,6 +238,24 @@ pub fn parent(pid: u32) -> Option<u32> {
     Proc::new(pid.cast_signed()).ok()?.stat().ok().map(|stat| stat.ppid.cast_unsigned())
 }
 
+/// As whom somebody has logged in from whom process `pid` of user `uid` comes, whatever `su` and `sudo` made of them; none
+/// for services.
+///
+/// # Errors
+/// It cannot be read, or the number is that of another user's process by now.
+pub fn login(pid: u32, uid: u32) -> ProcResult<Option<u32>> {
+    // Of one process: both are opened below the same directory, which stays that of a process that has ended.
+    let process = Proc::new(pid.cast_signed())?;
+    if process.status()?.euid != uid {
+        return Err(ProcError::NotFound(None));
+    }
+    // A kernel without audit has none for anybody.
+    if !Path::new("/proc/self/loginuid").exists() {
+        return Ok(None);
+    }
+    Ok(Some(process.loginuid()?).filter(|login| *login != NO_LOGIN))
+}
+
 /// A process and its parent's id.
 fn ancestor(pid: u32) -> Option<(Process, u32)> {
     let (parent, uid) = origin(&head(pid, "status")?)?;
@@ -338,6 +357,16 @@ mod tests {
         assert_eq!(shown[1..3], ["-c", "read wait"]);
         assert!(shown[3].len() < LONGEST && long.starts_with(&shown[3]));
         assert_eq!(shown[4..], ["…"]);
+    }
+
+    #[test]
+    fn a_login_is_told_of_the_process_that_asks_and_of_no_other() {
+        let (me, uid) = (std::process::id(), nix::unistd::geteuid().as_raw());
+        let text = fs::read_to_string("/proc/self/loginuid").unwrap_or_else(|_| NO_LOGIN.to_string());
+        let login = text.trim().parse().ok().filter(|login| *login != NO_LOGIN);
+        assert_eq!(login, super::login(me, uid).unwrap());
+        assert!(super::login(me, uid + 1).is_err(), "another user's by now");
+        assert!(super::login(i32::MAX.cast_unsigned(), uid).is_err());
     }
 
     #[test]

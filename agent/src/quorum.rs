@@ -42,6 +42,11 @@ impl Assurance {
         }
     }
 
+    /// Serde asks by reference.
+    pub fn is_basic(&self) -> bool {
+        *self == Self::Basic
+    }
+
     /// How one approves, so that it is sure enough.
     pub fn way(self) -> &'static str {
         match self {
@@ -49,6 +54,35 @@ impl Assurance {
             Self::Medium => "on the review page, or by `holdpoint approve`",
             Self::High => "by `holdpoint approve --sign`",
         }
+    }
+}
+
+/// Whether who asks may answer: runs it, launched it, or had logged in to do so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SelfAnswer {
+    /// Never.
+    #[default]
+    Refused,
+    /// Like others, and the record says so.
+    Allowed,
+}
+
+impl SelfAnswer {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Refused, Self::Allowed];
+
+    /// Its word in policies and messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Allowed => "allowed",
+        }
+    }
+
+    /// Serde asks by reference.
+    pub fn is_refused(&self) -> bool {
+        *self == Self::Refused
     }
 }
 

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     claims::Claim,
     ladder::{self, Step},
-    quorum::{Assurance, Group, Voice},
+    quorum::{Assurance, Group, SelfAnswer, Voice},
 };
 
 /// Identity of a hold, given by the kernel: 16 hexadecimal digits.
@@ -433,6 +433,9 @@ pub struct Hold {
     pub remind: Option<Duration>,
     /// How sure it has to be who approves.
     pub assurance: Assurance,
+    /// Whether the requester may answer.
+    #[serde(rename = "self", skip_serializing_if = "SelfAnswer::is_refused")]
+    pub own: SelfAnswer,
     /// Who has approved so far, where several must.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approved: Vec<String>,
@@ -445,9 +448,9 @@ pub struct Hold {
     /// How long the same request of the tree is refused without a question after a reviewer's no.
     #[serde(skip)]
     pub pause: Duration,
-    /// User name of `request.uid`, where there is one: may not answer.
+    /// User name of `request.uid`, where there is one: may not answer unless `own` allows it.
     pub user: Option<String>,
-    /// User name of `request.launcher`, where there is one: may not answer.
+    /// User name of `request.launcher`, where there is one: likewise.
     pub launcher_name: Option<String>,
     /// What is asked.
     #[serde(flatten)]
@@ -511,16 +514,16 @@ impl Proof {
     pub fn asks(&self) -> Option<&[String]> {
         match self {
             Self::Webhook { asks, .. } | Self::Slack { asks, .. } | Self::Exec { asks, .. } => Some(asks),
-            Self::Page { .. } | Self::Local { .. } | Self::Signed { .. } => None,
+            Self::Page { .. } | Self::Local(_) | Self::Signed { .. } => None,
         }
     }
 
-    /// How sure it is that the answer comes from its reviewer.
-    pub fn assurance(&self) -> Assurance {
+    /// The user of this host who answers by this way.
+    pub fn caller(&self) -> Option<&Caller> {
         match self {
-            Self::Webhook { .. } | Self::Slack { .. } | Self::Exec { .. } => Assurance::Basic,
-            Self::Page { .. } | Self::Local { .. } => Assurance::Medium,
-            Self::Signed { .. } => Assurance::High,
+            Self::Local(caller) => Some(caller),
+            Self::Page { caller, .. } => caller.as_ref(),
+            Self::Webhook { .. } | Self::Slack { .. } | Self::Exec { .. } | Self::Signed { .. } => None,
         }
     }
 }
@@ -578,15 +581,12 @@ pub enum Proof {
     Page {
         /// The reviewer's name.
         user: String,
-        /// Its user id, where it has asked for the link itself; none where root did so for it.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        uid: Option<u32>,
+        /// Who has asked for the link; none where root did so for somebody else.
+        #[serde(flatten)]
+        caller: Option<Caller>,
     },
     /// A local user, as the kernel names the peer of the control socket.
-    Local {
-        /// Its user id.
-        uid: u32,
-    },
+    Local(Caller),
     /// Signed with a key that the policy has of this reviewer: see [`crate::signature`].
     Signed {
         /// The key's fingerprint.
@@ -598,6 +598,43 @@ pub enum Proof {
     },
 }
 
+/// A user of this host, as the kernel names the peer of the control socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Caller {
+    /// User id.
+    pub uid: u32,
+    /// As whom there was a login, where that is somebody else: it stays through `su` and `sudo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<u32>,
+    /// The user's name, or of root that of who has logged in; a user without one is `#` and the number.
+    #[serde(skip)]
+    pub name: String,
+}
+
+impl Caller {
+    /// Whether it is this user, or has logged in as it.
+    pub fn is(&self, uid: u32) -> bool {
+        self.uid == uid || self.login == Some(uid)
+    }
+}
+
+/// What is known of who answers, beside the name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Known {
+    /// How sure it is.
+    #[serde(skip_serializing_if = "Assurance::is_basic")]
+    pub assurance: Assurance,
+    /// What the way that it came calls them, where that is another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<String>,
+    /// Names of the users of this host that they are.
+    #[serde(skip)]
+    pub users: Vec<String>,
+    /// Whether it is the requester.
+    #[serde(rename = "self", skip_serializing_if = "is_false")]
+    pub own: bool,
+}
+
 /// What came back from a reviewer. Not yet a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answer {
@@ -607,12 +644,15 @@ pub struct Answer {
     pub digest: Digest,
     /// What was said.
     pub word: Word,
-    /// Who says so.
+    /// Who says so: as the way that it came calls them, until [`crate::identity`] has said who that is.
     pub who: String,
     /// In their words.
     pub why: Option<String>,
     /// How that is known.
     pub proof: Proof,
+    /// What else is, once it is known who that is.
+    #[serde(flatten)]
+    pub known: Box<Known>,
 }
 
 /// How a hold ends.
@@ -693,6 +733,9 @@ pub enum Refusal {
     /// The answer is about something else than what is held.
     #[error("wrong digest: this is not what is held")]
     WrongDigest,
+    /// It is nobody's whom the policy knows by this way.
+    #[error("{0}")]
+    Stranger(String),
     /// The rule does not name this reviewer, or the channel does not ask the rule's reviewers.
     #[error("the rule does not name this reviewer")]
     NotNamed,
@@ -747,6 +790,7 @@ pub mod sample {
             escalation: vec![],
             remind: None,
             assurance: Assurance::Basic,
+            own: SelfAnswer::Refused,
             approved: vec![],
             on_deny: Decision::Kill,
             on_timeout: Decision::Fail,

@@ -22,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub use self::refused::Refused;
+pub use self::refused::{Refused, Window};
 use crate::request::Refusal;
 
 mod refused;
@@ -113,7 +113,7 @@ pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::UnknownHold => StatusCode::NOT_FOUND,
         Refusal::WrongDigest => StatusCode::UNPROCESSABLE_ENTITY,
-        Refusal::NotNamed | Refusal::Requester | Refusal::Assurance(_) => StatusCode::FORBIDDEN,
+        Refusal::Stranger(_) | Refusal::NotNamed | Refusal::Requester | Refusal::Assurance(_) => StatusCode::FORBIDDEN,
         Refusal::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Conflict(_) | Refusal::NotNeeded(_) => StatusCode::CONFLICT,
         Refusal::Over(_) => StatusCode::GONE,

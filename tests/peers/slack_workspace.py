@@ -89,7 +89,7 @@ def refused(slack, approve, deny):
     assert slack.click(click(with_value(approve, by="alice"))) == 400
     for user, team in [("U2", "T1"), ("U1", "T2")]:
         assert slack.click(click(deny, user, team)) == 200
-        slack.check_told(user, "you are not listed as a reviewer")
+        slack.check_told(user, f"no reviewer in the policy is Slack's user {team}/{user}")
     assert slack.click(click(with_value(approve, digest="0" * 64))) == 200
     slack.check_told("U1", "wrong digest: this is not what is held")
     assert slack.click(click(with_value(approve, hold="0000000000000008"))) == 200

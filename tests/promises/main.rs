@@ -26,6 +26,7 @@ mod many_holds_at_once;
 mod no_inbound_port;
 mod no_way_round;
 mod no_way_round_by_policy;
+mod nobody_answers_for_themselves;
 mod nobody_inside_switches_it_off;
 mod nobody_leaves;
 mod nothing_before_the_answer;

@@ -41,7 +41,9 @@ fn host() -> Host {
     let tokens = format!("token_file = \"{DIRECTORY}/token\"\napp_token_file = \"{DIRECTORY}/app\"\n{}", SLACK.keys());
     let relay = format!("secret_file = \"{DIRECTORY}/relay\"\n{}", RELAY.keys());
     let config = format!("{}{}", channel("team", &tokens), channel("relay", &relay));
-    Host { agent: shared_with(&everything(), &config), slack: &SLACK, relay: &RELAY }
+    let person = "\n[[reviewer]]\nname = \"reviewer\"\nuser = [\"reviewer\"]\nslack = [\"T1/U1\"]\n\
+                  integrations = { relay = \"basic\" }\n";
+    Host { agent: shared_with(&format!("{}{person}", everything()), &config), slack: &SLACK, relay: &RELAY }
 }
 
 impl Host {
@@ -74,9 +76,9 @@ fn a_click_comes_by_the_socket_that_the_agent_opened() {
     let question = host.slack.question(&hold);
 
     host.slack.click("U2", &question, "Approve");
-    host.wait_refused(&hold, "Slack's user T1/U2 is not listed");
+    host.wait_refused(&hold, "no reviewer in the policy is Slack's user T1/U2");
     let told = host.slack.call("chat.postEphemeral", |told| told["user"] == "U2");
-    assert_eq!(told["text"], "Your answer does not count: you are not listed as a reviewer.");
+    assert_eq!(told["text"], "Your answer does not count: no reviewer in the policy is Slack's user T1/U2.");
     check_held(&hold, &file);
 
     host.slack.click("U1", &question, "Approve");

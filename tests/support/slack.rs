@@ -66,12 +66,9 @@ impl Slack {
         Self { api, desk }
     }
 
-    /// The keys of a channel to this Slack, but for its name, secrets and reviewers. The user `U1` is `reviewer`.
+    /// The keys of a channel to this Slack, but for its name, secrets and reviewers.
     pub fn keys(&self) -> String {
-        format!(
-            "kind = \"slack\"\nchannel = \"{CONVERSATION}\"\napi = \"{}\"\nusers = {{ \"T1/U1\" = \"reviewer\" }}\n",
-            self.api
-        )
+        format!("kind = \"slack\"\nchannel = \"{CONVERSATION}\"\napi = \"{}\"\n", self.api)
     }
 
     /// Waits for a call of this method that satisfies `wanted`.

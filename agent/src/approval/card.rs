@@ -11,7 +11,7 @@ use super::channel::{Message, Says};
 use crate::{
     claims::Claim,
     ladder,
-    quorum::Assurance,
+    quorum::{Assurance, SelfAnswer},
     request::{End, Hold, Operation, Process, Reading, Standing, quoted, shown},
 };
 
@@ -271,6 +271,8 @@ fn rule(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
     add("Approved by", hold.approved.clone());
     let assurance = (hold.assurance > Assurance::Basic).then(|| format!("only {}", hold.assurance.way()));
     add("Approve", assurance.into_iter().collect());
+    let own = (hold.own == SelfAnswer::Allowed).then(|| "may answer: the rule says so".to_owned());
+    add("Requester", own.into_iter().collect());
     add("A no means", vec![consequence(hold.on_deny).to_owned()]);
     add("Deadline", vec![format!("{}, then {}", moment(hold.deadline), consequence(hold.on_timeout))]);
     add("Hold", vec![hold.id.to_string()]);

@@ -123,6 +123,7 @@ fn question(host: &str, hold: &Hold, callback: Option<&str>, room: Room) -> Valu
         "asked_at": request.at,
         "deadline": hold.deadline,
         "callback_url": callback,
+        "self": hold.own,
         "cut": cut,
     });
     for part in [what, context] {

@@ -20,6 +20,9 @@ use super::{
 use crate::{
     config,
     holds::{Effect, Holds, Input, Ticket},
+    identity,
+    policy::Person,
+    quorum::Assurance,
     request::{End, sample},
 };
 
@@ -98,6 +101,12 @@ async fn a_library_of_adaptive_cards_reads_every_card_as_text() {
     shown_to("teams_cards.py", |message| teams::body(message, Some(&page))).await;
 }
 
+/// Whom the policy would know: alice, by her user of Slack and as the webhook names her.
+fn people() -> Vec<Person> {
+    let integrations = [("ops".to_owned(), Assurance::Basic)].into();
+    vec![Person { name: "alice".into(), slack: vec!["T1/U1".into()], integrations, ..Person::default() }]
+}
+
 /// The agent without a kernel: a configuration, its channels and listener, and the loop between them.
 struct Agent {
     approval: Approval,
@@ -155,8 +164,11 @@ impl Agent {
             tokio::select! {
                 () = &mut ended => return,
                 submission = self.answers.recv() => {
-                    let Submission { answer, reply } = submission.expect("not closed");
-                    self.on(Input::Answered { answer, ticket: Ticket(1) }, Some(reply));
+                    let Submission { mut answer, reply } = submission.expect("not closed");
+                    match identity::identify(&people(), &mut answer) {
+                        Ok(()) => self.on(Input::Answered { answer, ticket: Ticket(1) }, Some(reply)),
+                        Err(refusal) => reply.send(Err(refusal)).unwrap(),
+                    }
                 }
             }
         }
@@ -212,8 +224,6 @@ async fn what_slack_sdk_signs_is_a_click_once_and_in_time() {
         secret_file = "@/secret"
         api = "URL/api"
         reviewers = ["security"]
-        [channel.users]
-        "T1/U1" = "alice"
     "#;
     let mut agent = Agent::start(&place, &channel.replace("URL", &peer.says().await)).await;
     let listener = format!("{}/v1/slack/team", agent.listener);
@@ -227,8 +237,6 @@ async fn what_slack_sdk_signs_is_a_click_once_and_in_time() {
         "clicked in another conversation",
         "malformed: not our button",
         "malformed: not our button",
-        "Slack's user T1/U2 is not listed",
-        "Slack's user T2/U1 is not listed",
         "replayed",
     ]);
 }

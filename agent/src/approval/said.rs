@@ -29,5 +29,13 @@ pub(super) fn read(hold: HoldId, body: &[u8], proof: Proof) -> Result<Answer, &'
     if said.who.is_empty() || long {
         return Err("malformed: \"who\" or \"why\" has the wrong length");
     }
-    Ok(Answer { hold, digest: said.digest, word: said.decision, who: said.who, why: said.why, proof })
+    Ok(Answer {
+        hold,
+        digest: said.digest,
+        word: said.decision,
+        who: said.who,
+        why: said.why,
+        proof,
+        known: Box::default(),
+    })
 }

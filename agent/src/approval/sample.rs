@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     claims::{Claim, Kind, Speaker},
-    quorum::{Assurance, Group},
+    quorum::{Assurance, Group, SelfAnswer},
     request::{Answer, Context, Digest, End, Hold, HoldId, Object, Operation, Process, Request, Standing},
 };
 
@@ -80,6 +80,7 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         escalation: vec![],
         remind: None,
         assurance: Assurance::Basic,
+        own: SelfAnswer::Refused,
         approved: vec![],
         on_deny: Decision::Kill,
         on_timeout: Decision::Kill,

@@ -8,7 +8,7 @@ mod interaction;
 mod socket;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     fmt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -17,7 +17,7 @@ use std::{
 use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use reqwest::Url;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::timeout};
 use toml::Spanned;
@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     config::{Keys, at},
-    policy::{Flaw, Problem},
+    policy::{Flaw, Problem, is_slack_id as is_id},
     request::{Answer, HoldId, Outcome, Proof},
     web,
 };
@@ -61,8 +61,6 @@ struct Workspace {
     ear: Ear,
     /// The conversation's id.
     conversation: String,
-    /// Reviewers by `TEAM/USER`.
-    users: BTreeMap<String, String>,
     seen: Seen,
     // A std mutex: nothing is awaited while it is held.
     posts: Mutex<VecDeque<(HoldId, Post)>>,
@@ -97,7 +95,7 @@ struct Raw {
     app_token_file: Option<Spanned<PathBuf>>,
     app_token_credential: Option<Spanned<String>>,
     api: Option<Spanned<String>>,
-    users: Spanned<BTreeMap<Spanned<String>, Spanned<String>>>,
+    users: Option<Spanned<IgnoredAny>>,
 }
 
 /// Reads the keys of such a channel.
@@ -115,8 +113,11 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     let http = Http::new(&api, None).map_err(|flaw| at(keys.name, flaw, "install ca-certificates"))?;
     let token = keys.secret("token_file", &raw.token_file, "token_credential", &raw.token_credential, token)?;
     let ear = ear(keys, &raw, &api)?;
-    let users = raw.users.get_ref().iter().map(|(id, name)| user(id, name)).collect::<Result<_, _>>()?;
-    Ok(Arc::new(Slack::new(api, http, token, ear, raw.channel.into_inner(), users)))
+    if let Some(users) = &raw.users {
+        let remedy = "write in the policy: [[reviewer]] with name = \"...\" and slack = [\"T0123ABCD/U0123ABCD\"]";
+        return Err(at(users, "who is who in Slack is said by the policy", remedy));
+    }
+    Ok(Arc::new(Slack::new(api, http, token, ear, raw.channel.into_inner())))
 }
 
 /// Socket Mode if there is an app-level token, else the listener.
@@ -146,12 +147,7 @@ pub(super) fn example() -> Arc<dyn Way> {
     let api = Url::parse(API).expect("a URL");
     let http = Http::new(&nowhere(), None).expect("plain http");
     let signing = Signing::read(&"0".repeat(32)).expect("long enough");
-    Arc::new(Slack::new(api, http, String::new(), Ear::Signed(signing), "C0000000000".into(), BTreeMap::new()))
-}
-
-/// Whether it looks like an id of Slack's.
-fn is_id(text: &str) -> bool {
-    (2..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+    Arc::new(Slack::new(api, http, String::new(), Ear::Signed(signing), "C0000000000".into()))
 }
 
 fn loopback(keys: &Keys<'_>, api: &Spanned<String>) -> Result<Url, Problem> {
@@ -165,17 +161,6 @@ fn token(text: &str) -> Result<String, Flaw> {
     if good { Ok(text.to_owned()) } else { Err(Flaw::new("not a bot's token: it does not begin with xoxb-", remedy)) }
 }
 
-fn user(id: &Spanned<String>, name: &Spanned<String>) -> Result<(String, String), Problem> {
-    let good = id.get_ref().split_once('/').is_some_and(|(team, user)| is_id(team) && is_id(user));
-    if !good {
-        return Err(at(id, "not a team's and a user's id", "\"T0123ABCD/U0123ABCD\" = \"reviewer\""));
-    }
-    if name.get_ref().is_empty() {
-        return Err(at(name, "no reviewer's name", "as the policy's [reviewers] name them"));
-    }
-    Ok((id.get_ref().clone(), name.get_ref().clone()))
-}
-
 impl fmt::Debug for Slack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slack").field("channel", &self.0.conversation).finish_non_exhaustive()
@@ -183,16 +168,9 @@ impl fmt::Debug for Slack {
 }
 
 impl Slack {
-    fn new(
-        api: Url,
-        http: Http,
-        token: String,
-        ear: Ear,
-        conversation: String,
-        users: BTreeMap<String, String>,
-    ) -> Self {
+    fn new(api: Url, http: Http, token: String, ear: Ear, conversation: String) -> Self {
         let (seen, posts) = (Seen::default(), Mutex::default());
-        Self(Arc::new(Workspace { api, http, token, ear, conversation, users, seen, posts }))
+        Self(Arc::new(Workspace { api, http, token, ear, conversation, seen, posts }))
     }
 }
 
@@ -364,8 +342,10 @@ impl Workspace {
         answers: &mpsc::Sender<Submission>,
     ) -> Result<(), Unheard> {
         match click {
-            Ok(Some(click)) => self.clicked(channel, click, answers.clone()),
-            Ok(None) => Ok(()),
+            Ok(click) => {
+                click.into_iter().for_each(|click| self.clicked(channel, click, answers.clone()));
+                Ok(())
+            }
             Err(why) => Err(Unheard { status: StatusCode::BAD_REQUEST, why: why.into(), hold: None, signed: true }),
         }
     }
@@ -376,16 +356,11 @@ impl Workspace {
         channel: &Channel,
         Click { team, user, hold, digest, word }: Click,
         answers: mpsc::Sender<Submission>,
-    ) -> Result<(), Unheard> {
+    ) {
         let workspace = Arc::clone(self);
-        let id = format!("{team}/{user}");
-        let Some(who) = self.users.get(&id).cloned() else {
-            tokio::spawn(async move { workspace.dismiss(&user, "you are not listed as a reviewer").await });
-            let why = format!("Slack's user {id} is not listed");
-            return Err(Unheard { status: StatusCode::OK, why, hold: Some(hold), signed: true });
-        };
-        let proof = Proof::Slack { channel: channel.name.clone(), user: id, asks: channel.reviewers.clone() };
-        let answer = Answer { hold, digest, word, who, why: None, proof };
+        let who = format!("{team}/{user}");
+        let proof = Proof::Slack { channel: channel.name.clone(), user: who.clone(), asks: channel.reviewers.clone() };
+        let answer = Answer { hold, digest, word, who, why: None, proof, known: Box::default() };
         tokio::spawn(async move {
             match submit(&answers, answer).await {
                 Some(Ok(Outcome::Counted(missing))) => {
@@ -396,7 +371,6 @@ impl Workspace {
                 None => workspace.dismiss(&user, web::ENDING.1).await,
             }
         });
-        Ok(())
     }
 
     /// Tells `user` alone why an answer does not count.

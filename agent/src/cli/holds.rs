@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     claims::Claim,
     ladder::{self, Step},
-    quorum::{Assurance, Group},
+    quorum::{Assurance, Group, SelfAnswer},
     request::{Digest, HoldId, Login, Process, Reading, shown, span},
     sockets::Declined,
 };
@@ -33,6 +33,8 @@ pub(super) struct View {
     #[serde(default)]
     escalation: Vec<Step>,
     assurance: Assurance,
+    #[serde(rename = "self", default)]
+    own: SelfAnswer,
     #[serde(default)]
     approved: Vec<String>,
     pub(super) subject: String,
@@ -172,6 +174,9 @@ fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
     .concat();
     if hold.assurance > Assurance::Basic {
         text += &field("approve", &format!("only {}", hold.assurance.way()));
+    }
+    if hold.own == SelfAnswer::Allowed {
+        text += &field("requester", "may answer: the rule says so");
     }
     if !hold.approved.is_empty() {
         text += &field("approved", &shown(&hold.approved.join(", ")));
@@ -315,6 +320,7 @@ mod tests {
             }],
             remind: None,
             assurance: Assurance::High,
+            own: SelfAnswer::Refused,
             approved: vec!["carol".into()],
             on_deny: Decision::Fail,
             on_timeout: Decision::Kill,

@@ -241,8 +241,6 @@ token_file = "@/token"
 secret_file = "@/signing"
 api = "http://127.0.0.1:9/api"
 reviewers = ["security"]
-[channel.users]
-"T0123/U0123" = "alice"
 "#;
 
 #[test]
@@ -258,8 +256,11 @@ fn slack_is_read_strictly_and_shows_no_secret() {
         ("C0123ABCD", "#general", "config.toml:6:11: not a conversation's id"),
         ("C0123ABCD", "U0123ABCD", "config.toml:6:11: not a conversation's id"),
         ("http://127.0.0.1:9/api", "https://slack.example/api", "config.toml:9:7: this is for tests, on this host"),
-        ("T0123/U0123", "U0123", "config.toml:12:1: not a team's and a user's id"),
-        ("\"alice\"", "\"\"", "config.toml:12:17: no reviewer's name"),
+        (
+            "[\"security\"]\n",
+            "[\"security\"]\n[channel.users]\n\"T1/U1\" = \"alice\"\n",
+            "config.toml:11:1: who is who in Slack is said by the policy (write in the policy: [[reviewer]] with",
+        ),
         ("token_file = \"@/token\"", "", "config.toml:4:8: this channel has no token"),
         ("@/token", "@/signing", "config.toml:7:14: not a bot's token: it does not begin with xoxb-"),
         ("@/signing", "@/token", "config.toml:8:15: not a signing secret"),
@@ -333,7 +334,7 @@ fn an_app_of_slack_hears_for_one_channel() {
     assert_eq!(both(&own).unwrap().channels.len(), 2);
     for shared in [own.replace("@/token2", "@/token"), own.replace("@/signing2", "@/signing")] {
         let refused = both(&shared).unwrap_err();
-        let expected = "config.toml:14:8: channel \"other\" has the same app as \"team\" (make an app for each channel";
+        let expected = "config.toml:12:8: channel \"other\" has the same app as \"team\" (make an app for each channel";
         assert!(refused.starts_with(expected), "{refused}");
     }
 }

@@ -16,11 +16,12 @@ use crate::{
     approval::channel::Preview,
     claims::Said,
     holds::Input,
+    identity,
     kernel::{HOOKS, Pins},
     page::Reviewer,
     policy, process,
     record::{self, Entry},
-    request::{Answer, Hold, HoldId, Proof, Refusal, shown},
+    request::{Answer, Caller, Hold, HoldId, Proof, Refusal, shown},
     signature::{self, Signed},
     sockets::{
         Command, Declined, Enrolled, Hook, Mine, Peer, Reloaded, Reply, Status, Watching, Written, message::tree_text,
@@ -50,8 +51,8 @@ impl Daemon {
                 }
                 Err(declined) => drop(reply.send(Err(declined))),
             },
-            Command::Page { from, own, reviewer, reply } => {
-                drop(reply.send(self.admit(from).and_then(|()| self.page_link(from, own, reviewer))));
+            Command::Page { from, caller, reviewer, reply } => {
+                drop(reply.send(self.admit(from).and_then(|()| self.page_link(from, caller, reviewer))));
             }
             Command::Status { from, reply } => drop(reply.send(self.admit(from).and_then(|()| self.status()))),
             Command::Reload { from, reply } => {
@@ -85,7 +86,10 @@ impl Daemon {
 
     /// The answer, in the name of whoever has signed it, if that is said; in the sender's otherwise.
     fn author(&mut self, from: Peer, answer: Answer, signature: Option<String>) -> Result<Answer, Declined> {
-        self.admit(from)?;
+        if let Err(declined) = self.admit(from) {
+            self.intruded(from.pid, Some(answer.hold));
+            return Err(declined);
+        }
         let Some(signature) = signature else { return Ok(answer) };
         // Of the digest that was shown to the reviewer. Whether that is what is held is judged as of any answer.
         let statement = signature::statement(answer.hold, &answer.digest, answer.word);
@@ -94,9 +98,7 @@ impl Daemon {
                 Ok(Answer { who, proof: Proof::Signed { key, signature, uid: from.uid }, ..answer })
             }
             Err(bad) => {
-                let (hold, refusal) = (Some(answer.hold), bad.to_string());
-                let event = record::Event::RefusedAnswer { hold, answer: Some(answer), refusal, from: None, more: 0 };
-                self.note(&Entry { time: self.now(), event });
+                self.refused(answer, bad.to_string());
                 Err(bad.into())
             }
         }
@@ -116,15 +118,19 @@ impl Daemon {
     }
 
     /// A link is for who asks; only root asks for others.
-    fn page_link(&mut self, from: Peer, own: String, reviewer: Option<String>) -> Result<(String, String), Declined> {
+    fn page_link(&mut self, from: Peer, caller: Caller, named: Option<String>) -> Result<(String, String), Declined> {
+        let own = identity::local(&self.revisions.policy().people, &caller);
+        let stranger = own.as_ref().err().filter(|_| named.is_none()).cloned().map(Declined::from);
         let other = || Declined::new("only root may ask for a link for somebody else");
-        let reviewer = Reviewer::asked_by(from.uid, own, reviewer).ok_or_else(other)?;
+        let login = caller.login;
+        let reviewer = Reviewer::asked_by(caller, own.ok(), named);
+        let reviewer = reviewer.ok_or_else(|| stranger.unwrap_or_else(other))?;
         let none = || Declined::new("there is no review page").remedy("add [page] to config.toml: docs/channels.md");
         let page = self.page.as_ref().ok_or_else(none)?;
         let user = reviewer.user.clone();
         let full = || Declined::new("too many links have not been used").remedy("try again in 10 minutes");
         let link = page.link(reviewer).ok_or_else(full)?;
-        let event = record::Event::PageLink { reviewer: user.clone(), by: from.uid, pid: from.pid };
+        let event = record::Event::PageLink { reviewer: user.clone(), by: from.uid, login, pid: from.pid };
         self.note(&Entry { time: self.now(), event });
         Ok((link, user))
     }

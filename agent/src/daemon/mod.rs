@@ -48,7 +48,8 @@ use crate::{
     claims::{Claims, Speaker},
     cli::AgentArgs,
     denials::{Denial, Denials},
-    holds::{Holds, Input, Ticket},
+    holds::{Effect, Holds, Input, Ticket},
+    identity,
     kernel::{Event, Events, Kernel, Reader},
     page::Page,
     policy::{Policy, verdict_word},
@@ -57,6 +58,7 @@ use crate::{
     request::{Answer, Digest, Hold, HoldId, Operation, Outcome, Reading, Refusal, Request, Withdrawal},
     sockets::{Notice, Reply, Written, message::tree_text},
     user,
+    web::Window,
 };
 
 /// How often held processes are looked at, and the clock is.
@@ -128,6 +130,8 @@ struct Daemon {
     words: HashMap<HoldId, String>,
     watchers: HashMap<String, Vec<mpsc::Sender<Notice>>>,
     denials: Denials,
+    /// Governed processes at the control socket.
+    intrusions: Window,
     /// Trees offered to processes that have not taken them.
     offers: BTreeMap<u32, u64>,
     /// Processes of `holdpoint attack` that were offered to be governed as the canary is.
@@ -259,7 +263,11 @@ impl Daemon {
         ticket
     }
 
-    fn answered(&mut self, answer: Answer, ticket: Ticket) {
+    fn answered(&mut self, mut answer: Answer, ticket: Ticket) {
+        if let Err(refusal) = identity::identify(&self.revisions.policy().people, &mut answer) {
+            self.refused(answer, refusal.to_string());
+            return self.carry_out(Effect::Reply { ticket, result: Err(refusal) });
+        }
         let hold = answer.hold;
         if let (Some(why), None) = (&answer.why, self.holds.standing(hold)) {
             self.words.insert(hold, why.clone());
@@ -267,6 +275,23 @@ impl Daemon {
         self.input(Input::Answered { answer, ticket });
         // Told with the end, if this answer was one.
         self.words.remove(&hold);
+    }
+
+    /// Puts on record that `answer` has no effect.
+    fn refused(&mut self, answer: Answer, refusal: String) {
+        let (hold, answer) = (Some(answer.hold), Some(answer));
+        let event = record::Event::RefusedAnswer { hold, answer, refusal, from: None, more: 0 };
+        self.note(&Entry { time: self.now(), event });
+    }
+
+    /// A governed process tried to use the control socket, to answer this hold if that is known. Not more lines than it takes
+    /// to know: it can try without end.
+    fn intruded(&mut self, pid: u32, hold: Option<HoldId>) {
+        tracing::warn!(pid, "a governed process tried to reach the control socket");
+        let Some(more) = self.intrusions.admit() else { return };
+        let refusal = format!("process {pid} is governed, and has no say on the control socket");
+        let event = record::Event::RefusedAnswer { hold, answer: None, refusal, from: None, more };
+        self.note(&Entry { time: self.now(), event });
     }
 
     /// Takes events that are there, not so many that nobody else gets a turn; true if it took all.
@@ -292,7 +317,7 @@ impl Daemon {
             Kind::Left => self.met(hold, self.left(hold)),
             Kind::Enrolled => self.enrolled(id, pid, false),
             Kind::Found => self.enrolled(id, pid, true),
-            Kind::ControlRefused => tracing::warn!(pid, "a governed process tried to reach the control socket"),
+            Kind::ControlRefused => self.intruded(pid, None),
             Kind::Audited | Kind::Denied | Kind::DeniedAgain | Kind::Killed | Kind::NotHeld | Kind::Labelled => {}
         }
     }
@@ -510,6 +535,7 @@ impl Daemon {
             escalation: terms.escalate.iter().map(|escalation| escalation.of(request.at)).collect(),
             remind: terms.remind,
             assurance: terms.assurance,
+            own: terms.own,
             approved: vec![],
             on_deny: terms.on_deny,
             on_timeout: terms.on_timeout,

@@ -1,8 +1,8 @@
 //! Who may answer a hold, and what the answer has to name.
 
 use crate::{
-    quorum::{self, Assurance, Group, Voice},
-    request::{Answer, Digest, Hold, Proof, Refusal, Word},
+    quorum::{self, Assurance, Group, SelfAnswer, Voice},
+    request::{Answer, Digest, Hold, Refusal, Word},
 };
 
 /// What is kept of a hold to judge answers by, also when the rest is forgotten.
@@ -12,6 +12,7 @@ pub(super) struct Panel {
     /// Those who are asked: enough of any element decide.
     asked: Vec<Vec<Group>>,
     assurance: Assurance,
+    own: SelfAnswer,
     /// User ids of the requester: who runs the process, who launched the tree, as whom somebody logged in for that.
     uids: Vec<u32>,
     /// Their names, where they have any.
@@ -25,6 +26,7 @@ impl Panel {
             digest: hold.digest.clone(),
             asked: hold.asked().map(<[Group]>::to_vec).collect(),
             assurance: hold.assurance,
+            own: hold.own,
             uids: [request.uid, request.launcher].into_iter().chain(login.map(|login| login.uid)).collect(),
             names: hold.requesters().cloned().collect(),
         }
@@ -35,28 +37,27 @@ impl Panel {
         self.asked.push(groups.to_vec());
     }
 
-    /// Whether `answer` is about what is held and comes from a reviewer whom the rule names, who is not the requester, and
-    /// of whom that is sure enough. A no needs no more than a name.
+    /// Whether `answer` is about what is held and comes from a reviewer whom the rule names, who is not the requester unless
+    /// the rule allows that, and of whom it is sure enough. A no needs no more than a name.
     pub(super) fn admits(&self, answer: &Answer) -> Result<(), Refusal> {
         if answer.digest != self.digest {
             Err(Refusal::WrongDigest)
-        } else if self.is_requester(answer) {
+        } else if answer.known.own && self.own == SelfAnswer::Refused {
             Err(Refusal::Requester)
         } else if !self.asked.iter().flatten().any(|group| answer.voice().counts_for(group)) {
             Err(Refusal::NotNamed)
-        } else if answer.word == Word::Approve && answer.proof.assurance() < self.assurance {
+        } else if answer.word == Word::Approve && answer.known.assurance < self.assurance {
             Err(Refusal::Assurance(self.assurance))
         } else {
             Ok(())
         }
     }
 
-    fn is_requester(&self, answer: &Answer) -> bool {
-        let by_uid = match answer.proof {
-            Proof::Local { uid } | Proof::Page { uid: Some(uid), .. } => self.uids.contains(&uid),
-            _ => false,
-        };
-        by_uid || self.names.contains(&answer.who)
+    /// Whether it comes from the requester: by a user of this host, by name, or since the reviewer is one of those users.
+    pub(super) fn is_requester(&self, answer: &Answer) -> bool {
+        let caller = answer.proof.caller();
+        let by_uid = caller.is_some_and(|caller| self.uids.iter().any(|uid| caller.is(*uid)));
+        by_uid || self.names.contains(&answer.who) || answer.known.users.iter().any(|user| self.names.contains(user))
     }
 
     /// Whose approvals are missing still once those who have `approved` are joined by this one, in words; empty if nobody's.

@@ -2,8 +2,9 @@ use Decision::{Approve, Fail, Kill, Withdraw};
 use jiff::ToSpan as _;
 
 use super::*;
+use crate::quorum::{Assurance, SelfAnswer};
 use crate::request::{
-    Digest, Login, Proof, Withdrawal, Word,
+    Caller, Digest, Known, Login, Proof, Withdrawal, Word,
     sample::{LAUNCHER, REQUESTER, hold, start},
 };
 
@@ -22,24 +23,45 @@ fn held() -> Input {
     Input::Held { hold: Box::new(hold(ID)), kernel: None, passed: false, recorded: None }
 }
 
+/// As it is judged: by whom it is said to be.
+fn by(who: &str, word: Word, assurance: Assurance, proof: Proof) -> Answer {
+    let known = Box::new(Known { assurance, ..Known::default() });
+    Answer { hold: ID, digest: hold(ID).digest, word, who: who.into(), why: None, proof, known }
+}
+
 fn by_webhook(who: &str, word: Word) -> Answer {
     let proof = Proof::Webhook { channel: "ops".into(), asks: vec!["security".into()] };
-    Answer { hold: ID, digest: hold(ID).digest, word, who: who.into(), why: None, proof }
+    by(who, word, Assurance::Basic, proof)
+}
+
+fn caller(uid: u32, login: Option<u32>) -> Caller {
+    Caller { uid, login, name: String::new() }
 }
 
 fn by_user(uid: u32, who: &str, word: Word) -> Answer {
-    Answer { proof: Proof::Local { uid }, ..by_webhook(who, word) }
+    by(who, word, Assurance::Medium, Proof::Local(caller(uid, None)))
+}
+
+/// An approval by `sudo` of who has logged in.
+fn by_login(login: u32, who: &str) -> Answer {
+    by(who, Word::Approve, Assurance::Medium, Proof::Local(caller(0, Some(login))))
 }
 
 /// An approval.
 fn by_page(user: &str, uid: Option<u32>) -> Answer {
-    Answer { proof: Proof::Page { user: user.into(), uid }, ..by_webhook(user, Word::Approve) }
+    let caller = uid.map(|uid| caller(uid, None));
+    by(user, Word::Approve, Assurance::Medium, Proof::Page { user: user.into(), caller })
 }
 
 /// An approval that was signed by `who`, and passed on by `uid`.
 fn by_key(who: &str, uid: u32) -> Answer {
     let proof = Proof::Signed { key: "SHA256:x".into(), signature: "-----BEGIN".into(), uid };
-    Answer { proof, ..by_webhook(who, Word::Approve) }
+    by(who, Word::Approve, Assurance::High, proof)
+}
+
+/// The same, by somebody who is this user of the host, too.
+fn who_is(user: &str, answer: Answer) -> Answer {
+    Answer { known: Box::new(Known { users: vec![user.into()], ..*answer.known }), ..answer }
 }
 
 fn says(answer: Answer) -> Input {
@@ -184,6 +206,10 @@ fn answers_that_do_not_count_are_recorded_and_change_nothing() {
         (by_key("mallory", 0), Refusal::NotNamed),
         (by_key("laura", 0), Refusal::Requester),
         (Answer { digest: Digest("00".into()), ..by_key("alice", 0) }, Refusal::WrongDigest),
+        (by_login(LAUNCHER, "alice"), Refusal::Requester),
+        (by_login(REQUESTER, "bob"), Refusal::Requester),
+        (who_is("laura", by_webhook("alice", Word::Approve)), Refusal::Requester),
+        (who_is("agent", by_key("bob", 0)), Refusal::Requester),
     ] {
         let mut holds = asked();
         let effects = holds.on(start(), says(answer));
@@ -358,4 +384,28 @@ fn a_hold_that_ended_an_hour_ago_is_unknown() {
     holds.on(start(), Input::Gone(ID, Withdrawal::ProcessDead));
     let much_later = start() + 2.hours();
     assert_eq!(done(&mut holds, much_later, alice(Word::Approve)), [reply(Err(Refusal::UnknownHold))]);
+}
+
+#[test]
+fn where_the_rule_allows_it_the_requester_answers_and_the_record_says_so() {
+    let asked = |members: &[&str]| {
+        let mut hold = Hold { own: SelfAnswer::Allowed, ..hold(ID) };
+        hold.reviewers[0].members = members.iter().map(|name| (*name).to_owned()).collect();
+        let mut holds = Holds::default();
+        holds.on(start(), Input::Held { hold: Box::new(hold), kernel: None, passed: false, recorded: None });
+        holds
+    };
+    for (answer, own) in [
+        (by_webhook("laura", Word::Approve), true),
+        (by_user(LAUNCHER, "alice", Word::Deny), true),
+        (who_is("laura", by_webhook("alice", Word::Approve)), true),
+        (by_webhook("alice", Word::Approve), false),
+    ] {
+        let effects = asked(&["alice", "laura"]).on(start(), says(answer));
+        let [Effect::Record(entry)] = &effects[..] else { panic!("{effects:?}") };
+        let said = serde_json::to_value(entry).unwrap();
+        assert_eq!(said["answer"].get("self"), own.then_some(&true.into()), "{said}");
+    }
+    let unnamed = asked(&["alice"]).on(start(), says(by_webhook("laura", Word::Approve)));
+    assert_eq!(unnamed[1], reply(Err(Refusal::NotNamed)), "only who is named");
 }

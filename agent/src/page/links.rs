@@ -159,7 +159,7 @@ mod tests {
     use crate::request::sample::start;
 
     fn reviewer(user: &str) -> Reviewer {
-        Reviewer { user: user.into(), uid: Some(7) }
+        Reviewer { user: user.into(), caller: None }
     }
 
     fn links() -> Links {

@@ -36,7 +36,7 @@ use crate::{
     approval::Submission,
     config::Listener,
     record::Entry,
-    request::{Hold, Standing},
+    request::{Caller, Hold, Standing},
     web::{self, Refused},
 };
 
@@ -48,17 +48,19 @@ const STREAMS: usize = 64;
 pub struct Reviewer {
     /// As the policy names reviewers.
     pub user: String,
-    /// Its user id, where it has asked for the link itself.
-    pub uid: Option<u32>,
+    /// The user of this host that has asked for the link; none where root did so for somebody else.
+    pub caller: Option<Caller>,
 }
 
 impl Reviewer {
-    /// For whom a link is that the user `own`, of this user id, asks for. None if that is somebody else and it is not root who
-    /// asks.
-    pub fn asked_by(uid: u32, own: String, named: Option<String>) -> Option<Self> {
-        match named {
-            Some(user) if user != own => (uid == 0).then_some(Self { user, uid: None }),
-            _ => Some(Self { user: own, uid: Some(uid) }),
+    /// For whom a link is that `caller` asks for, who is the reviewer `own` if the policy knows one. None if that is nobody, or
+    /// somebody else and it is not root who asks.
+    pub fn asked_by(caller: Caller, own: Option<String>, named: Option<String>) -> Option<Self> {
+        match (own, named) {
+            (own, Some(user)) if own.as_ref() != Some(&user) => {
+                (caller.uid == 0).then_some(Self { user, caller: None })
+            }
+            (own, _) => own.map(|user| Self { user, caller: Some(caller) }),
         }
     }
 }

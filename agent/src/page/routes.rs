@@ -259,6 +259,7 @@ fn answer(hold: HoldId, session: &Session, fields: &Fields) -> Option<Answer> {
         return None;
     }
     let reviewer = session.reviewer.clone();
-    let proof = Proof::Page { user: reviewer.user.clone(), uid: reviewer.uid };
-    Some(Answer { hold, digest: Digest(fields.get("digest")?.clone()), word, who: reviewer.user, why, proof })
+    let digest = Digest(fields.get("digest")?.clone());
+    let proof = Proof::Page { user: reviewer.user.clone(), caller: reviewer.caller };
+    Some(Answer { hold, digest, word, who: reviewer.user, why, proof, known: Box::default() })
 }

@@ -15,6 +15,7 @@ use crate::{
     claims::Speaker,
     config::Listener,
     holds::{Effect, Holds, Input, Ticket},
+    identity,
     request::{Digest, Hold, HoldId, Operation, Outcome, Refusal},
 };
 
@@ -56,7 +57,7 @@ pub async fn serve(
     let listens = Listener { address, url: format!("http://{address}") };
     let page = Arc::new(Page::with_links(&listens, "sample".into(), answers_in, notes, lifetime));
     let link = |user: &'static str| {
-        page.link(Reviewer { user: user.into(), uid: None }).map(|link| (user, link)).expect("there is room")
+        page.link(Reviewer { user: user.into(), caller: None }).map(|link| (user, link)).expect("there is room")
     };
     let links = ["alice", "bob"].map(link).to_vec();
     tokio::spawn(Arc::clone(&page).serve(listener));
@@ -75,9 +76,12 @@ pub async fn serve(
 }
 
 impl Stage {
-    fn submitted(&mut self, Submission { answer, reply }: Submission) {
+    fn submitted(&mut self, Submission { mut answer, reply }: Submission) {
         (self.waiting, self.words) = (Some(reply), answer.why.clone());
-        self.input(Input::Answered { answer, ticket: Ticket(0) });
+        match identity::identify(&[], &mut answer) {
+            Ok(()) => self.input(Input::Answered { answer, ticket: Ticket(0) }),
+            Err(refusal) => self.carry_out(Effect::Reply { ticket: Ticket(0), result: Err(refusal) }),
+        }
         (self.waiting, self.words) = (None, None);
     }
 

@@ -79,7 +79,7 @@ mod tests {
     use crate::request::sample::start;
 
     fn reviewer(user: &str) -> Reviewer {
-        Reviewer { user: user.into(), uid: None }
+        Reviewer { user: user.into(), caller: None }
     }
 
     #[test]

@@ -98,6 +98,10 @@ async fn sample_for(lifetime: SignedDuration) -> [String; 2] {
     [0, 1].map(|at: usize| links[at].1.clone())
 }
 
+fn caller(uid: u32) -> Caller {
+    Caller { uid, login: None, name: "alice".into() }
+}
+
 /// A page whose agent always says the same.
 async fn canned(result: Result<Outcome, Refusal>) -> (Browser, mpsc::Receiver<Answer>, mpsc::Receiver<Entry>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -107,7 +111,7 @@ async fn canned(result: Result<Outcome, Refusal>) -> (Browser, mpsc::Receiver<An
     let (tell, heard) = mpsc::channel(8);
     let listens = Listener { address, url: format!("http://{address}") };
     let page = Arc::new(Page::new(&listens, "host-1".into(), answers, note));
-    let link = page.link(Reviewer { user: "alice".into(), uid: Some(1002) }).unwrap();
+    let link = page.link(Reviewer { user: "alice".into(), caller: Some(caller(1002)) }).unwrap();
     tokio::spawn(page.serve(listener));
     tokio::spawn(async move {
         while let Some(Submission { answer, reply }) = submissions.recv().await {
@@ -126,8 +130,12 @@ fn standing() -> Standing {
 fn a_link_is_for_who_asks_and_only_root_asks_for_others() {
     let asked = |uid, named: Option<&str>| {
         let own = if uid == 0 { "root" } else { "alice" };
-        Reviewer::asked_by(uid, own.into(), named.map(Into::into)).map(|reviewer| (reviewer.user, reviewer.uid))
+        let asked = Reviewer::asked_by(caller(uid), Some(own.into()), named.map(Into::into));
+        asked.map(|reviewer| (reviewer.user, reviewer.caller.map(|caller| caller.uid)))
     };
+    let stranger = |uid, named: Option<&str>| Reviewer::asked_by(caller(uid), None, named.map(Into::into));
+    assert_eq!((stranger(1002, None), stranger(1002, Some("alice")), stranger(0, None)), (None, None, None));
+    assert!(stranger(0, Some("alice")).is_some_and(|reviewer| reviewer.caller.is_none()));
     assert_eq!(asked(1002, None), Some(("alice".into(), Some(1002))));
     assert_eq!(asked(1002, Some("alice")), Some(("alice".into(), Some(1002))));
     assert_eq!(asked(1002, Some("bob")), None);
@@ -305,7 +313,7 @@ async fn each_result_has_its_status_and_its_words() {
         let (found, page) = alice.says(7, "kill", "d").await;
         assert!(found == status && page.contains(words), "{found}: {page}");
         let answer = heard.recv().await.unwrap();
-        let proof = Proof::Page { user: "alice".into(), uid: Some(1002) };
+        let proof = Proof::Page { user: "alice".into(), caller: Some(caller(1002)) };
         assert_eq!((answer.word, answer.who.as_str(), answer.proof), (Word::Kill, "alice", proof));
         assert_eq!(
             (answer.hold, answer.digest.0.as_str(), answer.why.as_deref()),

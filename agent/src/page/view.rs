@@ -210,6 +210,7 @@ fn reason(refusal: &Refusal) -> (&'static str, String) {
         Refusal::WrongDigest => {
             ("This is not what is held", format!("{nothing}: what you were shown is something else. Look at it again."))
         }
+        Refusal::Stranger(why) => ("You are not known", format!("{nothing}: {why}.")),
         Refusal::NotNamed => ("You are not asked", format!("{nothing}: the rule does not name you as a reviewer.")),
         Refusal::Requester => {
             let why = "who asks, launched what asks, or logged in to do so, does not answer. Another reviewer can.";

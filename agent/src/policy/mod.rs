@@ -68,7 +68,7 @@ pub use self::{
     only::{Only, User},
     parse::parse,
     pattern::Pattern,
-    person::Person,
+    person::{Person, is_slack_id},
     places::{Linked, Mounts, Place, Places},
     problem::{Flaw, Problem, Refusal, Span},
     schema::schema,
@@ -76,7 +76,7 @@ pub use self::{
 };
 use crate::{
     ladder::Escalation,
-    quorum::{Assurance, Group},
+    quorum::{Assurance, Group, SelfAnswer},
 };
 
 /// A policy that was read whole and found good.
@@ -96,7 +96,7 @@ pub struct Policy {
     pub subjects: Vec<Subject>,
     /// Groups of reviewers and their members.
     pub groups: BTreeMap<String, Vec<String>>,
-    /// Reviewers whose keys it has.
+    /// Reviewers of whom it says who they are; of others their name does.
     pub people: Vec<Person>,
     /// The labels, in the order of the file.
     pub labels: Vec<Label>,
@@ -221,6 +221,8 @@ pub struct Terms {
     pub remind: Option<Duration>,
     /// How sure it has to be who approves.
     pub assurance: Assurance,
+    /// Whether the requester may answer.
+    pub own: SelfAnswer,
     /// How long.
     pub timeout: Duration,
     /// What a denial does: [`Decision::Kill`] or [`Decision::Fail`].

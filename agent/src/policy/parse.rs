@@ -59,6 +59,8 @@ pub struct Names {
     subjects: Vec<Option<String>>,
     /// The groups of reviewers and their members; of bad ones none.
     groups: BTreeMap<String, Vec<String>>,
+    /// Where each member is named first.
+    members: HashMap<String, Span>,
     /// The labels, also bad ones.
     labels: Vec<Label>,
 }
@@ -127,7 +129,7 @@ fn read(source: &Source, host: &Host) -> Result<Read, Vec<Problem>> {
     let resolvers = dns::read(&top, &mut problems);
     let subjects = subjects(&top, &mut names, &mut problems);
     let groups = reviewers::groups(&top, &mut names, &mut problems);
-    let people = person::read_all(&top, &groups, &mut problems);
+    let people = person::read_all(&top, &names, &mut problems);
     names.labels = label::read_all(&top, &mut problems);
     let rules = rules(&top, &names, &mut problems);
     if problems.is_empty() {

@@ -1,16 +1,73 @@
-//! Reviewers as people with keys, by which their answers can be told from others'.
+//! Reviewers as people: by which identities each is known, whatever the way an answer comes.
+
+use std::collections::BTreeMap;
 
 use ssh_key::{Algorithm, EcdsaCurve, PublicKey};
 
 use super::problem::Flaw;
+use crate::quorum::Assurance;
 
-/// A reviewer, and the keys that are this person's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A reviewer, and all that is this person. No two people share an identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Person {
     /// The name, as groups have it.
     pub name: String,
+    /// Names of users of this host.
+    pub users: Vec<String>,
+    /// Users of Slack: `TEAM/USER`.
+    pub slack: Vec<String>,
+    /// How integrations can name the person besides `name`: see [`email`].
+    pub emails: Vec<String>,
+    /// Channels whose word counts for the person, and how sure that is.
+    pub integrations: BTreeMap<String, Assurance>,
     /// Public keys, without the comments.
     pub keys: Vec<PublicKey>,
+}
+
+impl Person {
+    /// Whether an integration that says `claimed` means this person.
+    pub fn is_called(&self, claimed: &str) -> bool {
+        self.name == claimed || email(claimed).is_ok_and(|email| self.emails.contains(&email))
+    }
+}
+
+/// The name of a user of this host that `text` spells. A number would be somebody else's on another host.
+pub fn user(text: &str) -> Result<String, Flaw> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.@$".contains(c);
+    match text.chars().all(good) && text.parse::<u32>().is_err() {
+        true => Ok(text.to_owned()),
+        false => Err(Flaw::new(format!("{text:?} is not a user's name"), "write what `id -un` prints for this user")),
+    }
+}
+
+/// The user of Slack that `text` spells.
+pub fn slack(text: &str) -> Result<String, Flaw> {
+    match text.split_once('/').is_some_and(|(team, user)| is_slack_id(team) && is_slack_id(user)) {
+        true => Ok(text.to_owned()),
+        false => Err(Flaw::new(
+            format!("{text:?} is not a team's and a user's id"),
+            "write both as Slack has them: \"T0123ABCD/U0123ABCD\"",
+        )),
+    }
+}
+
+/// Whether it looks like an id of Slack's.
+pub fn is_slack_id(text: &str) -> bool {
+    (2..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
+/// The address that `text` spells. What stands before the @ is compared as it is: whether case matters there is for the
+/// receiving side to say (RFC 5321, 2.4). The domain's ASCII letters are made small.
+pub fn email(text: &str) -> Result<String, Flaw> {
+    match text.rsplit_once('@') {
+        Some((local, domain)) if !local.is_empty() && !domain.is_empty() && !text.contains(char::is_whitespace) => {
+            Ok(format!("{local}@{}", domain.to_ascii_lowercase()))
+        }
+        _ => Err(Flaw::new(
+            format!("{text:?} is not an e-mail address"),
+            "write it as the integration gives it: a@b.example",
+        )),
+    }
 }
 
 /// The key that `text` spells, as a line of `authorized_keys` does.

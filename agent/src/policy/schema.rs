@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::only;
 use crate::{
     ladder,
-    quorum::{self, Assurance},
+    quorum::{self, Assurance, SelfAnswer},
 };
 
 /// The schema.
@@ -33,7 +33,7 @@ pub fn schema() -> Value {
             },
             "subject": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/subject" } },
             "reviewers": {
-                "description": "Groups of reviewers, as channels name their members",
+                "description": "Groups of reviewers, by name",
                 "type": "object",
                 "propertyNames": { "pattern": "^[A-Za-z0-9._-]{1,64}$" },
                 "additionalProperties": { "$ref": "#/$defs/texts" },
@@ -147,10 +147,19 @@ fn subject() -> Value {
 
 fn reviewer() -> Value {
     table(
-        "A reviewer, and the keys that are this person's",
-        &["name", "ssh"],
+        "A reviewer, and all that is this person",
+        &["name"],
         &json!({
             "name": text("The name, as groups of reviewers have it"),
+            "user": texts("Users of this host, by name"),
+            "slack": texts("Users of Slack: TEAM/USER"),
+            "email": texts("E-mail addresses by which integrations name the reviewer"),
+            "integrations": {
+                "description": "Channels (webhook, exec) whose word counts for the reviewer, and how sure that is",
+                "type": "object", "minProperties": 1,
+                "propertyNames": { "pattern": "^[A-Za-z0-9_-]{1,64}$" },
+                "additionalProperties": { "enum": ([Assurance::Basic, Assurance::Medium].map(Assurance::word)) },
+            },
             "ssh": texts("Public keys as in authorized_keys, ssh-ed25519 or ecdsa-sha2-nistp256; their signatures answer"),
         }),
     )
@@ -186,6 +195,10 @@ fn rule() -> Value {
                 "description": "How sure it has to be who approves",
                 "enum": Assurance::ALL.map(Assurance::word), "default": "basic",
             },
+            "self": {
+                "description": "Whether the requester may answer; the record says so each time",
+                "enum": SelfAnswer::ALL.map(SelfAnswer::word), "default": "refused",
+            },
             "why": text("The reason, shown to whoever meets the rule"),
             "timeout": { "description": "How long is waited for an answer", "type": "string", "pattern": "^[0-9]+[smh]$", "default": "5m" },
             "on_deny": { "description": "What a no does", "enum": ["kill", "fail"], "default": "kill" },
@@ -197,7 +210,7 @@ fn rule() -> Value {
     rule["if"] = json!({ "properties": { "then": { "const": "hold" } } });
     rule["then"] = json!({ "required": ["reviewers"] });
     rule["else"] = json!({
-        "properties": { "reviewers": false, "escalate": false, "remind": false, "assurance": false, "timeout": false, "on_deny": false, "on_timeout": false, "pause": false },
+        "properties": { "reviewers": false, "escalate": false, "remind": false, "assurance": false, "self": false, "timeout": false, "on_deny": false, "on_timeout": false, "pause": false },
     });
     rule
 }

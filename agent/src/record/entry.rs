@@ -10,7 +10,7 @@ use crate::{
     claims::Claim,
     holds::Crowd,
     ladder::Step,
-    quorum::{Assurance, Group},
+    quorum::{Assurance, Group, SelfAnswer},
     request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false},
 };
 
@@ -117,6 +117,9 @@ pub enum Event {
         reviewer: String,
         /// User id of who asked for it; 0 where root did so for somebody else.
         by: u32,
+        /// As whom that user had logged in, where that is somebody else.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        login: Option<u32>,
         /// Its process.
         pid: u32,
     },
@@ -226,6 +229,9 @@ pub struct Held {
     pub escalation: Vec<Step>,
     /// How sure it has to be who approves.
     pub assurance: Assurance,
+    /// Whether the requester may answer.
+    #[serde(rename = "self", skip_serializing_if = "SelfAnswer::is_refused")]
+    pub own: SelfAnswer,
     /// What is asked, and by whom.
     pub request: Request,
     /// What was read before, where the rule asks for that.
@@ -243,6 +249,7 @@ impl From<&Hold> for Held {
             reviewers: hold.reviewers.clone(),
             escalation: hold.escalation.clone(),
             assurance: hold.assurance,
+            own: hold.own,
             request: hold.request.clone(),
             read: hold.read.clone(),
             cwd: hold.context.cwd.clone(),

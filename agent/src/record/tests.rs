@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 use jiff::Timestamp;
 
 use super::*;
-use crate::request::{Answer, Proof, Word};
+use crate::request::{Answer, Caller, Known, Proof, Word};
 
 const ID: HoldId = HoldId(0xfeed);
 
@@ -34,9 +34,9 @@ fn entry(event: Event) -> Entry {
 
 fn approved() -> Entry {
     let digest = Digest("d1".into());
-    let proof = Proof::Local { uid: 1000 };
+    let proof = Proof::Local(Caller { uid: 1000, login: None, name: "alice".into() });
     let (word, who) = (Word::Approve, "alice".into());
-    let answer = Answer { hold: ID, digest: digest.clone(), word, who, why: None, proof };
+    let answer = Answer { hold: ID, digest: digest.clone(), word, who, why: None, proof, known: Box::default() };
     let (state, decision) = (End::Approved, Decision::Approve);
     entry(Event::Decided(Decided { hold: ID, digest, state, decision, approvals: vec![], answer: Some(answer) }))
 }
@@ -54,6 +54,28 @@ fn a_line_names_event_hold_and_answer() {
             "\n"
         )
     );
+}
+
+#[test]
+fn what_is_known_of_who_answers_is_on_record() {
+    let mut approved = approved();
+    let Event::Decided(Decided { answer: Some(answer), .. }) = &mut approved.event else { panic!("an answer") };
+    let caller = || Caller { uid: 0, login: Some(1000), name: "al".into() };
+    let (claimed, users) = (Some("al".into()), vec!["al".into()]);
+    *answer.known = Known { assurance: quorum::Assurance::Medium, claimed, users, own: true };
+    for (proof, said) in [
+        (Proof::Local(caller()), r#"{"by":"local","uid":0,"login":1000}"#),
+        (
+            Proof::Page { user: "alice".into(), caller: Some(caller()) },
+            r#"{"by":"page","user":"alice","uid":0,"login":1000}"#,
+        ),
+        (Proof::Page { user: "alice".into(), caller: None }, r#"{"by":"page","user":"alice"}"#),
+    ] {
+        let answer = Answer { proof, ..answer.clone() };
+        let text = serde_json::to_string(&answer).unwrap();
+        let known = r#""assurance":"medium","claimed":"al","self":true}"#;
+        assert!(text.ends_with(&format!("\"proof\":{said},{known}")), "{text}");
+    }
 }
 
 #[test]

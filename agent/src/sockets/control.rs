@@ -10,7 +10,10 @@ use super::{
     connection::{Connection, accept},
     message::{ControlReply, ControlRequest, decode, view},
 };
-use crate::request::{Answer, Hold, Proof};
+use crate::{
+    process,
+    request::{Answer, Caller, Hold, Proof},
+};
 
 /// Connections per user. Each command is one, and short.
 const CONNECTIONS: usize = 32;
@@ -80,13 +83,14 @@ async fn answered(
             ControlReply::Preview(ask(daemon, |reply| Command::Preview { from, id, channel, reply }).await?)
         }
         ControlRequest::Answer { id, digest, word, why, signature } => {
-            let who = user_name(from.uid).await;
-            let answer = Answer { hold: id, digest, word, who, why, proof: Proof::Local { uid: from.uid } };
+            let caller = caller(from).await?;
+            let (who, known) = (caller.name.clone(), Box::default());
+            let answer = Answer { hold: id, digest, word, who, why, proof: Proof::Local(caller), known };
             ask(daemon, |reply| Command::Answer { from, answer, signature, reply }).await?.into()
         }
         ControlRequest::Page { reviewer } => {
-            let own = user_name(from.uid).await;
-            let (link, reviewer) = ask(daemon, |reply| Command::Page { from, own, reviewer, reply }).await?;
+            let caller = caller(from).await?;
+            let (link, reviewer) = ask(daemon, |reply| Command::Page { from, caller, reviewer, reply }).await?;
             ControlReply::Page { link, reviewer }
         }
         ControlRequest::Status => ControlReply::Status(ask(daemon, |reply| Command::Status { from, reply }).await?),
@@ -104,6 +108,17 @@ async fn answered(
             ControlReply::Taken { taken }
         }
     })
+}
+
+/// Who is at the other end: the user that this process is, and as whom there was a login. Of root the latter is asked for by
+/// name: it is who has become root.
+async fn caller(Peer { pid, uid, .. }: Peer) -> Result<Caller, Declined> {
+    let login = process::login(pid, uid).map_err(|error| {
+        let cause = format!("it cannot be told who has logged in as process {pid}: {error}");
+        Declined::new(cause).remedy("the process that asks stays until it is answered: try again")
+    })?;
+    let name = user_name(if uid == 0 { login.unwrap_or(uid) } else { uid }).await;
+    Ok(Caller { uid, login: login.filter(|login| *login != uid), name })
 }
 
 /// The user's name; a user without one is `#` and the number, which no reviewer's name can be mistaken for.
@@ -158,8 +173,10 @@ mod tests {
             panic!("an answer")
         };
         let uid = Uid::effective().as_raw();
-        assert_eq!((from.pid, from.uid, answer.proof), (process::id(), uid, Proof::Local { uid }));
-        assert_eq!(answer.who, User::from_uid(Uid::effective()).unwrap().unwrap().name);
+        let caller = answer.proof.caller().expect("a user of this host");
+        assert_eq!((from.pid, from.uid, caller.uid), (process::id(), uid, uid));
+        let named = if uid == 0 { caller.login.unwrap_or(uid) } else { uid };
+        assert_eq!(answer.who, User::from_uid(Uid::from_raw(named)).unwrap().unwrap().name);
         assert_eq!(signature.as_deref(), Some("-----BEGIN"), "whose that is, is the daemon's to say");
         reply.send(Err(Declined::new("not you"))).unwrap();
         assert_eq!(client.await.unwrap().unwrap(), ControlReply::Refused(Declined::new("not you")));
@@ -171,9 +188,13 @@ mod tests {
         let path = directory.0.join(CONTROL);
         let question = ControlRequest::Page { reviewer: None };
         let client = spawn_blocking(move || Client::connect(&path)?.ask::<_, ControlReply>(&question));
-        let Some(Command::Page { from, own, reviewer: None, reply }) = commands.recv().await else { panic!("a page") };
+        let Some(Command::Page { from, caller, reviewer: None, reply }) = commands.recv().await else {
+            panic!("a page")
+        };
         assert_eq!(from.uid, Uid::effective().as_raw());
-        assert_eq!(own, User::from_uid(Uid::effective()).unwrap().unwrap().name);
+        let own = caller.name;
+        let named = if caller.uid == 0 { caller.login.unwrap_or(0) } else { caller.uid };
+        assert_eq!(own, User::from_uid(Uid::from_raw(named)).unwrap().unwrap().name);
         reply.send(Ok(("http://x".into(), own.clone()))).unwrap();
         let expected = ControlReply::Page { link: "http://x".into(), reviewer: own };
         assert_eq!(client.await.unwrap().unwrap(), expected);

@@ -18,7 +18,7 @@ use crate::{
     approval::channel::Preview,
     claims::{Claim, Said, Unclaimed},
     denials::Denial,
-    request::{Answer, Hold, HoldId, Outcome, Refusal, Standing},
+    request::{Answer, Caller, Hold, HoldId, Outcome, Refusal, Standing},
     signature::{BadSignature, NAMESPACE},
 };
 
@@ -82,6 +82,7 @@ impl From<Refusal> for Declined {
             Refusal::UnknownHold | Refusal::WrongDigest => declined.remedy("see `holdpoint holds`"),
             Refusal::Assurance(_) => declined.remedy("`holdpoint show` says what the rule asks for"),
             Refusal::NotNeeded(_) => declined.remedy("wait for the others: everybody counts once"),
+            Refusal::Stranger(_) => declined.remedy("who is who is said by [[reviewer]] in the policy"),
             Refusal::NotNamed => declined.remedy("`holdpoint show` says who is asked"),
             Refusal::Requester => declined.remedy("ask another reviewer: `holdpoint show` says who is asked"),
             Refusal::NotRecorded => declined.remedy("see journalctl --unit holdpoint"),
@@ -134,8 +135,8 @@ pub enum Command {
     Preview { from: Peer, id: HoldId, channel: String, reply: Reply<Preview> },
     /// A reviewer's answer; its `who` and `proof` are those of `from`, who passes it on if it comes with a signature.
     Answer { from: Peer, answer: Answer, signature: Option<String>, reply: Reply<Outcome> },
-    /// A link to the review page, and for whom: for the user of `from`, whose name is `own`, unless root names a reviewer.
-    Page { from: Peer, own: String, reviewer: Option<String>, reply: Reply<(String, String)> },
+    /// A link to the review page, and for whom: for the `caller`, which is the user of `from`, unless root names a reviewer.
+    Page { from: Peer, caller: Caller, reviewer: Option<String>, reply: Reply<(String, String)> },
     /// How the agent is.
     Status { from: Peer, reply: Reply<Status> },
     /// Read the policy anew.

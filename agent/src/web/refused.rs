@@ -30,8 +30,9 @@ pub struct Refused {
     signed: Mutex<Window>,
 }
 
+/// How many lines of one kind there were of late.
 #[derive(Debug)]
-struct Window {
+pub struct Window {
     began: Instant,
     lines: u32,
     unwritten: u64,
@@ -40,8 +41,7 @@ struct Window {
 impl Refused {
     /// The lines go to `notes`.
     pub fn new(notes: mpsc::Sender<Entry>) -> Self {
-        let window = || Mutex::new(Window { began: Instant::now(), lines: 0, unwritten: 0 });
-        Self { notes, unsigned: window(), signed: window() }
+        Self { notes, unsigned: Mutex::default(), signed: Mutex::default() }
     }
 
     /// Something about `hold`, if it said so, was refused; `signed` tells that its sender could be believed. It came `from`
@@ -57,11 +57,17 @@ impl Refused {
     }
 }
 
+impl Default for Window {
+    fn default() -> Self {
+        Self { began: Instant::now(), lines: 0, unwritten: 0 }
+    }
+}
+
 impl Window {
     /// How many were left out before this one; `None` if this one is left out too.
-    fn admit(&mut self) -> Option<u64> {
+    pub fn admit(&mut self) -> Option<u64> {
         if self.began.elapsed() >= WINDOW {
-            *self = Self { began: Instant::now(), lines: 0, unwritten: self.unwritten };
+            *self = Self { unwritten: self.unwritten, ..Self::default() };
         }
         if self.lines == LINES {
             self.unwritten += 1;
@@ -78,7 +84,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_counted_not_written() {
-        let mut window = Window { began: Instant::now(), lines: 0, unwritten: 0 };
+        let mut window = Window::default();
         assert_eq!((0..100).filter_map(|_| window.admit()).count(), 60);
         tokio::time::advance(WINDOW).await;
         assert_eq!((window.admit(), window.admit()), (Some(40), Some(0)));

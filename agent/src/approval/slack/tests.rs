@@ -79,10 +79,9 @@ async fn method(State(server): State<Server>, Path(method): Path<String>, header
 
 /// A channel by this Slack.
 fn channel(api: &Url) -> Channel {
-    let users = BTreeMap::from([("T1/U1".to_owned(), "alice".to_owned())]);
     let http = Http::new(api, None).unwrap();
     let ear = Ear::Signed(Signing::read(SECRET).unwrap());
-    let way = Slack::new(api.clone(), http, "xoxb-1".into(), ear, "C1".into(), users);
+    let way = Slack::new(api.clone(), http, "xoxb-1".into(), ear, "C1".into());
     Channel { name: "team".into(), kind: "slack", reviewers: vec!["security".into()], way: Arc::new(way) }
 }
 
@@ -195,7 +194,7 @@ async fn a_click_is_an_answer_and_the_message_is_changed_in_place() {
     assert_eq!(desk.click(Clicked::new(&button(&posted))).await, 200);
     let Submission { answer, reply } = next(&mut desk.answers).await;
     let hold = sample::hold(HOLD);
-    assert_eq!((answer.hold, &answer.digest, answer.word, &*answer.who), (HOLD, &hold.digest, Word::Approve, "alice"));
+    assert_eq!((answer.hold, &answer.digest, answer.word, &*answer.who), (HOLD, &hold.digest, Word::Approve, "T1/U1"));
     let proof = Proof::Slack { channel: "team".into(), user: "T1/U1".into(), asks: vec!["security".into()] };
     assert_eq!(answer.proof, proof);
     let standing = standing(End::Approved, Decision::Approve);
@@ -359,7 +358,7 @@ async fn a_click_that_is_sent_again_is_refused() {
 }
 
 #[tokio::test]
-async fn who_is_not_listed_does_not_answer_and_is_told_so() {
+async fn whoever_clicks_is_named_and_is_told_why_it_does_not_count() {
     let mut desk = desk(taken).await;
     let good = Clicked::new(&button(&desk.asked().await));
     for (bad, id) in [
@@ -367,11 +366,13 @@ async fn who_is_not_listed_does_not_answer_and_is_told_so() {
         (good.clone().with("/user/team_id", "T2").with("/team/id", "T2"), "T2/U1"),
     ] {
         assert_eq!(desk.click(bad).await, 200, "Slack is answered");
-        assert_eq!(desk.refused().await, format!("Slack's user {id} is not listed"));
+        let Submission { answer, reply } = next(&mut desk.answers).await;
+        assert_eq!(answer.who, id);
+        reply.send(Err(Refusal::Stranger(format!("nobody is {id}")))).unwrap();
         let Call { method, body } = next(&mut desk.calls).await;
         assert_eq!((&*method, &body["user"]), ("chat.postEphemeral", &id[3..].into()));
+        assert_eq!(body["text"], format!("Your answer does not count: nobody is {id}."));
     }
-    assert!(desk.answers.try_recv().is_err());
 }
 
 #[tokio::test]

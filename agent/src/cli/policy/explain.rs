@@ -8,7 +8,7 @@ use super::{Asking, Operation, Report, Trouble, Who, said};
 use crate::{
     ladder::Escalation,
     policy::{Answer, Asked, Judge, Near, Rule, near, verdict_word},
-    quorum::{self, Assurance},
+    quorum::{self, Assurance, SelfAnswer},
     request::span,
 };
 
@@ -37,6 +37,9 @@ pub(super) fn text(judge: &Judge, asked: &Asked, answer: Answer, near: &[Near<'_
             }
             if terms.assurance > Assurance::Basic {
                 text += &format!("  assurance  {}: {}\n", terms.assurance.word(), terms.assurance.way());
+            }
+            if terms.own == SelfAnswer::Allowed {
+                text += "  self       allowed: the requester may answer\n";
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::{
         board::{self, Past, Seen},
         sessions::Session,
     },
-    quorum::Assurance,
+    quorum::{Assurance, SelfAnswer},
     request::Hold,
     sockets::message::word,
 };
@@ -87,8 +87,15 @@ fn facts(facts: &[Fact]) -> Markup {
     }
 }
 
+/// Whether the reviewer asks for it, as far as the session tells: the answer is judged by more.
+fn is_requester(session: &Session, hold: &Hold) -> bool {
+    let is_caller = |name: &String| session.reviewer.caller.as_ref().is_some_and(|caller| caller.name == *name);
+    hold.requesters().any(|name| *name == session.reviewer.user || is_caller(name))
+}
+
 fn form(page: &Page, session: &Session, hold: &Hold) -> Markup {
-    if hold.requesters().any(|name| *name == session.reviewer.user) {
+    let own = is_requester(session, hold);
+    if own && hold.own == SelfAnswer::Refused {
         return html! {
             p.notice role="note" {
                 "You ask for this yourself: you run it, launched it, or logged in to do so. Another reviewer answers."
@@ -97,6 +104,7 @@ fn form(page: &Page, session: &Session, hold: &Hold) -> Markup {
     }
     let approved = hold.approved.contains(&session.reviewer.user);
     html! {
+        @if own { p.notice role="note" { "You ask for this yourself. The rule lets you answer, and the record will say so." } }
         @if approved { p.notice role="note" { "You have approved this. Others must, too: it is still held." } }
         form.answer method="post" action=(page.path(hold.id)) {
             h2 { "Your answer" }

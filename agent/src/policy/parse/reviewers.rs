@@ -1,4 +1,4 @@
-//! `[reviewers]`, the groups, and what a rule asks of them: `reviewers` and `assurance`.
+//! `[reviewers]`, the groups, and what a rule asks of them: `reviewers`, `assurance` and `self`.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{
         problem::{Flaw, Problem, Span},
         section::{self, Section},
     },
-    quorum::{self, Assurance, Group, MOST},
+    quorum::{self, Assurance, Group, MOST, SelfAnswer},
 };
 
 /// The groups of `[reviewers]` and their members.
@@ -28,6 +28,9 @@ pub fn groups(top: &Section<'_>, names: &mut Names, problems: &mut Vec<Problem>)
             problems.push(flaw.at(key.span()));
         }
         let members = section.texts(&name, problems, |member| Ok(member.to_owned()));
+        for member in members.iter().flatten() {
+            names.members.entry(member.get_ref().clone()).or_insert(member.span());
+        }
         names.groups.insert(name, plain(members));
     }
     names.groups.clone()
@@ -64,6 +67,13 @@ pub fn assurance(text: &str) -> Result<Assurance, Flaw> {
     let found = Assurance::ALL.into_iter().find(|assurance| assurance.word() == text);
     let words = Assurance::ALL.map(Assurance::word).join(", ");
     found.ok_or_else(|| Flaw::new(format!("unknown assurance {text:?}"), format!("one of: {words}")))
+}
+
+/// Whether the requester may answer.
+pub fn own(text: &str) -> Result<SelfAnswer, Flaw> {
+    let found = SelfAnswer::ALL.into_iter().find(|answer| answer.word() == text);
+    let words = SelfAnswer::ALL.map(SelfAnswer::word).join(", ");
+    found.ok_or_else(|| Flaw::new(format!("unknown self {text:?}"), format!("one of: {words}")))
 }
 
 fn several(

@@ -21,7 +21,7 @@ use crate::policy::{
     section::{self, Section, read_each},
 };
 
-pub const RULE_KEYS: [&str; 23] = [
+pub const RULE_KEYS: [&str; 24] = [
     "name",
     "subject",
     "open",
@@ -40,6 +40,7 @@ pub const RULE_KEYS: [&str; 23] = [
     "escalate",
     "remind",
     "assurance",
+    "self",
     "why",
     "timeout",
     "on_deny",
@@ -57,8 +58,8 @@ pub const EXEC_KEYS: [&str; 5] = ["path", "label", "args", "owner", "mode"];
 pub const CONNECT_KEYS: [&str; 6] = ["to", "not", "name", "port", "protocol", "unix"];
 
 /// Keys that only a hold can have.
-const HOLD_KEYS: [&str; 8] =
-    ["reviewers", "escalate", "remind", "assurance", "timeout", "on_deny", "on_timeout", "pause"];
+const HOLD_KEYS: [&str; 9] =
+    ["reviewers", "escalate", "remind", "assurance", "self", "timeout", "on_deny", "on_timeout", "pause"];
 
 /// Ways of opening that `access` can name.
 const ACCESS: [Class; CLASSES - 1] = [Class::Read, Class::Write, Class::Append, Class::Create, Class::Truncate];
@@ -348,6 +349,7 @@ fn mode(section: &Section<'_>, then: Option<&Then>, problems: &mut Vec<Problem>)
 fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Option<Terms> {
     let reviewers = reviewers::asked(section, names, problems);
     let assurance = optional(section, "assurance", problems, reviewers::assurance);
+    let own = optional(section, "self", problems, reviewers::own);
     let timeout = optional(section, "timeout", problems, |text| duration(text, &PATIENCE_LIMITS));
     let patience = timeout?.unwrap_or(PATIENCE);
     let escalate = escalation::read(section, names, patience, problems);
@@ -359,6 +361,7 @@ fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> O
     Some(Terms {
         reviewers: reviewers?,
         assurance: assurance?.unwrap_or_default(),
+        own: own?.unwrap_or_default(),
         escalate: escalate?,
         remind: remind?,
         timeout: patience,

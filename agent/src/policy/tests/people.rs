@@ -1,10 +1,13 @@
-//! `[[reviewer]]`: whose keys are whose.
+//! `[[reviewer]]`: who is who.
 
 use super::{
     refusals::{assert_said, said_of},
     *,
 };
-use crate::policy::source::File;
+use crate::{
+    policy::{Person, source::File},
+    quorum::{Assurance, SelfAnswer},
+};
 
 const ALICE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIl5TV74XP/dk14Bxt4im/p74e57elKx0LEpTS2juNet";
 const BOB: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBM6RMj2zuej48xCLHuyyOpZLXrIqGgUrfhKy6HsyJ8jck084tsu1NSSk88DZLoW0PLCkigOOUxYKFlaaRnN+u7Y=";
@@ -75,7 +78,7 @@ fn a_key_is_one_persons_and_written_once() {
     assert_eq!(
         said_of(&text),
         format!(
-            "web-1.toml:10:{}: this is another reviewer's key already (a key answers in one name: remove one)",
+            "web-1.toml:10:{}: this is another reviewer's key already (it says who answers: remove one)",
             BOB.len() + 12
         )
     );
@@ -87,7 +90,7 @@ fn a_key_is_one_persons_and_written_once() {
 fn a_person_has_one_section() {
     assert_said(
         &(person("alice", &[ALICE]) + &person("alice", &[BOB])),
-        "web-1.toml:9:8: a reviewer named \"alice\" is there already (write all keys of one person in one list)",
+        "web-1.toml:9:8: a reviewer named \"alice\" is there already (write all that is one person's in one section)",
     );
 }
 
@@ -105,16 +108,109 @@ fn a_reviewer_whom_nobody_asks_is_refused() {
 }
 
 #[test]
-fn a_section_has_a_name_and_keys() {
+fn a_section_has_a_name_and_says_who_that_is() {
     assert_said(
         "[[reviewer]]\n[[reviewer]]\nname = \"alice\"\nssh = []\ngpg = []\n",
         "web-1.toml:5:1: [[reviewer]] has no name (add name = \"...\", as a group of [reviewers] has it)\n\
-         web-1.toml:5:1: [[reviewer]] has no ssh (add ssh = [\"ssh-ed25519 AAAA...\"])\n\
+         web-1.toml:5:1: [[reviewer]] does not say who that is (add user, slack, integrations or ssh, or remove the section)\n\
          web-1.toml:8:7: ssh is an empty list (fill it or remove it)\n\
-         web-1.toml:9:1: [[reviewer]] has no key \"gpg\" (one of: name, ssh)",
+         web-1.toml:9:1: [[reviewer]] has no key \"gpg\" (one of: name, user, slack, email, integrations, ssh)",
     );
     assert_eq!(
         said_of(&format!("{HEAD}[reviewer]\nname = \"alice\"\n")),
         "web-1.toml:5:1: reviewer is one table (write [[reviewer]], also for one)"
+    );
+}
+
+#[test]
+fn a_person_is_all_that_the_section_says() {
+    let section = "[[reviewer]]\nname = \"alice\"\nuser = [\"al\", \"alice\"]\nslack = [\"T1/U1\"]\n\
+                   email = [\"Al@B.Example\"]\nintegrations = { ops = \"basic\", sso = \"medium\" }\n";
+    let people = policy(&format!("{HEAD}{section}")).people;
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let alice = Person {
+        name: "alice".into(),
+        users: texts(&["al", "alice"]),
+        slack: texts(&["T1/U1"]),
+        emails: texts(&["Al@b.example"]),
+        integrations: [("ops".into(), Assurance::Basic), ("sso".into(), Assurance::Medium)].into(),
+        keys: vec![],
+    };
+    assert_eq!(people, [alice]);
+    assert!(people[0].is_called("Al@B.EXAMPLE") && !people[0].is_called("al@b.example"));
+}
+
+#[test]
+fn what_says_nothing_of_a_person_is_refused() {
+    let section = |keys: &str| format!("[[reviewer]]\nname = \"alice\"\n{keys}\n");
+    for (keys, said) in [
+        ("user = [\"1000\"]", "7:9: \"1000\" is not a user's name (write what `id -un` prints for this user)"),
+        ("user = [\"a b\"]", "7:9: \"a b\" is not a user's name (write what `id -un` prints for this user)"),
+        (
+            "slack = [\"U1\"]",
+            "7:10: \"U1\" is not a team's and a user's id (write both as Slack has them: \"T0123ABCD/U0123ABCD\")",
+        ),
+        (
+            "email = [\"alice\"]\nintegrations = { ops = \"basic\" }",
+            "7:10: \"alice\" is not an e-mail address (write it as the integration gives it: a@b.example)",
+        ),
+        (
+            "email = [\"a@b\"]",
+            "7:1: email is what integrations say, and none may speak for this reviewer \
+             (add integrations = { CHANNEL = \"basic\" }, or remove email)",
+        ),
+        ("integrations = [\"ops\"]", "7:16: integrations is not a table but a list (write { key = value, ... })"),
+        ("integrations = {}", "7:16: integrations is an empty table (name a channel: { CHANNEL = \"basic\" })"),
+        (
+            "integrations = { \"o p\" = \"basic\" }",
+            "7:18: \"o p\" is not a channel's name (the name of a [[channel]] of config.toml: letters, digits, - and _)",
+        ),
+        ("integrations = { ops = \"high\" }", "7:24: an integration's word is no signature (one of: basic, medium)"),
+        ("integrations = { ops = \"sure\" }", "7:24: unknown assurance \"sure\" (one of: basic, medium)"),
+        ("integrations = { ops = 1 }", "7:24: ops is not text but an integer (write \"...\")"),
+    ] {
+        assert_said(&section(keys), &format!("web-1.toml:{said}"));
+    }
+}
+
+#[test]
+fn an_identity_is_one_persons() {
+    let head = HEAD.replace("\"alice\"", "\"alice\", \"bob\", \"carol\"");
+    let all = "integrations = { ops = \"basic\" }\n";
+    let alice =
+        format!("[[reviewer]]\nname = \"alice\"\nuser = [\"al\"]\nslack = [\"T1/U1\"]\nemail = [\"a@b\"]\n{all}");
+    let bob = |keys: &str| format!("{head}{alice}[[reviewer]]\nname = \"bob\"\n{keys}\n{all}");
+    let remedy = "(it says who answers: remove one)";
+    for (keys, place, what) in [
+        ("user = [\"al\"]", "13:9", "user"),
+        ("slack = [\"T1/U1\"]", "13:10", "user of Slack"),
+        ("email = [\"a@B\"]", "13:10", "name or e-mail address"),
+        // carol has no section: the user of that name is her.
+        ("user = [\"carol\"]", "13:9", "user"),
+    ] {
+        let said = said_of(&bob(keys));
+        assert_eq!(said, format!("web-1.toml:{place}: this is another reviewer's {what} already {remedy}"));
+        let shown = read(source(&bob(keys))).expect_err("refused").rendered(false);
+        assert!(shown.contains("this one"), "both places: {shown}");
+    }
+    assert_eq!(policy(&bob("user = [\"bob\", \"alice\"]")).people.len(), 2, "a user can have another one's name");
+}
+
+#[test]
+fn whether_the_requester_may_answer_is_said_by_the_rule() {
+    let rule = |line: &str| {
+        format!(
+            "{HEAD}[[rule]]\nname = \"r\"\nopen = {{ path = [\"/x\"] }}\nthen = \"hold\"\nreviewers = \"security\"\n{line}\n"
+        )
+    };
+    let own = |line| policy(&rule(line)).rules[0].terms().expect("it holds").own;
+    assert_eq!(own(""), SelfAnswer::Refused);
+    assert_eq!(own("self = \"refused\""), SelfAnswer::Refused);
+    assert_eq!(own("self = \"allowed\""), SelfAnswer::Allowed);
+    assert_eq!(said_of(&rule("self = true")), "web-1.toml:10:8: self is not text but a boolean (write \"...\")");
+    assert_eq!(said_of(&rule("self = \"yes\"")), "web-1.toml:10:8: unknown self \"yes\" (one of: refused, allowed)");
+    assert_eq!(
+        said_of(&rule("self = \"allowed\"").replace("\"hold\"", "\"deny\"").replace("reviewers = \"security\"", "")),
+        "web-1.toml:10:1: self is for holds only, and this rule says \"deny\" (remove self, or write then = \"hold\")"
     );
 }

@@ -99,7 +99,7 @@ fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     );
     assert_said_of_rule(
         &format!("{EXEC_CURL}\nthen = \"deny\"\nquorum = 2"),
-        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, group, login, cwd, during, if_read, then, mode, reviewers, escalate, remind, assurance, why, timeout, on_deny, on_timeout, pause)",
+        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, group, login, cwd, during, if_read, then, mode, reviewers, escalate, remind, assurance, self, why, timeout, on_deny, on_timeout, pause)",
     );
 }
 
