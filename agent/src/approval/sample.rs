@@ -79,6 +79,7 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         deadline: at + SignedDuration::from_mins(5),
         reviewers: vec![Group { name: "sample".into(), approvals: 1, members: vec!["alice".into(), "bob".into()] }],
         assurance: Assurance::Basic,
+        scopes: vec![],
         approved: vec![],
         on_deny: Decision::Kill,
         on_timeout: Decision::Kill,

@@ -33,6 +33,7 @@ use crate::{
     config::{Keys, at},
     policy::{Flaw, Problem},
     request::{Answer, HoldId, Outcome, Proof},
+    scope::Scope,
     web,
 };
 
@@ -295,7 +296,7 @@ impl Workspace {
             return Err(Unheard { status: StatusCode::OK, why, hold: Some(hold), signed: true });
         };
         let proof = Proof::Slack { channel: channel.name.clone(), user: id, asks: channel.reviewers.clone() };
-        let answer = Answer { hold, digest, word, who, why: None, proof };
+        let answer = Answer { hold, digest, word, scope: Scope::Once, who, why: None, proof };
         tokio::spawn(async move {
             match submit(&answers, answer).await {
                 Some(Ok(Outcome::Counted(missing))) => {

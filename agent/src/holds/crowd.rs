@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Holds, record};
+use super::{Effect, Holds, Live, record};
 use crate::{
     record::Event,
     request::{End, Hold, HoldId},
@@ -38,17 +38,27 @@ impl Crowd {
 
 impl Holds {
     /// Whether so many wait already that nobody can be asked about `hold`, too.
-    pub(super) fn crowd(&self, hold: &Hold) -> Option<Crowd> {
-        let of_tree = self.pending().filter(|other| other.request.tree == hold.request.tree).count();
+    fn crowd(&self, hold: &Hold) -> Option<Crowd> {
+        let others = || self.pending().filter(|other| other.id != hold.id);
+        let of_tree = others().filter(|other| other.request.tree == hold.request.tree).count();
         match () {
             () if of_tree >= OF_A_TREE => Some(Crowd::Tree),
-            () if self.pending().count() >= OF_A_HOST => Some(Crowd::Host),
+            () if others().count() >= OF_A_HOST => Some(Crowd::Host),
             () => None,
         }
     }
 
+    /// Asks reviewers, unless too many wait for them.
+    pub(super) fn ask(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+        let Some(Live { hold, .. }) = self.live.get(&id) else { return vec![] };
+        match self.crowd(hold) {
+            None => vec![Effect::Ask(hold.clone())],
+            Some(crowd) => self.turn_away(now, id, crowd),
+        }
+    }
+
     /// Denies what nobody is asked about, as silence does.
-    pub(super) fn turn_away(&mut self, now: Timestamp, id: HoldId, crowd: Crowd) -> Vec<Effect> {
+    fn turn_away(&mut self, now: Timestamp, id: HoldId, crowd: Crowd) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&id) else { return vec![] };
         live.crowd = Some(crowd);
         let mut effects = vec![record(now, Event::TurnedAway { hold: id, crowd })];

@@ -6,7 +6,9 @@ use crate::request::{
     Digest, Login, Proof, Withdrawal, Word,
     sample::{LAUNCHER, REQUESTER, hold, start},
 };
+use crate::scope::Scope;
 
+mod grants;
 mod model;
 mod quorum;
 
@@ -23,7 +25,7 @@ fn held() -> Input {
 
 fn by_webhook(who: &str, word: Word) -> Answer {
     let proof = Proof::Webhook { channel: "ops".into(), asks: vec!["security".into()] };
-    Answer { hold: ID, digest: hold(ID).digest, word, who: who.into(), why: None, proof }
+    Answer { hold: ID, digest: hold(ID).digest, word, scope: Scope::Once, who: who.into(), why: None, proof }
 }
 
 fn by_user(uid: u32, who: &str, word: Word) -> Answer {

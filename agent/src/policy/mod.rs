@@ -74,7 +74,10 @@ pub use self::{
     schema::schema,
     source::Source,
 };
-use crate::quorum::{Assurance, Group};
+use crate::{
+    quorum::{Assurance, Group},
+    scope::Scope,
+};
 
 /// A policy that was read whole and found good.
 #[derive(Clone, Debug)]
@@ -214,6 +217,8 @@ pub struct Terms {
     pub reviewers: Vec<Group>,
     /// How sure it has to be who approves.
     pub assurance: Assurance,
+    /// What an approval may be for besides the one call.
+    pub scopes: Vec<Scope>,
     /// How long.
     pub timeout: Duration,
     /// What a denial does: [`Decision::Kill`] or [`Decision::Fail`].

@@ -170,6 +170,7 @@ fn rule() -> Value {
                 "description": "How sure it has to be who approves",
                 "enum": Assurance::ALL.map(Assurance::word), "default": "basic",
             },
+            "scope": texts("What an approval may be for besides once: process, tree, or a time such as 30m, at most 24h"),
             "why": text("The reason, shown to whoever meets the rule"),
             "timeout": { "description": "How long is waited for an answer", "type": "string", "pattern": "^[0-9]+[smh]$", "default": "5m" },
             "on_deny": { "description": "What a no does", "enum": ["kill", "fail"], "default": "kill" },
@@ -181,7 +182,7 @@ fn rule() -> Value {
     rule["if"] = json!({ "properties": { "then": { "const": "hold" } } });
     rule["then"] = json!({ "required": ["reviewers"] });
     rule["else"] = json!({
-        "properties": { "reviewers": false, "assurance": false, "timeout": false, "on_deny": false, "on_timeout": false, "pause": false },
+        "properties": { "reviewers": false, "assurance": false, "scope": false, "timeout": false, "on_deny": false, "on_timeout": false, "pause": false },
     });
     rule
 }

@@ -8,6 +8,7 @@ use super::{Asking, Operation, Report, Trouble, Who, said};
 use crate::{
     policy::{Answer, Asked, Judge, Near, Rule, near, verdict_word},
     quorum::{self, Assurance},
+    scope,
 };
 
 /// Says which rule of the policy in `file` decides.
@@ -31,6 +32,9 @@ pub(super) fn text(judge: &Judge, asked: &Asked, answer: Answer, near: &[Near<'_
             text += &format!("  reviewers  {}\n", quorum::named(&terms.reviewers));
             if terms.assurance > Assurance::Basic {
                 text += &format!("  assurance  {}: {}\n", terms.assurance.word(), terms.assurance.way());
+            }
+            if !terms.scopes.is_empty() {
+                text += &format!("  scope      {}\n", scope::listed(&terms.scopes));
             }
         }
     }

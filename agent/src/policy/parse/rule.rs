@@ -20,8 +20,9 @@ use crate::policy::{
     problem::{Flaw, Problem, Span},
     section::{self, Section, read_each},
 };
+use crate::request::seconds;
 
-pub const RULE_KEYS: [&str; 21] = [
+pub const RULE_KEYS: [&str; 22] = [
     "name",
     "subject",
     "open",
@@ -38,6 +39,7 @@ pub const RULE_KEYS: [&str; 21] = [
     "mode",
     "reviewers",
     "assurance",
+    "scope",
     "why",
     "timeout",
     "on_deny",
@@ -55,7 +57,7 @@ pub const EXEC_KEYS: [&str; 5] = ["path", "label", "args", "owner", "mode"];
 pub const CONNECT_KEYS: [&str; 6] = ["to", "not", "name", "port", "protocol", "unix"];
 
 /// Keys that only a hold can have.
-const HOLD_KEYS: [&str; 6] = ["reviewers", "assurance", "timeout", "on_deny", "on_timeout", "pause"];
+const HOLD_KEYS: [&str; 7] = ["reviewers", "assurance", "scope", "timeout", "on_deny", "on_timeout", "pause"];
 
 /// Ways of opening that `access` can name.
 const ACCESS: [Class; CLASSES - 1] = [Class::Read, Class::Write, Class::Append, Class::Create, Class::Truncate];
@@ -345,6 +347,7 @@ fn mode(section: &Section<'_>, then: Option<&Then>, problems: &mut Vec<Problem>)
 fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> Option<Terms> {
     let reviewers = reviewers::asked(section, names, problems);
     let assurance = optional(section, "assurance", problems, reviewers::assurance);
+    let scopes = reviewers::scopes(section, problems);
     let timeout = optional(section, "timeout", problems, |text| duration(text, &PATIENCE_LIMITS));
     let on_deny = optional(section, "on_deny", problems, refusal);
     let on_timeout = optional(section, "on_timeout", problems, refusal);
@@ -353,6 +356,7 @@ fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> O
     Some(Terms {
         reviewers: reviewers?,
         assurance: assurance?.unwrap_or_default(),
+        scopes: scopes?,
         timeout: timeout?.unwrap_or(PATIENCE),
         on_deny,
         on_timeout: on_timeout?.unwrap_or(on_deny),
@@ -383,21 +387,6 @@ fn duration(text: &str, limits: &RangeInclusive<Duration>) -> Result<Duration, F
         Some(duration) if limits.contains(&duration) => Ok(duration),
         Some(_) => Err(Flaw::new(format!("{text:?} is out of bounds"), remedy)),
     }
-}
-
-/// Seconds of a duration; as good as infinite where the number is too large.
-fn seconds(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let factor = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some(number.parse().unwrap_or(u64::MAX).saturating_mul(factor))
 }
 
 fn refusal(text: &str) -> Result<Decision, Flaw> {
