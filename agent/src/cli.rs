@@ -16,12 +16,14 @@ use crate::{
     claims::{Kind, Said},
     policy::Host,
     request::Word,
+    scope::Scope,
     sockets::{CONTROL, RUN_DIR, TREE, client::Failure},
 };
 
 pub mod annotate;
 pub mod channel;
 pub(crate) mod commands;
+mod grants;
 mod holds;
 pub mod page;
 pub mod policy;
@@ -243,6 +245,32 @@ pub enum ControlVerb {
         #[arg(long)]
         json: bool,
     },
+    /// List approvals that stand for more than one call
+    Grants {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take such approvals back, at once
+    ///
+    /// What they let pass is asked about again from then on. It is on record that you did so.
+    Revoke {
+        /// The grant's id, or its first digits (at least 4)
+        #[arg(required_unless_present_any = ["tree", "all"])]
+        id: Option<String>,
+        /// All of this tree
+        #[arg(long, value_name = "TREE", conflicts_with = "id")]
+        tree: Option<String>,
+        /// All of this host
+        #[arg(long, conflicts_with_all = ["id", "tree"])]
+        all: bool,
+        /// Your reason, for the record
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Let a held operation happen
     ///
     /// The answer is given in your name, and counts if the rule names you as a reviewer and you did not start
@@ -250,6 +278,10 @@ pub enum ControlVerb {
     Approve {
         /// The hold's id, or its first digits (at least 4)
         id: String,
+        /// Let the very same pass again: in this process, in this tree until it ends, or for a time there (30m), as far as the
+        /// rule offers that
+        #[arg(long, value_name = "once|process|tree|TIME", default_value_t)]
+        scope: Scope,
         /// Your reason, for the record
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
@@ -438,11 +470,15 @@ pub fn control(run_dir: &Path, verb: &ControlVerb) -> ExitCode {
         ControlVerb::Holds { json } => commands::holds(&socket, *json),
         ControlVerb::Watch => return watch::watch(&socket),
         ControlVerb::Show { id, json } => commands::show(&socket, id, *json),
-        ControlVerb::Approve { id, why, signing, json } => {
-            commands::answer(&socket, id, Word::Approve, why.clone(), signing, *json)
+        ControlVerb::Grants { json } => grants::grants(&socket, *json),
+        ControlVerb::Revoke { id, tree, all: _, why, json } => {
+            grants::revoke(&socket, id.as_deref(), tree.as_deref(), why.clone(), *json)
+        }
+        ControlVerb::Approve { id, scope, why, signing, json } => {
+            commands::answer(&socket, id, (Word::Approve, *scope), why.clone(), signing, *json)
         }
         ControlVerb::Deny { id, kill, fail, why, signing, json } => {
-            commands::answer(&socket, id, denial(*kill, *fail), why.clone(), signing, *json)
+            commands::answer(&socket, id, (denial(*kill, *fail), Scope::Once), why.clone(), signing, *json)
         }
         ControlVerb::Status { json } => return status_code(commands::status(&socket, *json)),
         ControlVerb::Detach => commands::detach(&socket),

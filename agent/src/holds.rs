@@ -15,6 +15,7 @@
 //! - The first no decides. A yes decides once nobody's is missing any more: until then it is kept, by this agent alone.
 //! - Whom a later step of the rule names may answer once the time for that has come, whether or not a tick came in between.
 //! - An answer counts once. Repeated, it gets the standing decision; another one is in conflict with it.
+//! - A grant ([`grants`]) decides as the answers do that it is made of, judged anew, and never without a line of its own.
 //!
 //! Time is a [`Timestamp`] that the caller derives from `CLOCK_BOOTTIME`, the clock of the kernel's deadlines,
 //! plus an offset taken once at start. It never jumps: neither NTP nor somebody who sets the clock moves a
@@ -23,6 +24,7 @@
 mod crowd;
 mod ending;
 mod flow;
+pub mod grants;
 mod ladder;
 mod panel;
 
@@ -38,11 +40,11 @@ pub use self::{
     crowd::Crowd,
     flow::{Effect, Input, Ticket},
 };
-use self::{crowd::Paces, panel::Panel};
+use self::{crowd::Paces, grants::Grants, panel::Panel};
 use crate::{
     quorum,
     record::{Decided, Entry, Event, Recorded},
-    request::{Answer, End, Hold, HoldId, Outcome, Refusal, Standing, Word},
+    request::{Answer, End, Hold, HoldId, Outcome, Refusal, Standing, Withdrawal, Word},
 };
 
 /// How long a hold that is over is remembered, so that a late answer is told how it ended.
@@ -56,6 +58,7 @@ const MEMORIES: usize = 10_000;
 pub struct Holds {
     live: BTreeMap<HoldId, Live>,
     ended: HashMap<HoldId, Ended>,
+    grants: Grants,
     /// Ended holds, oldest first.
     order: VecDeque<(Timestamp, HoldId)>,
     /// Decisions that took effect without being recorded.
@@ -77,6 +80,10 @@ struct Live {
     reminders: u32,
     /// Why nobody was asked.
     crowd: Option<Crowd>,
+    /// The grant that decides it.
+    grant: Option<HoldId>,
+    /// Nobody was asked, since a grant covered it.
+    quiet: bool,
     state: State,
 }
 
@@ -87,6 +94,8 @@ enum State {
     Deciding {
         standing: Standing,
         ticket: Option<Ticket>,
+        /// The approvals, where all of them reach beyond the one call.
+        draft: Vec<Answer>,
     },
     /// The kernel has been told.
     Decided {
@@ -119,6 +128,12 @@ impl Holds {
     /// Takes `input` at `now`; returns what is to be done, in order.
     pub fn on(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         self.prune(now);
+        let mut effects = self.end_late(now);
+        effects.extend(self.take(now, input));
+        effects
+    }
+
+    fn take(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         match input {
             Input::Held { hold, kernel, passed, recorded } => {
                 let id = hold.id;
@@ -133,12 +148,13 @@ impl Holds {
             Input::Answered { answer, ticket } => self.answered(now, answer, ticket),
             Input::Tick => self.tick(now),
             Input::Recorded(id) => self.recorded(now, id),
-            Input::RecordFailed(id) => self.record_failed(id),
+            Input::RecordFailed(id) => self.record_failed(now, id),
             Input::Gone(id, reason) => self.gone(now, id, reason),
             Input::Passed(id) => self.passed(now, id),
             Input::Refused(id) => self.dropped(now, id, Event::Refused { hold: id }),
             Input::Left(id) => self.dropped(now, id, Event::Left { hold: id }),
-            Input::PolicyChanged => self.count_anew(),
+            Input::PolicyChanged => self.judge_by_another_policy(now),
+            Input::GrantOver(grant, ending) => self.end_grant(now, grant, ending),
             Input::Close => self.close(now),
             Input::Reopen => {
                 self.closing = false;
@@ -206,18 +222,14 @@ impl Holds {
         let standing = inherited(id, kernel, recorded);
         let decided = standing.is_some();
         let state = standing.map_or(State::Pending, |standing| State::Decided { standing, passed: false });
-        let (panel, reminders) = (Panel::of(&hold), ladder::reminders_until(now, &hold));
-        let live = Live { panel, hold: hold.clone(), approvals: vec![], reminders, crowd: None, state };
-        self.live.insert(id, live);
+        let deadline = hold.deadline;
+        self.live.insert(id, Live::new(now, hold, state));
         effects.extend(match kernel {
             Some(_) => vec![Effect::Wake(id)],
             None if decided => self.again(now, id),
             None if self.closing => self.deny(now, id),
-            None if now >= hold.deadline => self.expire(now, id),
-            None => match self.crowd(now, &hold) {
-                Some(crowd) => self.turn_away(now, id, crowd),
-                None => [Effect::Ask(hold)].into_iter().chain(self.escalate(now, id)).collect(),
-            },
+            None if now >= deadline => self.expire(now, id),
+            None => self.use_or_ask(now, id),
         });
         effects
     }
@@ -230,7 +242,8 @@ impl Holds {
         if standing.decision == Decision::Approve && now >= live.hold.deadline {
             return self.expire(now, id);
         }
-        vec![Effect::Decide { hold: id, decision: standing.decision }, live.told(standing)]
+        let decide = Effect::Decide { hold: id, decision: standing.decision };
+        [decide].into_iter().chain(live.told(standing)).collect()
     }
 
     fn answered(&mut self, now: Timestamp, mut answer: Answer, ticket: Ticket) -> Vec<Effect> {
@@ -280,11 +293,14 @@ impl Holds {
 
     /// The first no decides; a yes does once nobody's is missing any more.
     fn weigh(&self, answer: &Answer) -> Result<Judged, Refusal> {
-        let Some(Live { panel, approvals, .. }) = self.live.get(&answer.hold) else { return Err(Refusal::UnknownHold) };
+        let Some(live @ Live { panel, approvals, .. }) = self.live.get(&answer.hold) else {
+            return Err(Refusal::UnknownHold);
+        };
         if answer.word != Word::Approve {
             return Ok(Judged::Decides);
         }
         let missing = panel.missing(approvals, answer)?;
+        self.grantable(live, answer)?;
         Ok(if missing.is_empty() { Judged::Decides } else { Judged::Counts { missing } })
     }
 
@@ -327,14 +343,16 @@ impl Holds {
     }
 
     /// Who has approved, while others must, does so again: the key or the name may be nobody's any more.
-    fn count_anew(&mut self) -> Vec<Effect> {
+    fn judge_by_another_policy(&mut self, now: Timestamp) -> Vec<Effect> {
+        let mut effects = self.end_all(now);
         let counted = |live: &&mut Live| matches!(live.state, State::Pending) && !live.approvals.is_empty();
         let forget = |live: &mut Live| {
             live.approvals.clear();
             live.hold.approved.clear();
             Effect::Counted { missing: live.hold.asked_briefly(), hold: live.hold.clone() }
         };
-        self.live.values_mut().filter(counted).map(forget).collect()
+        effects.extend(self.live.values_mut().filter(counted).map(forget));
+        effects
     }
 
     fn tick(&mut self, now: Timestamp) -> Vec<Effect> {
@@ -359,7 +377,13 @@ impl Holds {
     }
 
     fn recorded(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
-        let mut effects = if self.is_approved_late(now, id) { self.revoke(now, id) } else { self.carry_out(id) };
+        let mut effects = match self.live.get(&id).and_then(|live| live.grant) {
+            _ if self.is_approved_late(now, id) => self.come_late(now, id),
+            Some(grant) if self.is_deciding(id) && !self.count_use(now, grant) => {
+                self.withdraw(now, id, Withdrawal::GrantEnded, false)
+            }
+            used => self.carry_out(now, id).into_iter().chain(used.map(|_| self.shown())).collect(),
+        };
         if self.untold > 0 {
             let reason = "a denial could not be recorded";
             effects.push(record(now, Event::Lost { count: std::mem::take(&mut self.untold), reason }));
@@ -375,7 +399,7 @@ impl Holds {
     }
 
     /// An approval that took too long to record is late.
-    fn revoke(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+    fn come_late(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
         let waiting = self.live.get(&id).and_then(|live| live.state.ticket());
         let mut effects = self.expire(now, id);
         effects.extend(waiting.and_then(|ticket| self.over(id, ticket)));
@@ -389,33 +413,43 @@ impl Holds {
     }
 
     /// The decision is on record, or does not have to be.
-    fn carry_out(&mut self, id: HoldId) -> Vec<Effect> {
+    fn carry_out(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&id) else { return vec![] };
-        let State::Deciding { standing, ticket } = live.state.clone() else { return vec![] };
+        let State::Deciding { standing, ticket, draft } = live.state.clone() else { return vec![] };
         live.state = State::Decided { standing: standing.clone(), passed: false };
         let told = live.told(&standing);
         let mut effects = vec![Effect::Decide { hold: id, decision: standing.decision }];
         let result = Ok(Outcome::Accepted(standing));
         effects.extend(ticket.map(|ticket| Effect::Reply { ticket, result }));
-        effects.push(told);
+        effects.extend(told);
+        effects.extend(self.make(now, id, &draft));
         effects
     }
 
-    fn record_failed(&mut self, id: HoldId) -> Vec<Effect> {
-        if let Some(Live { state, .. }) = self.live.get_mut(&id)
-            && let State::Deciding { standing: Standing { decision: Decision::Approve, .. }, ticket } = *state
+    fn record_failed(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+        if let Some(Live { state, grant, quiet, .. }) = self.live.get_mut(&id)
+            && let State::Deciding { standing: Standing { decision: Decision::Approve, .. }, ticket, .. } = *state
         {
             *state = State::Pending;
+            *grant = None;
+            if std::mem::take(quiet) {
+                return self.ask(now, id);
+            }
             let result = Err(Refusal::NotRecorded);
             return ticket.map(|ticket| Effect::Reply { ticket, result }).into_iter().collect();
         }
         self.unrecorded += 1;
         self.untold += 1;
-        self.carry_out(id)
+        self.carry_out(now, id)
     }
 }
 
 impl Live {
+    fn new(now: Timestamp, hold: Box<Hold>, state: State) -> Self {
+        let (panel, reminders) = (Panel::of(&hold), ladder::reminders_until(now, &hold));
+        Self { hold, panel, approvals: vec![], reminders, crowd: None, grant: None, quiet: false, state }
+    }
+
     /// Begins to decide: nothing follows before that is on record.
     fn settle(
         &mut self,
@@ -426,18 +460,21 @@ impl Live {
     ) -> Vec<Effect> {
         let (answer, ticket) = answer.unzip();
         let standing = self.standing(state, decision, answer.as_ref());
-        self.state = State::Deciding { standing, ticket: ticket.flatten() };
         let (hold, digest) = (self.hold.id, self.hold.digest.clone());
         let approvals = if decision == Decision::Approve { self.approvals.clone() } else { vec![] };
-        vec![record(now, Event::Decided(Decided { hold, digest, state, decision, approvals, answer }))]
+        let draft = grants::draft(decision, approvals.iter().chain(&answer));
+        self.state = State::Deciding { standing, ticket: ticket.flatten(), draft };
+        vec![record(now, Event::Decided(Decided { hold, digest, state, decision, approvals, answer, grant: None }))]
     }
 
-    /// Reviewers are told how it ended if they were asked, and the tree in any case.
-    fn told(&self, standing: &Standing) -> Effect {
+    /// Reviewers are told how it ended if they were asked, and the tree in any case; nobody where a grant let it pass.
+    fn told(&self, standing: &Standing) -> Option<Effect> {
         let (hold, standing) = (self.hold.clone(), standing.clone());
+        let refused = matches!(standing.decision, Decision::Fail | Decision::Kill);
         match self.crowd {
-            None => Effect::Tell { hold, standing },
-            Some(crowd) => Effect::TurnedAway { hold, standing, crowd },
+            _ if self.quiet && !refused => None,
+            None => Some(Effect::Tell { hold, standing }),
+            Some(crowd) => Some(Effect::TurnedAway { hold, standing, crowd }),
         }
     }
 

@@ -85,7 +85,10 @@ fn person<'a>(people: &'a [Person], name: &str) -> Option<&'a Person> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{Digest, HoldId, Word};
+    use crate::{
+        request::{Digest, HoldId, Word},
+        scope::Scope,
+    };
 
     /// Whose it is, and how sure that is; or why nobody's.
     type Found<T> = Result<(T, Assurance), String>;
@@ -131,8 +134,16 @@ mod tests {
 
     fn said(claimed: &str, proof: Proof) -> Found<String> {
         let (digest, word) = (Digest("d".into()), Word::Approve);
-        let mut answer =
-            Answer { hold: HoldId(1), digest, word, who: claimed.into(), why: None, proof, known: Box::default() };
+        let mut answer = Answer {
+            hold: HoldId(1),
+            digest,
+            word,
+            scope: Scope::Once,
+            who: claimed.into(),
+            why: None,
+            proof,
+            known: Box::default(),
+        };
         let before = answer.clone();
         let found = identify(&people(), &mut answer);
         found.map_err(|refusal| refusal.to_string()).inspect_err(|_| assert_eq!(answer, before, "as it was"))?;
@@ -187,7 +198,16 @@ mod tests {
         let answer = |claimed: &str| {
             let (digest, word, proof) = (Digest("d".into()), Word::Deny, webhook("ops"));
             let known = Box::default();
-            let mut answer = Answer { hold: HoldId(1), digest, word, who: claimed.into(), why: None, proof, known };
+            let mut answer = Answer {
+                hold: HoldId(1),
+                digest,
+                word,
+                scope: Scope::Once,
+                who: claimed.into(),
+                why: None,
+                proof,
+                known,
+            };
             identify(&people(), &mut answer).expect("alice");
             answer.known
         };

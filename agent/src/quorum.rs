@@ -116,6 +116,11 @@ pub fn missing(groups: &[Group], voices: &[Voice<'_>]) -> Vec<(String, u32)> {
     short.filter(|(_, count)| *count > 0).collect()
 }
 
+/// Whether somebody of that name belongs to one of them.
+pub fn asks(groups: &[Group], who: &str) -> bool {
+    groups.iter().any(|group| group.members.iter().any(|member| member == who))
+}
+
 /// Whether there are people enough, each counted once.
 pub fn can_be_met(groups: &[Group]) -> bool {
     let mut people: Vec<_> = groups.iter().flat_map(|group| &group.members).collect();

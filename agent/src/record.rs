@@ -21,7 +21,7 @@ use std::{
 use holdpoint_common::decision::Decision;
 use serde::Deserialize;
 
-pub use self::entry::{Decided, Entry, Event};
+pub use self::entry::{ByGrant, Decided, Entry, Event};
 use crate::{
     quorum,
     request::{Digest, End, HoldId},
@@ -120,6 +120,7 @@ struct Line {
     #[serde(default)]
     approvals: Vec<Who>,
     answer: Option<Who>,
+    granted_by: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -136,6 +137,7 @@ impl Line {
             _ => return None,
         };
         let by = self.answer.map(|last| quorum::joined(self.approvals.into_iter().chain([last]).map(|it| it.who)));
+        let by = by.or(self.granted_by);
         Some(Recorded { digest: self.digest?, state: self.state?, decision, by })
     }
 }

@@ -18,8 +18,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     claims::Claim,
+    holds::Crowd,
     ladder::{self, Step},
-    quorum::{Assurance, Group, SelfAnswer, Voice},
+    quorum::{self, Assurance, Group, SelfAnswer, Voice},
+    scope::Scope,
 };
 
 /// Identity of a hold, given by the kernel: 16 hexadecimal digits.
@@ -408,6 +410,21 @@ pub fn span(seconds: i64) -> String {
     }
 }
 
+/// Seconds of a span of time as people write it: `90s`, `5m`, `1h`. As good as infinite where the number is too large.
+pub fn seconds(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(number.parse().unwrap_or(u64::MAX).saturating_mul(factor))
+}
+
 /// Lower-case hexadecimal.
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -436,6 +453,9 @@ pub struct Hold {
     /// Whether the requester may answer.
     #[serde(rename = "self", skip_serializing_if = "SelfAnswer::is_refused")]
     pub own: SelfAnswer,
+    /// What an approval may be for besides the one call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<Scope>,
     /// Who has approved so far, where several must.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approved: Vec<String>,
@@ -479,7 +499,7 @@ impl Hold {
 
     /// Whether somebody of that name is asked by now.
     pub fn asks(&self, who: &str) -> bool {
-        self.asked().flatten().any(|group| group.members.iter().any(|member| member == who))
+        self.asked().any(|groups| quorum::asks(groups, who))
     }
 
     /// Who is asked by now, in words: [`ladder::brief`].
@@ -644,6 +664,9 @@ pub struct Answer {
     pub digest: Digest,
     /// What was said.
     pub word: Word,
+    /// How far an approval reaches. Of a no, nothing.
+    #[serde(skip_serializing_if = "Scope::is_once")]
+    pub scope: Scope,
     /// Who says so: as the way that it came calls them, until [`crate::identity`] has said who that is.
     pub who: String,
     /// In their words.
@@ -681,6 +704,8 @@ pub enum Withdrawal {
     FatalSignal,
     /// Another policy is in force, and says something else of the call.
     PolicyChanged,
+    /// The grant that let it pass was taken back before it did: the call is asked about anew.
+    GrantEnded,
 }
 
 /// What stands of a hold that is over.
@@ -745,6 +770,12 @@ pub enum Refusal {
     /// It is not sure enough who approves.
     #[error("this rule asks for an approval {}", .0.way())]
     Assurance(Assurance),
+    /// The rule does not offer that much.
+    #[error("this rule does not offer that scope; it offers: {0}")]
+    Scope(String),
+    /// So many approvals stand for more than one call already.
+    #[error("too many grants are in force for this {}", .0.whose())]
+    Granted(Crowd),
     /// Others must approve: this reviewer has done so, or those whom they could stand for have.
     #[error("this adds nothing to the approvals that are there: still needed: {0}")]
     NotNeeded(String),
@@ -791,6 +822,7 @@ pub mod sample {
             remind: None,
             assurance: Assurance::Basic,
             own: SelfAnswer::Refused,
+            scopes: vec![],
             approved: vec![],
             on_deny: Decision::Kill,
             on_timeout: Decision::Fail,

@@ -6,6 +6,7 @@ use ssh_key::{HashAlg, LineEnding, PublicKey, SshSig};
 use crate::{
     policy::Person,
     request::{Digest, HoldId, Word, shown},
+    scope::Scope,
 };
 
 /// What such signatures are for: one that was made for anything else is no decision.
@@ -14,15 +15,16 @@ pub const NAMESPACE: &str = "decision@holdpoint";
 /// Longest signature that is read, in bytes. Those of the keys that a policy takes have less than 500.
 pub const LIMIT: usize = 4096;
 
-/// What is signed, byte for byte: one decision on one hold, of exactly what is held.
-pub fn statement(hold: HoldId, digest: &Digest, word: Word) -> String {
+/// What is signed, byte for byte: one decision on one hold, of exactly what is held, and how far it reaches if that is further.
+pub fn statement(hold: HoldId, digest: &Digest, word: Word, scope: Scope) -> String {
     let word = match word {
         Word::Approve => "approve",
         Word::Deny => "deny",
         Word::Kill => "kill",
         Word::Fail => "fail",
     };
-    format!("holdpoint {word}\nhold {hold}\ndigest {}\n", digest.0)
+    let scope = if scope.is_once() { String::new() } else { format!("scope {scope}\n") };
+    format!("holdpoint {word}\nhold {hold}\ndigest {}\n{scope}", digest.0)
 }
 
 /// Whose signature it is.

@@ -113,8 +113,9 @@ pub fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::UnknownHold => StatusCode::NOT_FOUND,
         Refusal::WrongDigest => StatusCode::UNPROCESSABLE_ENTITY,
-        Refusal::Stranger(_) | Refusal::NotNamed | Refusal::Requester | Refusal::Assurance(_) => StatusCode::FORBIDDEN,
-        Refusal::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Stranger(_) | Refusal::NotNamed | Refusal::Requester => StatusCode::FORBIDDEN,
+        Refusal::Assurance(_) | Refusal::Scope(_) => StatusCode::FORBIDDEN,
+        Refusal::NotRecorded | Refusal::Granted(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Conflict(_) | Refusal::NotNeeded(_) => StatusCode::CONFLICT,
         Refusal::Over(_) => StatusCode::GONE,
     }

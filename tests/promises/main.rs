@@ -12,6 +12,7 @@ mod a_rule_on_appending;
 mod a_rule_on_arguments;
 mod a_rule_on_names;
 mod a_rule_on_what_is_received;
+mod approved_for_longer;
 mod claims_are_kept_apart;
 mod deciding_in_the_terminal;
 mod each_hook_is_needed;

@@ -139,6 +139,28 @@ fn a_signature_that_was_made_elsewhere_counts() {
 }
 
 #[test]
+fn how_far_an_approval_reaches_is_signed() {
+    let usual = "reviewers = \"people\"";
+    let agent = shared(&policy().replace(usual, &format!("{usual}\nscope = [\"tree\"]")));
+    let (actor, hold) = opening(&agent, User::AGENT);
+    let once = signature("alice", NAMESPACE, &statement(&agent, "approve", &hold));
+    let wider = ["approve", hold.id(), "--scope", "tree"];
+    check_refused(
+        &agent.say(User::REVIEWER, [&wider[..], &["--signature", &once]].concat()),
+        "not of this decision on this hold",
+    );
+    assert_eq!(state(hold.pid()), Some('T'));
+    let reply = agent.say(User::REVIEWER, [&wider[..], &["--statement"]].concat());
+    assert!(reply.stdout.ends_with("scope tree\n"), "{reply:?}");
+    let signed = signature("alice", NAMESPACE, &reply.stdout);
+    let reply = agent.say(User::REVIEWER, [&wider[..], &["--signature", &signed]].concat());
+    assert!(reply.success() && reply.stdout.contains("approved by alice"), "{reply:?}");
+    assert_eq!(actor.end().stdout, "open ok\n");
+    assert_eq!(agent.recorded("decided", &hold)[0]["answer"]["scope"], "tree");
+    agent.wait_recorded("the grant", |line| line["event"] == "granted" && line["grant"] == hold.id());
+}
+
+#[test]
 fn whoever_passes_a_signature_on_does_not_matter() {
     let agent = shared(&policy());
     let (actor, hold) = opening(&agent, User::REVIEWER);

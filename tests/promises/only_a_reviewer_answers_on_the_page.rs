@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use holdpoint_tests::{Agent, Hold, User, agent::holdpoint, everything, site, ungoverned};
+use holdpoint_tests::{Agent, Hold, User, agent::holdpoint, everything, site, ungoverned, wait_until};
 use serde_json::json;
 
 /// Where the page is unless the configuration says otherwise.
@@ -46,6 +46,11 @@ fn field<'a>(page: &'a str, name: &str) -> Option<&'a str> {
 
 /// What comes of saying `word` in the session of this cookie.
 fn answered(hold: &Hold, cookie: &str, word: &str) -> String {
+    answered_for(hold, cookie, word, "once")
+}
+
+/// Likewise for this scope.
+fn answered_for(hold: &Hold, cookie: &str, word: &str, scope: &str) -> String {
     let (url, cookie) = (format!("{PAGE}/h/{}", hold.id()), format!("Cookie: {cookie}"));
     let (status, page) = replied(&["--header", &cookie, &url]);
     assert_eq!(status, "200", "{page}");
@@ -53,7 +58,7 @@ fn answered(hold: &Hold, cookie: &str, word: &str) -> String {
         return "no form".to_owned();
     };
     assert_eq!(digest, hold.digest());
-    let data = format!("token={token}&digest={digest}&word={word}&why=because");
+    let data = format!("token={token}&digest={digest}&word={word}&scope={scope}&why=because");
     let origin = format!("Origin: {PAGE}");
     replied(&["--header", &cookie, "--header", &origin, "--data", &data, &url]).0
 }
@@ -76,6 +81,40 @@ fn a_reviewer_decides_on_the_page() {
         let proof = &decided["answer"]["proof"];
         assert_eq!((&proof["by"], &proof["user"]), (&json!("page"), &json!("reviewer")), "{decided}");
     }
+}
+
+#[test]
+fn a_reviewer_approves_for_longer_on_the_page_and_takes_it_back() {
+    let usual = "reviewers = \"people\"";
+    let policy = everything().replace(usual, &format!("{usual}\nscope = [\"tree\"]"));
+    let agent = Agent::builder(&policy).config("[page]\n").start();
+    let cookie = logged_in(&agent, User::REVIEWER, &[]);
+    let open = format!("open {} r", site::file("hold", "Ada\n"));
+    let mut actor = agent.act([&*open, "line", &open, "line", &open]);
+    let hold = agent.hold_of(&actor);
+    assert_eq!(answered_for(&hold, &cookie, "approve", "process"), "403", "the rule does not offer that");
+    agent.still_held(&actor, &hold);
+    assert_eq!(answered_for(&hold, &cookie, "approve", "tree"), "303");
+    actor.go_on();
+    wait_until("it has passed again", || actor.stdout() == "open ok\nopen ok\n");
+
+    let cookie = format!("Cookie: {cookie}");
+    let list = || replied(&["--header", &cookie, &format!("{PAGE}/")]).1;
+    let page = list();
+    assert!(page.contains("Approved for more than once") && page.contains("uses: 1"), "{page}");
+    let data = format!("token={}", field(&page, "token").expect("a token"));
+    let revoke = format!("{PAGE}/g/{}/revoke", hold.id());
+    let forged = ["--header", &cookie, "--header", "Origin: http://evil.test", "--data", &data, &revoke];
+    assert_eq!(replied(&forged).0, "403", "from another site");
+    let origin = format!("Origin: {PAGE}");
+    assert_eq!(replied(&["--header", &cookie, "--header", &origin, "--data", &data, &revoke]).0, "303");
+    assert!(!list().contains("Approved for more than once"));
+    let ended = agent.wait_recorded("its end", |line| line["event"] == "grant-ended" && line["grant"] == hold.id());
+    assert_eq!((&ended["reason"], &ended["by"]), (&json!("revoked"), &json!("reviewer")));
+    actor.go_on();
+    let again = agent.hold_of(&actor);
+    agent.deny(&again);
+    assert_eq!(actor.end().stdout, "open ok\nopen ok\nopen EPERM\n");
 }
 
 #[test]

@@ -99,6 +99,9 @@ fn question(host: &str, hold: &Hold, callback: Option<&str>, room: Room) -> Valu
         "process": process(hold),
         "ancestry": hold.context.ancestry.iter().skip(1).take(room.ancestors).collect::<Vec<_>>(),
     });
+    if !hold.scopes.is_empty() {
+        context["scopes"] = json!(hold.scopes);
+    }
     if !hold.read.is_empty() {
         context["read"] = json!(hold.read);
     }

@@ -2,7 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::request::{Answer, Digest, HoldId, Proof, Word};
+use crate::{
+    request::{Answer, Digest, HoldId, Proof, Word},
+    scope::Scope,
+};
 
 /// Longest name of a reviewer, in characters.
 const WHO: usize = 256;
@@ -15,6 +18,8 @@ struct Said {
     hold: HoldId,
     digest: Digest,
     decision: Word,
+    #[serde(default)]
+    scope: Scope,
     who: String,
     why: Option<String>,
 }
@@ -29,13 +34,6 @@ pub(super) fn read(hold: HoldId, body: &[u8], proof: Proof) -> Result<Answer, &'
     if said.who.is_empty() || long {
         return Err("malformed: \"who\" or \"why\" has the wrong length");
     }
-    Ok(Answer {
-        hold,
-        digest: said.digest,
-        word: said.decision,
-        who: said.who,
-        why: said.why,
-        proof,
-        known: Box::default(),
-    })
+    let Said { digest, decision: word, scope, who, why, .. } = said;
+    Ok(Answer { hold, digest, word, scope, who, why, proof, known: Box::default() })
 }

@@ -81,6 +81,7 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         remind: None,
         assurance: Assurance::Basic,
         own: SelfAnswer::Refused,
+        scopes: vec![],
         approved: vec![],
         on_deny: Decision::Kill,
         on_timeout: Decision::Kill,

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     request::{End, HoldId, Word, shown},
+    scope::Scope,
     signature,
     sockets::{
         Declined, Reloaded,
@@ -46,7 +47,7 @@ pub(super) fn show(socket: &Path, id: &str, json: bool) -> Result<(), Failure> {
 pub(super) fn answer(
     socket: &Path,
     id: &str,
-    said: Word,
+    (said, scope): (Word, Scope),
     why: Option<String>,
     signing: &Signing,
     json: bool,
@@ -59,12 +60,12 @@ pub(super) fn answer(
         print(&line)?
     }
     let id: HoldId = hold.id.parse().map_err(Declined::new)?;
-    let statement = signature::statement(id, &hold.digest, said);
+    let statement = signature::statement(id, &hold.digest, said, scope);
     if signing.statement {
         return print(&statement);
     }
     let signature = signing.of(&statement)?;
-    let question = ControlRequest::Answer { id, digest: hold.digest, word: said, why, signature };
+    let question = ControlRequest::Answer { id, digest: hold.digest, word: said, scope, why, signature };
     // Another connection: the agent does not wait until somebody has found a passphrase.
     let reply = answered(&mut Client::connect(socket)?, &question)?;
     let text = if json { pretty(&reply.value(id)) } else { format!("{}\n", reply.sentence()) };

@@ -9,6 +9,7 @@ use crate::{
     ladder::{self, Step},
     quorum::{Assurance, Group, SelfAnswer},
     request::{Digest, HoldId, Login, Process, Reading, shown, span},
+    scope::{self, Scope},
     sockets::Declined,
 };
 
@@ -35,6 +36,8 @@ pub(super) struct View {
     assurance: Assurance,
     #[serde(rename = "self", default)]
     own: SelfAnswer,
+    #[serde(default)]
+    scopes: Vec<Scope>,
     #[serde(default)]
     approved: Vec<String>,
     pub(super) subject: String,
@@ -92,15 +95,20 @@ impl View {
 
 /// The pending hold whose id begins with `digits`.
 pub(super) fn resolve(digits: &str, pending: &[Value]) -> Result<HoldId, Declined> {
+    named(digits, pending.iter().filter_map(|hold| hold["id"].as_str()), "hold")
+}
+
+/// The one of `ids` that begins with `digits`; `what` it is of is how `holdpoint` calls it that lists them.
+pub(super) fn named<'a>(digits: &str, ids: impl Iterator<Item = &'a str>, what: &str) -> Result<HoldId, Declined> {
+    let list = format!("`holdpoint {what}s`");
     let wanted = digits.to_ascii_lowercase();
     if wanted.len() < FEWEST_DIGITS || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let cause = format!("\"{}\" does not name a hold", shown(digits));
-        return Err(Declined::new(cause).remedy("give its id, or at least the first 4 digits: see `holdpoint holds`"));
+        let cause = format!("\"{}\" does not name a {what}", shown(digits));
+        return Err(Declined::new(cause).remedy(format!("give its id, or at least the first 4 digits: see {list}")));
     }
-    let ids = pending.iter().filter_map(|hold| hold["id"].as_str());
     let matching: Vec<&str> = ids.filter(|id| id.starts_with(&wanted)).collect();
     match matching[..] {
-        [] => Err(Declined::new(format!("no hold begins with {wanted}")).remedy("see `holdpoint holds`")),
+        [] => Err(Declined::new(format!("no {what} begins with {wanted}")).remedy(format!("see {list}"))),
         [id] => id.parse().map_err(Declined::new),
         _ => {
             Err(Declined::new(format!("{wanted} is the beginning of: {}", matching.join(", ")))
@@ -178,13 +186,16 @@ fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
     if hold.own == SelfAnswer::Allowed {
         text += &field("requester", "may answer: the rule says so");
     }
+    if !hold.scopes.is_empty() {
+        text += &field("scope", &scope::listed(&hold.scopes));
+    }
     if !hold.approved.is_empty() {
         text += &field("approved", &shown(&hold.approved.join(", ")));
     }
     text
 }
 
-fn moment_text(at: Timestamp, zone: &TimeZone) -> String {
+pub(super) fn moment_text(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
@@ -273,7 +284,7 @@ fn claims(hold: &View, zone: &TimeZone) -> String {
     text
 }
 
-fn field(name: &str, value: &str) -> String {
+pub(super) fn field(name: &str, value: &str) -> String {
     format!("  {name:<11}{value}\n")
 }
 
@@ -321,6 +332,7 @@ mod tests {
             remind: None,
             assurance: Assurance::High,
             own: SelfAnswer::Refused,
+            scopes: vec![Scope::Tree, Scope::Time(1800)],
             approved: vec!["carol".into()],
             on_deny: Decision::Fail,
             on_timeout: Decision::Kill,
@@ -404,6 +416,7 @@ mod tests {
         assert!(text.contains("a no means the call fails with EPERM"), "{text}");
         assert!(text.contains("reviewers  security (alice, bob) and 2 of privacy (carol, dan)\n"), "{text}");
         assert!(text.contains("approve    only by `holdpoint approve --sign`\n"), "{text}");
+        assert!(text.contains("scope      once, tree, 30m\n"), "{text}");
         assert!(text.contains("approved   carol\n"), "{text}");
     }
 

@@ -32,10 +32,13 @@ use super::{
     failed,
     holds::View,
 };
-use crate::sockets::{
-    Declined,
-    client::{Client, Failure},
-    message::ControlRequest,
+use crate::{
+    scope::Scope,
+    sockets::{
+        Declined,
+        client::{Client, Failure},
+        message::ControlRequest,
+    },
 };
 
 mod state;
@@ -155,7 +158,7 @@ fn converse(socket: &Path, asked: &Receiver<Ask>, tell: &Sender<Input>) {
 
 fn say(socket: &Path, Answer { id, digest, word, why }: Answer) -> Result<String, Failure> {
     let id = id.parse().map_err(Declined::new)?;
-    let answer = ControlRequest::Answer { id, digest, word, why, signature: None };
+    let answer = ControlRequest::Answer { id, digest, word, scope: Scope::Once, why, signature: None };
     Ok(answered(&mut Client::connect(socket)?, &answer)?.sentence())
 }
 

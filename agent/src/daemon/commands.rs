@@ -51,6 +51,12 @@ impl Daemon {
                 }
                 Err(declined) => drop(reply.send(Err(declined))),
             },
+            Command::Grants { from, reply } => {
+                drop(reply.send(self.admit(from).map(|()| self.holds.grants().cloned().collect())));
+            }
+            Command::Revoke { from, own, which, why, reply } => {
+                drop(reply.send(self.admit(from).and_then(|()| self.revoke(&which, &own, why.as_ref()))));
+            }
             Command::Page { from, caller, reviewer, reply } => {
                 drop(reply.send(self.admit(from).and_then(|()| self.page_link(from, caller, reviewer))));
             }
@@ -92,7 +98,7 @@ impl Daemon {
         }
         let Some(signature) = signature else { return Ok(answer) };
         // Of the digest that was shown to the reviewer. Whether that is what is held is judged as of any answer.
-        let statement = signature::statement(answer.hold, &answer.digest, answer.word);
+        let statement = signature::statement(answer.hold, &answer.digest, answer.word, answer.scope);
         match signature::verify(&self.revisions.policy().people, &statement, &signature) {
             Ok(Signed { who, key, signature }) => {
                 Ok(Answer { who, proof: Proof::Signed { key, signature, uid: from.uid }, ..answer })

@@ -26,6 +26,7 @@ impl Daemon {
             Effect::Decide { hold, decision } => self.decide(hold, decision),
             Effect::TurnedAway { hold, standing, crowd } => {
                 let tree = &hold.request.tree;
+                self.notify(tree, &Notice::held(&hold));
                 self.denials.keep(tree, Denial::of_crowd(&hold, crowd));
                 self.notify(tree, &Notice::ended(&hold, &standing, self.now(), Some(crowd.words())));
             }
@@ -37,6 +38,11 @@ impl Daemon {
             Effect::Counted { hold, missing } => {
                 self.approval.counted(self.now(), &hold, &missing);
                 self.changed(&hold);
+            }
+            Effect::Grants(grants) => {
+                if let Some(page) = &self.page {
+                    page.granted(grants);
+                }
             }
             Effect::Wake(hold) => self.wake(hold),
             Effect::Reply { ticket, result } => match self.waiting.remove(&ticket) {
@@ -54,6 +60,7 @@ impl Daemon {
     }
 
     fn ask(&mut self, hold: &Hold) {
+        self.notify(&hold.request.tree, &Notice::held(hold));
         self.approval.ask(self.now(), hold);
         if let Some(page) = &self.page {
             page.asked(hold);

@@ -9,6 +9,7 @@
 mod claims;
 mod commands;
 mod effects;
+mod grants;
 mod labels;
 mod revisions;
 mod start;
@@ -46,6 +47,7 @@ use crate::{
     approval::{Approval, Submission},
     canary::Finding,
     claims::{Claims, Speaker},
+    class::Class,
     cli::AgentArgs,
     denials::{Denial, Denials},
     holds::{Effect, Holds, Input, Ticket},
@@ -178,6 +180,7 @@ async fn run(run_dir: &Path, args: &AgentArgs) -> Result<()> {
             }
             Some(command) = inbox.commands.recv() => daemon.command(command),
             Some(submission) = inbox.answers.recv() => daemon.submitted(submission),
+            Some(revocation) = inbox.revocations.recv() => daemon.revoked_on_the_page(revocation),
             Some(note) = inbox.notes.recv() => daemon.note(&note),
             _ = look.tick(), if daemon.waits() => {
                 // What a thread did before it was gone comes first, and that can be since it was looked at. Where that is
@@ -468,7 +471,6 @@ impl Daemon {
             let woken = (Instant::now(), effects::FIRST_NUDGE);
             let asked = pending.facts.at;
             self.watched.insert(id, Watched { process, asked, due: Due::Nothing, woken });
-            self.notify(&hold.request.tree, &Notice::held(&hold));
         }
         let kernel = match self.kernel.decided(id).unwrap_or_default() {
             Some((_, digest)) if digest != hold.digest.bytes() => return self.kill_unknown(id, pending),
@@ -527,6 +529,10 @@ impl Daemon {
         let rule = policy.rule(pending.facts.rule)?;
         let terms = rule.terms()?;
         let context = process::context(request.pid);
+        let read = self.readings.of(&request.tree, &rule.only.labels, &context);
+        // A policy that is not in force any more offers nothing; and what cannot be told from other requests is asked each time.
+        let may_repeat = request.policy == self.revisions.policy().revision() && Class::of(&request, &read).is_some();
+        let scopes = if may_repeat { terms.scopes.clone() } else { vec![] };
         Some(Hold {
             id,
             digest: Digest::of(id, &request),
@@ -536,13 +542,14 @@ impl Daemon {
             remind: terms.remind,
             assurance: terms.assurance,
             own: terms.own,
+            scopes,
             approved: vec![],
             on_deny: terms.on_deny,
             on_timeout: terms.on_timeout,
             pause: terms.pause,
             user: user::known(request.uid),
             launcher_name: user::known(request.launcher),
-            read: self.readings.of(&request.tree, &rule.only.labels, &context),
+            read,
             claims: self.claims.of(&request.tree, request.at),
             context,
             request,
@@ -596,6 +603,7 @@ impl Daemon {
     /// Compares with the kernel's truth. Of holds only once all events are taken: what was read before one is shown with it,
     /// and a thousand new ones are no reason to let others wait.
     fn reconcile(&mut self, caught_up: bool) {
+        self.end_grants_of_nobody();
         if caught_up && let Some(oldest) = self.take_pending() {
             self.forget_hosts(oldest);
         }

@@ -32,7 +32,7 @@ use crate::{
     config::{self, Config, Listener},
     holds::Holds,
     kernel::{Events, Kernel, Pins},
-    page::Page,
+    page::{Page, Revocation},
     policy::{self, Host, Own, Policy},
     record::{self, Entry, Record},
     sockets::{self, Command},
@@ -49,6 +49,7 @@ const QUEUE: usize = 256;
 pub struct Inbox {
     pub commands: mpsc::Receiver<Command>,
     pub answers: mpsc::Receiver<Submission>,
+    pub revocations: mpsc::Receiver<Revocation>,
     pub notes: mpsc::Receiver<Entry>,
 }
 
@@ -63,7 +64,8 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let approval = Approval::new(&config, host.clone(), answers_in.clone(), notes_in.clone());
     let callbacks = bind(config.listener.as_ref(), "for callbacks").await?;
     let page_listener = bind(config.page.as_ref(), "for the review page").await?;
-    let page = |listener| Arc::new(Page::new(listener, host, answers_in.clone(), notes_in.clone()));
+    let (revocations_in, revocations) = mpsc::channel(QUEUE);
+    let page = |listener| Arc::new(Page::new(listener, host, answers_in.clone(), revocations_in, notes_in.clone()));
     let page = config.page.as_ref().map(page);
     let control = sockets::bind::control(run_dir).context("cannot bind the control socket")?;
     let tree = sockets::bind::tree(run_dir).context("cannot bind the tree socket")?;
@@ -132,7 +134,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     daemon.reconcile(true);
     // Nobody may have asked: the agent also runs without systemd.
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("cannot tell systemd that the agent is ready")?;
-    Ok((daemon, events, Inbox { commands, answers, notes }))
+    Ok((daemon, events, Inbox { commands, answers, revocations, notes }))
 }
 
 /// What is there once the canary has been refused.

@@ -44,6 +44,14 @@ pub enum Crowd {
 }
 
 impl Crowd {
+    /// Whose, in a word.
+    pub fn whose(self) -> &'static str {
+        match self {
+            Self::Tree | Self::TreePace => "tree",
+            Self::Host | Self::HostPace => "host",
+        }
+    }
+
     /// How many wait, and of whom.
     pub fn words(self) -> String {
         match self {
@@ -84,7 +92,7 @@ impl Pace {
 
 impl Holds {
     /// Whether so many wait already, or have come, that nobody can be asked about `hold`, too; otherwise that counts.
-    pub(super) fn crowd(&mut self, now: Timestamp, hold: &Hold) -> Option<Crowd> {
+    fn crowd(&mut self, now: Timestamp, hold: &Hold) -> Option<Crowd> {
         let others = || self.pending().filter(|other| other.id != hold.id);
         let of_tree = others().filter(|other| other.request.tree == hold.request.tree).count();
         match () {
@@ -94,8 +102,17 @@ impl Holds {
         }
     }
 
+    /// Asks reviewers, unless too many wait for them.
+    pub(super) fn ask(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+        let Some(hold) = self.live.get(&id).map(|live| live.hold.clone()) else { return vec![] };
+        match self.crowd(now, &hold) {
+            None => [Effect::Ask(hold)].into_iter().chain(self.escalate(now, id)).collect(),
+            Some(crowd) => self.turn_away(now, id, crowd),
+        }
+    }
+
     /// Denies what nobody is asked about, as silence does.
-    pub(super) fn turn_away(&mut self, now: Timestamp, id: HoldId, crowd: Crowd) -> Vec<Effect> {
+    fn turn_away(&mut self, now: Timestamp, id: HoldId, crowd: Crowd) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&id) else { return vec![] };
         live.crowd = Some(crowd);
         let mut effects = vec![record(now, Event::TurnedAway { hold: id, crowd })];

@@ -21,7 +21,10 @@ impl Holds {
             Withdrawal::FatalSignal => vec![],
             // It was killed by the decision before its call met it.
             Withdrawal::ProcessDead if self.is_denied(id) => self.dropped(now, id, Event::Refused { hold: id }),
-            Withdrawal::ProcessDead | Withdrawal::CallAbandoned | Withdrawal::PolicyChanged => self.end(now, id),
+            Withdrawal::ProcessDead
+            | Withdrawal::CallAbandoned
+            | Withdrawal::PolicyChanged
+            | Withdrawal::GrantEnded => self.end(now, id),
         }
     }
 
@@ -54,7 +57,7 @@ impl Holds {
 
     /// Ends a hold whose call is gone, whatever was decided of it. `seen` by the kernel, it is over at once;
     /// otherwise the kernel is told, and reports the end.
-    fn withdraw(&mut self, now: Timestamp, id: HoldId, reason: Withdrawal, seen: bool) -> Vec<Effect> {
+    pub(super) fn withdraw(&mut self, now: Timestamp, id: HoldId, reason: Withdrawal, seen: bool) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&id) else { return vec![] };
         let waiting = live.state.ticket();
         let standing = live.standing(End::Withdrawn, Decision::Withdraw, None);
@@ -66,7 +69,7 @@ impl Holds {
             effects.push(Effect::Decide { hold: id, decision: Decision::Withdraw });
         }
         effects.extend(waiting.and_then(|ticket| self.over(id, ticket)));
-        effects.push(told);
+        effects.extend(told);
         if seen {
             effects.extend(self.end(now, id));
         }

@@ -1,8 +1,13 @@
 //! What goes into the state machine and what comes out of it.
 
+use std::sync::Arc;
+
 use holdpoint_common::decision::Decision;
 
-use super::Crowd;
+use super::{
+    Crowd,
+    grants::{Ending, Grant},
+};
 use crate::{
     record::{Entry, Recorded},
     request::{Answer, Hold, HoldId, Outcome, Refusal, Standing, Withdrawal},
@@ -49,6 +54,8 @@ pub enum Input {
     Left(HoldId),
     /// Another policy is in force.
     PolicyChanged,
+    /// This grant ends. Of [`Ending::Time`] the machine knows by itself.
+    GrantOver(HoldId, Ending),
     /// Enforcement is about to end: whatever is pending, and whatever still comes, is denied.
     Close,
     /// Enforcement goes on after all.
@@ -112,6 +119,8 @@ pub enum Effect {
         /// How it ended.
         standing: Standing,
     },
+    /// Show these grants, which are all that there are.
+    Grants(Vec<Arc<Grant>>),
     /// Drop what the kernel maps still have under this id.
     Forget(HoldId),
 }

@@ -18,7 +18,7 @@ impl Holds {
         let mut effects = vec![];
         while let Some(step) = live.hold.escalation.iter_mut().find(|step| !step.asked && now >= step.at) {
             step.asked = true;
-            live.panel.open(&step.reviewers);
+            live.panel.open();
             effects.push(record(now, Event::Escalated { hold: id, reviewers: step.reviewers.clone() }));
             effects.push(Effect::Escalate(live.hold.clone()));
         }

@@ -3,6 +3,7 @@
 use crate::{
     quorum::{self, Assurance, Group, SelfAnswer, Voice},
     request::{Answer, Digest, Hold, Refusal, Word},
+    scope::{self, Scope},
 };
 
 /// What is kept of a hold to judge answers by, also when the rest is forgotten.
@@ -11,8 +12,11 @@ pub(super) struct Panel {
     digest: Digest,
     /// Those who are asked: enough of any element decide.
     asked: Vec<Vec<Group>>,
+    /// Those who will be, in their order.
+    later: Vec<Vec<Group>>,
     assurance: Assurance,
     own: SelfAnswer,
+    scopes: Vec<Scope>,
     /// User ids of the requester: who runs the process, who launched the tree, as whom somebody logged in for that.
     uids: Vec<u32>,
     /// Their names, where they have any.
@@ -25,32 +29,51 @@ impl Panel {
         Self {
             digest: hold.digest.clone(),
             asked: hold.asked().map(<[Group]>::to_vec).collect(),
+            later: hold.escalation.iter().filter(|step| !step.asked).map(|step| step.reviewers.clone()).collect(),
             assurance: hold.assurance,
             own: hold.own,
+            scopes: hold.scopes.clone(),
             uids: [request.uid, request.launcher].into_iter().chain(login.map(|login| login.uid)).collect(),
             names: hold.requesters().cloned().collect(),
         }
     }
 
-    /// Asks these, too.
-    pub(super) fn open(&mut self, groups: &[Group]) {
-        self.asked.push(groups.to_vec());
+    /// Asks the next, too.
+    pub(super) fn open(&mut self) {
+        let next = self.later.drain(..1.min(self.later.len()));
+        self.asked.extend(next);
     }
 
     /// Whether `answer` is about what is held and comes from a reviewer whom the rule names, who is not the requester unless
     /// the rule allows that, and of whom it is sure enough. A no needs no more than a name.
     pub(super) fn admits(&self, answer: &Answer) -> Result<(), Refusal> {
-        if answer.digest != self.digest {
-            Err(Refusal::WrongDigest)
-        } else if answer.known.own && self.own == SelfAnswer::Refused {
+        if answer.digest == self.digest { self.admits_of_any(answer) } else { Err(Refusal::WrongDigest) }
+    }
+
+    /// Likewise, whatever it is about.
+    fn admits_of_any(&self, answer: &Answer) -> Result<(), Refusal> {
+        if answer.known.own && self.own == SelfAnswer::Refused {
             Err(Refusal::Requester)
         } else if !self.asked.iter().flatten().any(|group| answer.voice().counts_for(group)) {
             Err(Refusal::NotNamed)
         } else if answer.word == Word::Approve && answer.known.assurance < self.assurance {
             Err(Refusal::Assurance(self.assurance))
+        } else if answer.word == Word::Approve && !answer.scope.is_offered(&self.scopes) {
+            Err(Refusal::Scope(scope::listed(&self.scopes)))
         } else {
             Ok(())
         }
+    }
+
+    /// Whether these approvals of the same in another call are those that it takes here, be it of people who are asked later.
+    pub(super) fn would_approve(&self, answers: &[Answer]) -> bool {
+        let all = Self { asked: [&self.asked[..], &self.later].concat(), ..self.clone() };
+        answers.iter().all(|answer| all.admits_of_any(answer).is_ok()) && all.is_met(answers)
+    }
+
+    /// From now on an approval is for the one call only.
+    pub(super) fn offers_nothing(&mut self) {
+        self.scopes.clear();
     }
 
     /// Whether it comes from the requester: by a user of this host, by name, or since the reviewer is one of those users.

@@ -7,7 +7,9 @@ use crate::request::{
     Caller, Digest, Known, Login, Proof, Withdrawal, Word,
     sample::{LAUNCHER, REQUESTER, hold, start},
 };
+use crate::scope::Scope;
 
+mod grants;
 mod ladder;
 mod model;
 mod quorum;
@@ -26,7 +28,7 @@ fn held() -> Input {
 /// As it is judged: by whom it is said to be.
 fn by(who: &str, word: Word, assurance: Assurance, proof: Proof) -> Answer {
     let known = Box::new(Known { assurance, ..Known::default() });
-    Answer { hold: ID, digest: hold(ID).digest, word, who: who.into(), why: None, proof, known }
+    Answer { hold: ID, digest: hold(ID).digest, word, scope: Scope::Once, who: who.into(), why: None, proof, known }
 }
 
 fn by_webhook(who: &str, word: Word) -> Answer {

@@ -9,6 +9,8 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
+    holds::grants::Grant,
+    quorum,
     request::{Hold, HoldId, Standing},
     sockets::message::word,
 };
@@ -23,6 +25,8 @@ pub struct Board {
     pending: Vec<Arc<Hold>>,
     /// Newest first.
     past: VecDeque<Arc<Past>>,
+    /// Those in force.
+    pub(super) grants: Vec<Arc<Grant>>,
 }
 
 /// A hold that is over.
@@ -87,6 +91,12 @@ impl Board {
         self.past.iter().map(|past| &**past).filter(move |past| past.hold.asks(user))
     }
 
+    /// What `user` may take back: what somebody has approved whom the rule names beside `user`, or `user`.
+    pub fn grants(&self, user: &str) -> impl Iterator<Item = &Grant> {
+        let asks = move |grant: &&Grant| quorum::asks(&grant.reviewers, user);
+        self.grants.iter().map(|grant| &**grant).filter(asks)
+    }
+
     /// The hold, if `user` is or was asked about it.
     pub fn find(&self, user: &str, id: HoldId) -> Option<Seen<'_>> {
         let pending = self.pending(user).find(|hold| hold.id == id).map(Seen::Pending);
@@ -106,6 +116,7 @@ impl Board {
     fn fingerprint(&self, user: &str) -> String {
         let mut hasher = DefaultHasher::new();
         self.pending(user).for_each(|hold| (hold.id, pending(hold)).hash(&mut hasher));
+        self.grants(user).for_each(|grant| ("grant", grant.id).hash(&mut hasher));
         self.past(user).for_each(|past| (past.hold.id, word(past.standing.state)).hash(&mut hasher));
         format!("{:016x}", hasher.finish())
     }

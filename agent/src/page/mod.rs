@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
 };
 
 use self::{
@@ -35,8 +35,9 @@ use self::{
 use crate::{
     approval::Submission,
     config::Listener,
+    holds::grants::Grant,
     record::Entry,
-    request::{Caller, Hold, Standing},
+    request::{Caller, Hold, HoldId, Standing},
     web::{self, Refused},
 };
 
@@ -65,6 +66,17 @@ impl Reviewer {
     }
 }
 
+/// A reviewer takes a grant back.
+#[derive(Debug)]
+pub struct Revocation {
+    /// Which.
+    pub grant: HoldId,
+    /// The reviewer's name.
+    pub by: String,
+    /// Told when it is over.
+    pub done: oneshot::Sender<()>,
+}
+
 /// The page.
 pub struct Page {
     host: String,
@@ -76,6 +88,7 @@ pub struct Page {
     doors: Mutex<Doors>,
     streams: Arc<Semaphore>,
     answers: mpsc::Sender<Submission>,
+    revocations: mpsc::Sender<Revocation>,
     refused: Refused,
     notes: mpsc::Sender<Entry>,
 }
@@ -87,15 +100,16 @@ struct Doors {
 }
 
 impl Page {
-    /// The page that browsers find at the URL of `listener`, on the host of this name. Answers go to `answers`; what is
-    /// refused before it is an answer goes to `notes`, to be recorded.
+    /// The page that browsers find at the URL of `listener`, on the host of this name. Answers go to `answers`, what takes a grant
+    /// back to `revocations`; what is refused before it is either goes to `notes`, to be recorded.
     pub fn new(
         listener: &Listener,
         host: String,
         answers: mpsc::Sender<Submission>,
+        revocations: mpsc::Sender<Revocation>,
         notes: mpsc::Sender<Entry>,
     ) -> Self {
-        Self::with_links(listener, host, answers, notes, links::LIFETIME)
+        Self::with_links(listener, host, answers, revocations, notes, links::LIFETIME)
     }
 
     /// The same, with links that are good for `lifetime`.
@@ -103,6 +117,7 @@ impl Page {
         listener: &Listener,
         host: String,
         answers: mpsc::Sender<Submission>,
+        revocations: mpsc::Sender<Revocation>,
         notes: mpsc::Sender<Entry>,
         lifetime: SignedDuration,
     ) -> Self {
@@ -115,6 +130,7 @@ impl Page {
             doors: Mutex::new(Doors { links: Links::new(lifetime), sessions: Sessions::default() }),
             streams: Arc::new(Semaphore::new(STREAMS)),
             answers,
+            revocations,
             refused: Refused::new(notes.clone()),
             notes,
         }
@@ -145,6 +161,11 @@ impl Page {
     pub fn ended(&self, at: Timestamp, hold: &Hold, standing: &Standing, why: Option<String>) {
         let past = Past { hold: hold.clone(), standing: standing.clone(), why, at };
         self.board.send_modify(|board| board.ended(past));
+    }
+
+    /// Shows these grants, which are all.
+    pub fn granted(&self, grants: Vec<Arc<Grant>>) {
+        self.board.send_modify(|board| board.grants = grants);
     }
 
     /// What is held now.

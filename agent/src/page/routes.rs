@@ -15,10 +15,10 @@ use axum::{
     routing::{get, post},
 };
 use jiff::Timestamp;
-use tokio::time::timeout;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Page,
+    Page, Revocation,
     events::stream,
     guard::{self, shielded},
     links::{Flaw, Link},
@@ -29,6 +29,7 @@ use crate::{
     approval::{note, said::WHY, submit},
     record::{Entry, Event},
     request::{Answer, Digest, HoldId, Outcome, Proof, Refusal, Word},
+    scope::Scope,
     web::{self, Peer, Stopped, whole},
 };
 
@@ -47,7 +48,8 @@ pub fn router(page: Arc<Page>) -> Router {
             .route(&format!("{prefix}/r"), get(door).post(log_in))
             .route(&format!("{prefix}/logout"), post(log_out))
             .route(&format!("{prefix}/h/{{id}}"), get(show).post(decide))
-            .route(&format!("{prefix}/h/{{id}}/events"), get(hold_events));
+            .route(&format!("{prefix}/h/{{id}}/events"), get(hold_events))
+            .route(&format!("{prefix}/g/{{id}}/revoke"), post(revoke));
     }
     router.fallback(nothing).method_not_allowed_fallback(nothing).with_state(page).layer(map_response(shielded))
 }
@@ -155,6 +157,24 @@ async fn decide(
     }
 }
 
+async fn revoke(
+    State(page): State<Arc<Page>>,
+    Path(path): Path<String>,
+    Extension(Peer(from)): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let grant = path.parse().ok();
+    match page.taken_back(grant, &headers, body).await {
+        Ok(response) => response,
+        Err(stopped) => {
+            let known = page.session(page.place.cookie(&headers)).is_some();
+            page.refused.note(grant, stopped.1, from, known);
+            page.stopped(&headers, stopped)
+        }
+    }
+}
+
 impl Page {
     /// The form that a session of this page has sent.
     async fn form(&self, headers: &HeaderMap, body: Body) -> Result<(Session, Fields), Stopped> {
@@ -176,6 +196,21 @@ impl Page {
         let answer = answer(hold, &session, &fields).ok_or((StatusCode::BAD_REQUEST, "malformed: not an answer"))?;
         let result = submit(&self.answers, answer).await.ok_or(web::ENDING)?;
         Ok(self.answered(&session, hold, result).await)
+    }
+
+    /// Takes back what the session's reviewer may. One that is over already is no error: it is what was wanted.
+    async fn taken_back(&self, grant: Option<HoldId>, headers: &HeaderMap, body: Body) -> Result<Response, Stopped> {
+        let (session, _) = self.form(headers, body).await?;
+        let by = session.reviewer.user;
+        let mut board = self.board.subscribe();
+        let is_theirs = |id: HoldId| board.borrow().grants(&by).any(|grant| grant.id == id);
+        if let Some(grant) = grant.filter(|id| is_theirs(*id)) {
+            let (done, is_done) = oneshot::channel();
+            self.revocations.send(Revocation { grant, by, done }).await.map_err(|_| web::ENDING)?;
+            is_done.await.map_err(|_| web::ENDING)?;
+            let _ = timeout(SEEN, board.wait_for(|board| !board.grants.iter().any(|other| other.id == grant))).await;
+        }
+        Ok((StatusCode::SEE_OTHER, [(LOCATION, format!("{}/", self.prefix))]).into_response())
     }
 
     async fn answered(&self, session: &Session, hold: HoldId, result: Result<Outcome, Refusal>) -> Response {
@@ -258,8 +293,9 @@ fn answer(hold: HoldId, session: &Session, fields: &Fields) -> Option<Answer> {
     if why.as_ref().is_some_and(|why| why.chars().count() > WHY) {
         return None;
     }
+    let scope = fields.get("scope").map_or(Some(Scope::Once), |scope| scope.parse().ok())?;
     let reviewer = session.reviewer.clone();
     let digest = Digest(fields.get("digest")?.clone());
     let proof = Proof::Page { user: reviewer.user.clone(), caller: reviewer.caller };
-    Some(Answer { hold, digest, word, who: reviewer.user, why, proof, known: Box::default() })
+    Some(Answer { hold, digest, word, scope, who: reviewer.user, why, proof, known: Box::default() })
 }

@@ -9,14 +9,15 @@ use tokio::{
     time::interval,
 };
 
-use super::{Page, Reviewer};
+use super::{Page, Reviewer, Revocation};
 use crate::{
     approval::{Submission, sample},
     claims::Speaker,
     config::Listener,
-    holds::{Effect, Holds, Input, Ticket},
+    holds::{Effect, Holds, Input, Ticket, grants::Ending},
     identity,
     request::{Digest, Hold, HoldId, Operation, Outcome, Refusal},
+    scope::Scope,
 };
 
 /// What somebody could try who chooses what is shown.
@@ -54,8 +55,9 @@ pub async fn serve(
     let (answers_in, mut answers) = mpsc::channel(16);
     // There is no record: what would be in it is dropped.
     let (notes, _) = mpsc::channel(1);
+    let (revocations_in, mut revocations) = mpsc::channel(16);
     let listens = Listener { address, url: format!("http://{address}") };
-    let page = Arc::new(Page::with_links(&listens, "sample".into(), answers_in, notes, lifetime));
+    let page = Arc::new(Page::with_links(&listens, "sample".into(), answers_in, revocations_in, notes, lifetime));
     let link = |user: &'static str| {
         page.link(Reviewer { user: user.into(), caller: None }).map(|link| (user, link)).expect("there is room")
     };
@@ -70,6 +72,10 @@ pub async fn serve(
     loop {
         tokio::select! {
             Some(submission) = answers.recv() => stage.submitted(submission),
+            Some(Revocation { grant, by, done }) = revocations.recv() => {
+                stage.input(Input::GrantOver(grant, Ending::Revoked { by, why: None }));
+                let _ = done.send(());
+            }
             _ = clock.tick() => stage.input(Input::Tick),
         }
     }
@@ -95,6 +101,7 @@ impl Stage {
         match effect {
             Effect::Ask(hold) => self.page.asked(&hold),
             Effect::Counted { hold, .. } | Effect::Escalate(hold) => self.page.changed(&hold),
+            Effect::Grants(grants) => self.page.granted(grants),
             Effect::Record(entry) => entry.decides().into_iter().for_each(|hold| self.input(Input::Recorded(hold))),
             Effect::Reply { result, .. } => drop(self.waiting.take().map(|reply| reply.send(result))),
             Effect::Tell { hold, standing } => {
@@ -131,6 +138,7 @@ fn holds(at: Timestamp) -> Vec<Hold> {
     let likely = [None, Some(open), Some(connect)];
     let mut holds: Vec<_> = (1..).zip(likely).map(|(id, what)| hold(id, at, what)).collect();
     holds.push(Hold { launcher_name: Some("alice".into()), ..hold(4, at, None) });
+    holds[1].scopes = vec![Scope::Process, Scope::Tree, Scope::Time(1800)];
     let mut other = hold(5, at, None);
     other.reviewers[0].members = vec!["bob".into()];
     holds.push(other);

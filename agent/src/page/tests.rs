@@ -110,7 +110,7 @@ async fn canned(result: Result<Outcome, Refusal>) -> (Browser, mpsc::Receiver<An
     let (note, notes) = mpsc::channel(8);
     let (tell, heard) = mpsc::channel(8);
     let listens = Listener { address, url: format!("http://{address}") };
-    let page = Arc::new(Page::new(&listens, "host-1".into(), answers, note));
+    let page = Arc::new(Page::new(&listens, "host-1".into(), answers, mpsc::channel(1).0, note));
     let link = page.link(Reviewer { user: "alice".into(), caller: Some(caller(1002)) }).unwrap();
     tokio::spawn(page.serve(listener));
     tokio::spawn(async move {
@@ -281,6 +281,35 @@ async fn an_answer_is_about_what_was_shown_and_counts_once() {
 }
 
 #[tokio::test]
+async fn a_scope_that_the_rule_offers_is_chosen_listed_and_taken_back_by_who_is_asked() {
+    let links = sample().await;
+    let (alice, bob) = (Browser::logged_in(&links[0]).await, Browser::logged_in(&links[1]).await);
+    let digest = alice.digest(2).await;
+    let says = |digest: &str, scope: &str| format!("{}&scope={scope}", form(&alice.token, "approve", digest));
+    let status = async |hold: u64, body: String| alice.post(&path(hold), body).send().await.unwrap().status().as_u16();
+    let (_, page) = alice.get(&path(2)).await;
+    assert!(page.contains("<option value=\"30m\">this tree for 30 min 0 s</option>"), "{page}");
+    assert!(!alice.get(&path(1)).await.1.contains("<select"), "this rule offers none");
+    assert_eq!(status(1, says(&alice.digest(1).await, "tree")).await, 403);
+    assert_eq!(status(2, says(&digest, "31m")).await, 403);
+    assert_eq!(status(2, says(&digest, "host")).await, 400);
+    assert!(!alice.get("/").await.1.contains("Approved for more than once"));
+    assert_eq!(status(2, says(&digest, "tree")).await, 303);
+
+    let (_, list) = bob.get("/").await;
+    assert!(list.contains("Approved for more than once") && list.contains("this tree until it ends"), "{list}");
+    let revoke = format!("/g/{}/revoke", HoldId(2));
+    let forged = bob.post(&revoke, form(&alice.token, "", "")).send().await.unwrap();
+    assert_eq!(forged.status(), 403, "not a form of this session");
+    assert_eq!(Browser::new(&bob.origin).post(&revoke, String::new()).send().await.unwrap().status(), 401);
+    assert_eq!(bob.fetch(&revoke).await.status(), 404, "by a link");
+    assert!(bob.get("/").await.1.contains("Approved for more than once"));
+    assert_eq!(bob.post(&revoke, form(&bob.token, "", "")).send().await.unwrap().status(), 303);
+    assert!(!alice.get("/").await.1.contains("Approved for more than once"));
+    assert_eq!(bob.post(&revoke, form(&bob.token, "", "")).send().await.unwrap().status(), 303, "over already");
+}
+
+#[tokio::test]
 async fn who_asks_or_is_not_asked_does_not_answer() {
     let links = sample().await;
     let (alice, bob) = (Browser::logged_in(&links[0]).await, Browser::logged_in(&links[1]).await);
@@ -308,6 +337,8 @@ async fn each_result_has_its_status_and_its_words() {
         (Err(Refusal::Conflict(standing())), 409, "Denied by bob"),
         (Err(Refusal::Over(standing())), 410, "It is over"),
         (Err(Refusal::NotRecorded), 503, "still held"),
+        (Err(Refusal::Scope("once".into())), 403, "for: once"),
+        (Err(Refusal::Granted(crate::holds::Crowd::Host)), 503, "Approve this once"),
     ] {
         let (alice, mut heard, _) = canned(result).await;
         let (found, page) = alice.says(7, "kill", "d").await;

@@ -1,6 +1,7 @@
 //! The page's HTML. Text goes into it by `maud`, which escapes it; what a subject can choose goes through
 //! [`card::line`] first, so that nothing in it hides, reorders or forges a line.
 
+mod grants;
 mod hold;
 mod list;
 
@@ -218,6 +219,12 @@ fn reason(refusal: &Refusal) -> (&'static str, String) {
         }
         Refusal::Assurance(assurance) => {
             ("That is not sure enough", format!("{nothing}: this rule asks for an approval {}.", assurance.way()))
+        }
+        Refusal::Scope(offered) => {
+            ("The rule does not offer that", format!("{nothing}. An approval can be for: {offered}."))
+        }
+        Refusal::Granted(_) => {
+            ("Too many approvals stand already", format!("{nothing}. Approve this once, or take others back."))
         }
         Refusal::NotNeeded(missing) => {
             ("Your approval adds nothing", format!("{nothing}: everybody counts once. Still needed: {missing}."))

@@ -77,6 +77,7 @@ pub use self::{
 use crate::{
     ladder::Escalation,
     quorum::{Assurance, Group, SelfAnswer},
+    scope::Scope,
 };
 
 /// A policy that was read whole and found good.
@@ -223,6 +224,8 @@ pub struct Terms {
     pub assurance: Assurance,
     /// Whether the requester may answer.
     pub own: SelfAnswer,
+    /// What an approval may be for besides the one call.
+    pub scopes: Vec<Scope>,
     /// How long.
     pub timeout: Duration,
     /// What a denial does: [`Decision::Kill`] or [`Decision::Fail`].

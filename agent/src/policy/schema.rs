@@ -199,6 +199,7 @@ fn rule() -> Value {
                 "description": "Whether the requester may answer; the record says so each time",
                 "enum": SelfAnswer::ALL.map(SelfAnswer::word), "default": "refused",
             },
+            "scope": texts("What an approval may be for besides once: process, tree, or a time such as 30m, at most 24h"),
             "why": text("The reason, shown to whoever meets the rule"),
             "timeout": { "description": "How long is waited for an answer", "type": "string", "pattern": "^[0-9]+[smh]$", "default": "5m" },
             "on_deny": { "description": "What a no does", "enum": ["kill", "fail"], "default": "kill" },
@@ -210,7 +211,7 @@ fn rule() -> Value {
     rule["if"] = json!({ "properties": { "then": { "const": "hold" } } });
     rule["then"] = json!({ "required": ["reviewers"] });
     rule["else"] = json!({
-        "properties": { "reviewers": false, "escalate": false, "remind": false, "assurance": false, "self": false, "timeout": false, "on_deny": false, "on_timeout": false, "pause": false },
+        "properties": { "reviewers": false, "escalate": false, "remind": false, "assurance": false, "self": false, "scope": false, "timeout": false, "on_deny": false, "on_timeout": false, "pause": false },
     });
     rule
 }

@@ -8,10 +8,14 @@ use serde::Serialize;
 
 use crate::{
     claims::Claim,
-    holds::Crowd,
+    holds::{
+        Crowd,
+        grants::{Ending, Grant},
+    },
     ladder::Step,
     quorum::{Assurance, Group, SelfAnswer},
     request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false},
+    scope::Scope,
 };
 
 /// One line of the record.
@@ -97,6 +101,16 @@ pub enum Event {
     },
     /// A hold was decided. On disk before the kernel is told.
     Decided(Decided),
+    /// An approval stands for more than the one call: what the reviewers have said is in the line that decided the hold.
+    Granted(Box<Grant>),
+    /// It does so no more.
+    GrantEnded {
+        /// The hold that was approved.
+        grant: HoldId,
+        /// Why.
+        #[serde(flatten)]
+        ending: Ending,
+    },
     /// An answer had no effect.
     RefusedAnswer {
         /// The hold that it named, as far as that could be read.
@@ -232,6 +246,9 @@ pub struct Held {
     /// Whether the requester may answer.
     #[serde(rename = "self", skip_serializing_if = "SelfAnswer::is_refused")]
     pub own: SelfAnswer,
+    /// What an approval may be for besides the one call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<Scope>,
     /// What is asked, and by whom.
     pub request: Request,
     /// What was read before, where the rule asks for that.
@@ -250,6 +267,7 @@ impl From<&Hold> for Held {
             escalation: hold.escalation.clone(),
             assurance: hold.assurance,
             own: hold.own,
+            scopes: hold.scopes.clone(),
             request: hold.request.clone(),
             read: hold.read.clone(),
             cwd: hold.context.cwd.clone(),
@@ -272,8 +290,20 @@ pub struct Decided {
     /// Approvals before the last one, where several were needed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Answer>,
-    /// The answer that counted; none if the time ran out.
+    /// The answer that counted; none if the time ran out, or a grant did.
     pub answer: Option<Answer>,
+    /// The grant that counted.
+    #[serde(flatten)]
+    pub grant: Option<Box<ByGrant>>,
+}
+
+/// An approval of the same before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ByGrant {
+    /// The hold that was approved then.
+    pub grant: HoldId,
+    /// Who has approved it: [`crate::quorum::joined`].
+    pub granted_by: String,
 }
 
 impl Entry {

@@ -3,7 +3,10 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 use jiff::Timestamp;
 
 use super::*;
-use crate::request::{Answer, Caller, Known, Proof, Word};
+use crate::{
+    request::{Answer, Caller, Known, Proof, Word},
+    scope::Scope,
+};
 
 const ID: HoldId = HoldId(0xfeed);
 
@@ -36,9 +39,26 @@ fn approved() -> Entry {
     let digest = Digest("d1".into());
     let proof = Proof::Local(Caller { uid: 1000, login: None, name: "alice".into() });
     let (word, who) = (Word::Approve, "alice".into());
-    let answer = Answer { hold: ID, digest: digest.clone(), word, who, why: None, proof, known: Box::default() };
+    let answer = Answer {
+        hold: ID,
+        digest: digest.clone(),
+        word,
+        scope: Scope::Once,
+        who,
+        why: None,
+        proof,
+        known: Box::default(),
+    };
     let (state, decision) = (End::Approved, Decision::Approve);
-    entry(Event::Decided(Decided { hold: ID, digest, state, decision, approvals: vec![], answer: Some(answer) }))
+    entry(Event::Decided(Decided {
+        hold: ID,
+        digest,
+        state,
+        decision,
+        approvals: vec![],
+        answer: Some(answer),
+        grant: None,
+    }))
 }
 
 #[test]
@@ -106,6 +126,19 @@ fn a_decision_is_found_after_a_restart() {
     let digest = Digest("d1".into());
     let expected = Recorded { digest, state: End::Approved, decision: Decision::Approve, by };
     assert_eq!(Record::open(&place.0).unwrap().decided(ID), Some(&expected));
+}
+
+#[test]
+fn a_decision_by_a_grant_names_it_and_who_gave_it() {
+    let place = Place::new("grant");
+    let mut decided = approved();
+    let Event::Decided(Decided { answer, grant, .. }) = &mut decided.event else { panic!("a decision") };
+    (*answer, *grant) = (None, Some(Box::new(ByGrant { grant: HoldId(7), granted_by: "alice and bob".into() })));
+    Record::open(&place.0).unwrap().append(&decided).unwrap();
+    let by = r#""answer":null,"grant":"0000000000000007","granted_by":"alice and bob"}"#;
+    assert!(place.text().contains(by), "{}", place.text());
+    let found = Record::open(&place.0).unwrap().decided(ID).cloned();
+    assert_eq!(found.and_then(|found| found.by).as_deref(), Some("alice and bob"));
 }
 
 #[test]

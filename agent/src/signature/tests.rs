@@ -92,13 +92,15 @@ fn digest() -> Digest {
 }
 
 fn approval() -> String {
-    statement(ID, &digest(), Word::Approve)
+    statement(ID, &digest(), Word::Approve, Scope::Once)
 }
 
 #[test]
 fn a_statement_has_the_decision_the_hold_and_what_is_held() {
     assert_eq!(approval(), "holdpoint approve\nhold 0000000000000007\ndigest 6486\n");
-    let words = [Word::Deny, Word::Kill, Word::Fail].map(|word| statement(ID, &digest(), word));
+    let wider = statement(ID, &digest(), Word::Approve, Scope::Time(1800));
+    assert_eq!(wider, format!("{}scope 30m\n", approval()));
+    let words = [Word::Deny, Word::Kill, Word::Fail].map(|word| statement(ID, &digest(), word, Scope::Once));
     let firsts = words.iter().map(|statement| statement.lines().next().unwrap()).collect::<Vec<_>>();
     assert_eq!(firsts, ["holdpoint deny", "holdpoint kill", "holdpoint fail"]);
 }
@@ -118,9 +120,10 @@ fn a_signature_by_ssh_keygen_is_that_of_the_keys_owner() {
 fn a_signature_of_another_decision_is_refused_here_and_by_ssh_keygen() {
     let desk = Desk::new("other");
     let others = [
-        statement(HoldId(8), &digest(), Word::Approve),
-        statement(ID, &Digest("6487".into()), Word::Approve),
-        statement(ID, &digest(), Word::Deny),
+        statement(HoldId(8), &digest(), Word::Approve, Scope::Once),
+        statement(ID, &Digest("6487".into()), Word::Approve, Scope::Once),
+        statement(ID, &digest(), Word::Deny, Scope::Once),
+        statement(ID, &digest(), Word::Approve, Scope::Tree),
         format!("{}\n", approval()),
         approval().trim_end().to_owned(),
     ];

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nix::unistd::{Uid, User};
+use serde_json::json;
 use tokio::{net::UnixListener, sync::mpsc, task::spawn_blocking};
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     process,
-    request::{Answer, Caller, Hold, Proof},
+    request::{Answer, Caller, Hold, HoldId, Proof},
 };
 
 /// Connections per user. Each command is one, and short.
@@ -82,11 +83,20 @@ async fn answered(
         ControlRequest::Preview { id, channel } => {
             ControlReply::Preview(ask(daemon, |reply| Command::Preview { from, id, channel, reply }).await?)
         }
-        ControlRequest::Answer { id, digest, word, why, signature } => {
+        ControlRequest::Answer { id, digest, word, scope, why, signature } => {
             let caller = caller(from).await?;
             let (who, known) = (caller.name.clone(), Box::default());
-            let answer = Answer { hold: id, digest, word, who, why, proof: Proof::Local(caller), known };
+            let answer = Answer { hold: id, digest, word, scope, who, why, proof: Proof::Local(caller), known };
             ask(daemon, |reply| Command::Answer { from, answer, signature, reply }).await?.into()
+        }
+        ControlRequest::Grants => {
+            let grants = ask(daemon, |reply| Command::Grants { from, reply }).await?;
+            ControlReply::Grants { grants: grants.iter().map(|grant| json!(**grant)).collect() }
+        }
+        ControlRequest::Revoke { which, why } => {
+            let own = caller(from).await?.name;
+            let ids = ask(daemon, |reply| Command::Revoke { from, own, which, why, reply }).await?;
+            ControlReply::Revoked { grants: ids.iter().map(HoldId::to_string).collect() }
         }
         ControlRequest::Page { reviewer } => {
             let caller = caller(from).await?;
@@ -141,7 +151,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        request::{Digest, HoldId, Word},
+        request::{Digest, Word},
+        scope::Scope,
         sockets::{
             CONTROL, Declined,
             bind::{self, tests::Directory},
@@ -161,7 +172,8 @@ mod tests {
 
     fn answer() -> ControlRequest {
         let (digest, signature) = (Digest("d".into()), Some("-----BEGIN".into()));
-        ControlRequest::Answer { id: HoldId(7), digest, word: Word::Approve, why: None, signature }
+        let (word, scope) = (Word::Approve, Scope::Once);
+        ControlRequest::Answer { id: HoldId(7), digest, word, scope, why: None, signature }
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use crate::{
     claims::{Claim, Said},
     denials::Denial,
     request::{self, Digest, End, Hold, HoldId, Outcome, Standing, Word},
+    scope::Scope,
 };
 
 /// Version of every line. Client and agent are one program: another version means that one of them is old.
@@ -46,10 +47,21 @@ pub enum ControlRequest {
         digest: Digest,
         /// What is said.
         word: Word,
+        /// How far an approval reaches.
+        scope: Scope,
         /// In the reviewer's words.
         why: Option<String>,
         /// The reviewer's signature of [`crate::signature::statement`]; none if the sender is the reviewer.
         signature: Option<String>,
+    },
+    /// All grants.
+    Grants,
+    /// Take grants back. Who does is what the kernel says of the sender.
+    Revoke {
+        /// Which.
+        which: Which,
+        /// In the sender's words.
+        why: Option<String>,
     },
     /// A link to the review page. For whom is what the kernel says of the sender, unless root says it.
     Page {
@@ -75,6 +87,18 @@ pub enum ControlRequest {
         /// The child.
         pid: u32,
     },
+}
+
+/// Which grants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// That of this hold.
+    One(#[serde(deserialize_with = "text")] HoldId),
+    /// Those of this tree, 16 hexadecimal digits.
+    Tree(String),
+    /// All.
+    All,
 }
 
 /// What `control` replies: always one line.
@@ -106,6 +130,16 @@ pub enum ControlReply {
     Counted {
         /// Whose are needed still: [`crate::quorum::phrase`].
         missing: String,
+    },
+    /// All grants, each as [`crate::holds::grants::Grant`] is serialised.
+    Grants {
+        /// By the ids of their holds.
+        grants: Vec<Value>,
+    },
+    /// They are over.
+    Revoked {
+        /// Their ids.
+        grants: Vec<String>,
     },
     /// A link to the review page.
     Page {
@@ -357,7 +391,11 @@ mod tests {
         comes_back(&ControlRequest::Show { id });
         let digest = Digest("ab".into());
         let (word, why) = (Word::Kill, Some("line\nbreak".into()));
-        comes_back(&ControlRequest::Answer { id, digest, word, why, signature: Some("-----BEGIN".into()) });
+        let (scope, signature) = (Scope::Time(90), Some("-----BEGIN".into()));
+        comes_back(&ControlRequest::Answer { id, digest, word, scope, why, signature });
+        for which in [Which::One(id), Which::Tree(tree_text(7)), Which::All] {
+            comes_back(&ControlRequest::Revoke { which, why: Some("enough".into()) });
+        }
         comes_back(&ControlRequest::Detach);
         comes_back(&ControlRequest::Page { reviewer: Some("alice".into()) });
         comes_back(&ControlRequest::Canary { pid: 7, trusted: true });

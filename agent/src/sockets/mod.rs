@@ -8,7 +8,7 @@
 //!        <- line --                                                   <-- Reply ---
 //! ```
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use crate::{
     approval::channel::Preview,
     claims::{Claim, Said, Unclaimed},
     denials::Denial,
+    holds::grants::Grant,
     request::{Answer, Caller, Hold, HoldId, Outcome, Refusal, Standing},
     signature::{BadSignature, NAMESPACE},
 };
@@ -29,7 +30,7 @@ pub mod control;
 pub mod message;
 pub mod tree;
 
-pub use message::Notice;
+pub use message::{Notice, Which};
 
 /// Directory of both sockets: 0755 root, so that only root can put a file there.
 pub const RUN_DIR: &str = "/run/holdpoint";
@@ -81,6 +82,10 @@ impl From<Refusal> for Declined {
         match refusal {
             Refusal::UnknownHold | Refusal::WrongDigest => declined.remedy("see `holdpoint holds`"),
             Refusal::Assurance(_) => declined.remedy("`holdpoint show` says what the rule asks for"),
+            Refusal::Scope(_) => {
+                declined.remedy("choose one of these, or a shorter time; `holdpoint show` says which there are")
+            }
+            Refusal::Granted(_) => declined.remedy("approve it once, or take some back: `holdpoint grants`"),
             Refusal::NotNeeded(_) => declined.remedy("wait for the others: everybody counts once"),
             Refusal::Stranger(_) => declined.remedy("who is who is said by [[reviewer]] in the policy"),
             Refusal::NotNamed => declined.remedy("`holdpoint show` says who is asked"),
@@ -135,6 +140,10 @@ pub enum Command {
     Preview { from: Peer, id: HoldId, channel: String, reply: Reply<Preview> },
     /// A reviewer's answer; its `who` and `proof` are those of `from`, who passes it on if it comes with a signature.
     Answer { from: Peer, answer: Answer, signature: Option<String>, reply: Reply<Outcome> },
+    /// All grants.
+    Grants { from: Peer, reply: Reply<Vec<Arc<Grant>>> },
+    /// `from`, whose name is `own`, takes these grants back; gives which they were.
+    Revoke { from: Peer, own: String, which: Which, why: Option<String>, reply: Reply<Vec<HoldId>> },
     /// A link to the review page, and for whom: for the `caller`, which is the user of `from`, unless root names a reviewer.
     Page { from: Peer, caller: Caller, reviewer: Option<String>, reply: Reply<(String, String)> },
     /// How the agent is.

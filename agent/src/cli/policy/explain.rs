@@ -10,6 +10,7 @@ use crate::{
     policy::{Answer, Asked, Judge, Near, Rule, near, verdict_word},
     quorum::{self, Assurance, SelfAnswer},
     request::span,
+    scope,
 };
 
 /// Says which rule of the policy in `file` decides.
@@ -40,6 +41,9 @@ pub(super) fn text(judge: &Judge, asked: &Asked, answer: Answer, near: &[Near<'_
             }
             if terms.own == SelfAnswer::Allowed {
                 text += "  self       allowed: the requester may answer\n";
+            }
+            if !terms.scopes.is_empty() {
+                text += &format!("  scope      {}\n", scope::listed(&terms.scopes));
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::{
     },
     quorum::{Assurance, SelfAnswer},
     request::Hold,
+    scope::Scope,
     sockets::message::word,
 };
 
@@ -93,6 +94,19 @@ fn is_requester(session: &Session, hold: &Hold) -> bool {
     hold.requesters().any(|name| *name == session.reviewer.user || is_caller(name))
 }
 
+/// How far an approval reaches, where the rule leaves that to the reviewer. A no is about the one call in any case.
+fn scope(hold: &Hold) -> Markup {
+    html! {
+        label for="scope" { "Approve for" }
+        p.hint id="scope-hint" {
+            "More than once: the very same again is let pass without a question, is on record each time, and can be taken back."
+        }
+        select id="scope" name="scope" aria-describedby="scope-hint" {
+            @for scope in [Scope::Once].iter().chain(&hold.scopes) { option value=(scope) { (scope.words()) } }
+        }
+    }
+}
+
 fn form(page: &Page, session: &Session, hold: &Hold) -> Markup {
     let own = is_requester(session, hold);
     if own && hold.own == SelfAnswer::Refused {
@@ -114,8 +128,10 @@ fn form(page: &Page, session: &Session, hold: &Hold) -> Markup {
             label for="why" { "Reason" }
             p.hint id="why-hint" { "Optional. It goes into the record, to who launched this and, of a no, to the governed processes themselves." }
             textarea id="why" name="why" rows="2" maxlength=(WHY) aria-describedby="why-hint" {}
+            @let approves = !approved && hold.assurance <= Assurance::Medium;
+            @if approves && !hold.scopes.is_empty() { (scope(hold)) }
             div.buttons {
-                @if !approved && hold.assurance <= Assurance::Medium {
+                @if approves {
                     button.approve type="submit" name="word" value="approve" { "Approve" }
                 }
                 button.deny type="submit" name="word" value="deny" aria-describedby="no" { "Deny" }

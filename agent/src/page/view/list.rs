@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::{Frame, Live, left};
+use super::{Frame, Live, grants::grants, left};
 use crate::{
     approval::card,
     page::{
@@ -30,6 +30,7 @@ pub fn list(page: &Page, session: &Session, board: &Board, now: Timestamp) -> St
         @if count == 0 { p.none { "Nothing is held that you are asked about." } }
         ul.holds { @for hold in board.pending(user).take(MOST) { (pending(page, hold, now)) } }
         @if count > MOST { p { "… and " (count - MOST) " more: " code { "holdpoint holds" } " lists them all." } }
+        (grants(page, session, board.grants(user), now))
         h2 { "Ended lately" }
         @if past.is_empty() { p.none { "Nothing since the agent was started." } }
         ul.holds.past { @for past in past { (over(page, past)) } }

@@ -1,4 +1,4 @@
-//! `[reviewers]`, the groups, and what a rule asks of them: `reviewers`, `assurance` and `self`.
+//! `[reviewers]`, the groups, and what a rule asks of them and leaves to them: `reviewers`, `assurance`, `self` and `scope`.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,7 @@ use crate::{
         section::{self, Section},
     },
     quorum::{self, Assurance, Group, MOST, SelfAnswer},
+    scope::Scope,
 };
 
 /// The groups of `[reviewers]` and their members.
@@ -74,6 +75,27 @@ pub fn own(text: &str) -> Result<SelfAnswer, Flaw> {
     let found = SelfAnswer::ALL.into_iter().find(|answer| answer.word() == text);
     let words = SelfAnswer::ALL.map(SelfAnswer::word).join(", ");
     found.ok_or_else(|| Flaw::new(format!("unknown self {text:?}"), format!("one of: {words}")))
+}
+
+/// What a rule lets an approval be for besides the one call: each once, and one time at most, which is the longest.
+pub fn scopes(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Vec<Scope>> {
+    if section.entry("scope").is_none() {
+        return Some(vec![]);
+    }
+    let before = problems.len();
+    let read = section.texts("scope", problems, |text| match text.parse() {
+        Ok(Scope::Once) => Err(Flaw::new("once is offered by every rule", "remove it")),
+        Ok(scope) => Ok(scope),
+        Err(_) => {
+            Err(Flaw::new(format!("{text:?} is no scope"), "one of: process, tree, a time from \"1s\" to \"24h\""))
+        }
+    });
+    let is_time = |scope: &&Spanned<Scope>| matches!(scope.get_ref(), Scope::Time(_));
+    if let Some(second) = read.iter().flatten().filter(is_time).nth(1) {
+        let remedy = "keep the longest: a reviewer may choose a shorter one";
+        problems.push(Problem::new(second.span(), "a second time", remedy));
+    }
+    (problems.len() == before).then(|| plain(read))
 }
 
 fn several(

@@ -20,8 +20,9 @@ use crate::policy::{
     problem::{Flaw, Problem, Span},
     section::{self, Section, read_each},
 };
+use crate::request::seconds;
 
-pub const RULE_KEYS: [&str; 24] = [
+pub const RULE_KEYS: [&str; 25] = [
     "name",
     "subject",
     "open",
@@ -41,6 +42,7 @@ pub const RULE_KEYS: [&str; 24] = [
     "remind",
     "assurance",
     "self",
+    "scope",
     "why",
     "timeout",
     "on_deny",
@@ -58,8 +60,8 @@ pub const EXEC_KEYS: [&str; 5] = ["path", "label", "args", "owner", "mode"];
 pub const CONNECT_KEYS: [&str; 6] = ["to", "not", "name", "port", "protocol", "unix"];
 
 /// Keys that only a hold can have.
-const HOLD_KEYS: [&str; 9] =
-    ["reviewers", "escalate", "remind", "assurance", "self", "timeout", "on_deny", "on_timeout", "pause"];
+const HOLD_KEYS: [&str; 10] =
+    ["reviewers", "escalate", "remind", "assurance", "self", "scope", "timeout", "on_deny", "on_timeout", "pause"];
 
 /// Ways of opening that `access` can name.
 const ACCESS: [Class; CLASSES - 1] = [Class::Read, Class::Write, Class::Append, Class::Create, Class::Truncate];
@@ -350,6 +352,7 @@ fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> O
     let reviewers = reviewers::asked(section, names, problems);
     let assurance = optional(section, "assurance", problems, reviewers::assurance);
     let own = optional(section, "self", problems, reviewers::own);
+    let scopes = reviewers::scopes(section, problems);
     let timeout = optional(section, "timeout", problems, |text| duration(text, &PATIENCE_LIMITS));
     let patience = timeout?.unwrap_or(PATIENCE);
     let escalate = escalation::read(section, names, patience, problems);
@@ -365,6 +368,7 @@ fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> O
         escalate: escalate?,
         remind: remind?,
         timeout: patience,
+        scopes: scopes?,
         on_deny,
         on_timeout: on_timeout?.unwrap_or(on_deny),
         pause: pause?.unwrap_or(PAUSE),
@@ -395,21 +399,6 @@ pub fn duration(text: &str, limits: &RangeInclusive<Duration>) -> Result<Duratio
         Some(duration) if limits.contains(&duration) => Ok(duration),
         Some(_) => Err(Flaw::new(format!("{text:?} is out of bounds"), remedy)),
     }
-}
-
-/// Seconds of a duration; as good as infinite where the number is too large.
-fn seconds(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let factor = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some(number.parse().unwrap_or(u64::MAX).saturating_mul(factor))
 }
 
 fn refusal(text: &str) -> Result<Decision, Flaw> {

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     policy::{NoDefaultSubject, check},
     quorum::{self, Assurance, Group},
+    scope::Scope,
 };
 
 fn judge(file: &Path) -> Result<Policy, crate::policy::LoadError> {
@@ -57,7 +58,15 @@ fn a_hold_has_the_terms_that_the_policy_gives_it() {
     assert_eq!((terms.on_deny, terms.on_timeout), (Decision::Fail, Decision::Fail));
     let members = ["alice", "bob"].map(Into::into).into();
     assert_eq!(terms.reviewers, [Group { name: "security".into(), approvals: 1, members }]);
-    assert_eq!(terms.assurance, Assurance::Basic);
+    assert_eq!((terms.assurance, &terms.scopes[..]), (Assurance::Basic, &[][..]));
+}
+
+#[test]
+fn a_rule_offers_the_scopes_that_it_names() {
+    let offering = WHOLE.replace("then = \"hold\"", "then = \"hold\"\nscope = [\"tree\", \"60m\"]");
+    let policy = policy(&offering);
+    let terms = policy.rule(0).and_then(crate::policy::Rule::terms).expect("the terms of a hold");
+    assert_eq!(terms.scopes, [Scope::Tree, Scope::Time(3600)]);
 }
 
 #[test]

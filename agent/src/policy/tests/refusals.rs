@@ -99,7 +99,7 @@ fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     );
     assert_said_of_rule(
         &format!("{EXEC_CURL}\nthen = \"deny\"\nquorum = 2"),
-        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, group, login, cwd, during, if_read, then, mode, reviewers, escalate, remind, assurance, self, why, timeout, on_deny, on_timeout, pause)",
+        "web-1.toml:9:1: [[rule]] has no key \"quorum\" (one of: name, subject, open, exec, connect, system, user, group, login, cwd, during, if_read, then, mode, reviewers, escalate, remind, assurance, self, scope, why, timeout, on_deny, on_timeout, pause)",
     );
 }
 
@@ -250,6 +250,26 @@ fn one_person_does_not_stand_for_two_groups() {
         ),
         "web-1.toml:10:13: there are too few people for security (alice) and privacy (alice) \
          (everybody counts once: ask for fewer, or add members to [reviewers])"
+    );
+}
+
+#[test]
+fn scopes_are_known_ones_each_once_with_one_time() {
+    for (scope, said) in [
+        ("[\"host\"]", "10:10: \"host\" is no scope (one of: process, tree, a time from \"1s\" to \"24h\")"),
+        ("[\"tree\", \"25h\"]", "10:18: \"25h\" is no scope (one of: process, tree, a time from \"1s\" to \"24h\")"),
+        ("[\"0s\"]", "10:10: \"0s\" is no scope (one of: process, tree, a time from \"1s\" to \"24h\")"),
+        ("[\"once\"]", "10:10: once is offered by every rule (remove it)"),
+        ("[\"5m\", \"1h\"]", "10:16: a second time (keep the longest: a reviewer may choose a shorter one)"),
+    ] {
+        assert_said_of_rule(
+            &format!("{EXEC_CURL}\nthen = \"hold\"\nreviewers = \"security\"\nscope = {scope}"),
+            &format!("web-1.toml:{said}"),
+        );
+    }
+    assert_said_of_rule(
+        &format!("{EXEC_CURL}\nthen = \"deny\"\nscope = [\"tree\"]"),
+        "web-1.toml:9:1: scope is for holds only, and this rule says \"deny\" (remove scope, or write then = \"hold\")",
     );
 }
 

@@ -1,0 +1,194 @@
+//! When two requests ask for the same: what a grant is for besides the call that was shown. Pure.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::request::{Hold, Operation, Reading, Request, hexadecimal};
+
+/// What differs between two calls that ask for the same. Everything else counts: a field that is new counts, too, and then
+/// there is one question more.
+///
+/// - `pid`, `tid`, `started`: which process and thread of the tree asks. Who that is as a user and a login counts.
+/// - `at`: when.
+/// - `size` (not that in `content`, which counts): of a file that is neither read nor emptied, so that who may append to it may
+///   do so again.
+const INCIDENTAL: [&str; 5] = ["pid", "tid", "started", "at", "size"];
+
+/// SHA-256 over the canonical description of a request without what is [`INCIDENTAL`], and of what was read before it where
+/// the rule asks for that, in hexadecimal. The same in one tree, under one policy only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Class(String);
+
+impl Class {
+    /// That of `request`, made after these readings. None if its description does not say which object it is about: two such
+    /// requests may be about different ones.
+    pub fn of(request: &Request, read: &[Reading]) -> Option<Self> {
+        if matches!(request.what, Operation::System { .. } | Operation::File { path: None, .. }) {
+            return None;
+        }
+        let mut fields = serde_json::to_value((request, read)).expect("plain data always serialises");
+        if let Some(request) = fields[0].as_object_mut() {
+            INCIDENTAL.iter().for_each(|field| drop(request.remove(*field)));
+        }
+        fields.sort_all_objects();
+        let canonical = serde_json::to_vec(&fields).expect("plain data always serialises");
+        Some(Self(hexadecimal(&Sha256::digest(canonical))))
+    }
+}
+
+impl Hold {
+    /// What other requests are the same as this one: [`Class::of`].
+    pub fn class(&self) -> Option<Class> {
+        Class::of(&self.request, &self.read)
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan as _;
+
+    use super::*;
+    use crate::request::{Content, HoldId, Login, Object, sample};
+
+    fn request() -> Request {
+        sample::hold(HoldId(7)).request
+    }
+
+    fn of(request: &Request) -> Option<Class> {
+        Class::of(request, &[])
+    }
+
+    fn doing(what: Operation) -> Request {
+        Request { what, ..request() }
+    }
+
+    fn content(size: u64) -> Option<Content> {
+        Some(Content { size, modified: "m".into(), changed: "c".into(), version: 1 })
+    }
+
+    fn open(path: &str, inode: u64, content: Option<Content>, size: u64) -> Request {
+        doing(Operation::Open {
+            path: path.into(),
+            access: vec!["read"],
+            flags: 0,
+            object: Object { device: 1, inode },
+            content,
+            length: None,
+            owner: None,
+            mode: None,
+            size: Some(size),
+        })
+    }
+
+    fn exec(argv: &[&str], directory: u64) -> Request {
+        doing(Operation::Exec {
+            path: "/bin/x".into(),
+            check: false,
+            filename: "x".into(),
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            cut: false,
+            object: Object { device: 1, inode: 2 },
+            directory: Object { device: 1, inode: directory },
+            content: content(1),
+        })
+    }
+
+    #[test]
+    fn another_process_that_asks_for_the_same_later_is_of_the_class() {
+        let later = request().at + 1.hour();
+        let other = Request { pid: 7, tid: 8, started: 9, at: later, ..request() };
+        assert!(of(&request()).is_some());
+        assert_eq!(of(&request()), of(&other));
+        assert_eq!(of(&open("/a", 1, None, 5)), of(&open("/a", 1, None, 6)), "it was appended to");
+    }
+
+    #[test]
+    fn whoever_asks_otherwise_is_not() {
+        let login = Login { uid: 1, user: None, session: 2 };
+        let name = || "other".to_owned();
+        let others = [
+            Request { tree: name(), ..request() },
+            Request { subject: name(), ..request() },
+            Request { rule: Some(name()), ..request() },
+            Request { policy: name(), ..request() },
+            Request { uid: 0, ..request() },
+            Request { gid: 0, ..request() },
+            Request { launcher: 0, ..request() },
+            Request { login: Some(login.clone()), ..request() },
+            Request { login: Some(Login { session: 3, ..login }), ..request() },
+        ];
+        let mut classes: Vec<_> = others.iter().chain([&request()]).map(of).collect();
+        let count = classes.len();
+        classes.sort();
+        classes.dedup();
+        assert_eq!(classes.len(), count);
+    }
+
+    #[test]
+    fn another_object_or_content_or_argument_or_place_is_not() {
+        let file = of(&open("/a", 1, content(5), 5));
+        for other in
+            [open("/b", 1, content(5), 5), open("/a", 2, content(5), 5), open("/a", 1, content(6), 6), exec(&["x"], 1)]
+        {
+            assert_ne!(of(&other), file);
+        }
+        let program = of(&exec(&["x", "1"], 1));
+        for other in [exec(&["x", "2"], 1), exec(&["x"], 1), exec(&["x", "1", ""], 1), exec(&["x", "1"], 2)] {
+            assert_ne!(of(&other), program);
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_counts() {
+        let reading = |path: &str| Reading {
+            tree: "1".into(),
+            label: "data".into(),
+            lineage: false,
+            path: path.into(),
+            pid: 1,
+            started: 2,
+            exe: None,
+            at: request().at,
+        };
+        let after = |paths: &[&str]| {
+            let read: Vec<_> = paths.iter().map(|path| reading(path)).collect();
+            Class::of(&request(), &read)
+        };
+        assert_eq!(after(&["/a"]), after(&["/a"]));
+        assert_ne!(after(&["/a"]), after(&[]));
+        assert_ne!(after(&["/a"]), after(&["/a", "/b"]));
+    }
+
+    /// One socket without a path looks like any other.
+    #[test]
+    fn what_is_not_told_from_others_has_no_class() {
+        let socket = |path: Option<&str>| {
+            of(&doing(Operation::File {
+                action: "connect to",
+                path: path.map(str::to_owned),
+                target: None,
+                exchange: false,
+                replaces: false,
+                mode: None,
+                owner: None,
+                group: None,
+                object: Object { device: 0, inode: 0 },
+                kind: Some("socket"),
+                content: None,
+                target_content: None,
+            }))
+        };
+        assert!(socket(Some("/run/docker.sock")).is_some());
+        assert_eq!(socket(None), None);
+        assert_eq!(of(&doing(Operation::System { system: "signal", detail: 0, process: Some(7) })), None);
+    }
+}
