@@ -464,7 +464,8 @@ impl Live {
         let approvals = if decision == Decision::Approve { self.approvals.clone() } else { vec![] };
         let draft = grants::draft(decision, approvals.iter().chain(&answer));
         self.state = State::Deciding { standing, ticket: ticket.flatten(), draft };
-        vec![record(now, Event::Decided(Decided { hold, digest, state, decision, approvals, answer, grant: None }))]
+        let decided = Decided { hold, digest, state, decision, approvals, answer, grant: None };
+        vec![record(now, Event::Decided(Box::new(decided)))]
     }
 
     /// Reviewers are told how it ended if they were asked, and the tree in any case; nobody where a grant let it pass.

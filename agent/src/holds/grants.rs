@@ -278,9 +278,9 @@ impl Live {
         let (state, decision, by) = (End::Approved, Decision::Approve, Some(grant.granted_by.clone()));
         let standing = Standing { hold, state, decision, by };
         self.state = State::Deciding { standing, ticket: None, draft: vec![] };
-        let grant = Some(Box::new(grant));
+        let grant = Some(grant);
         let decided = Decided { hold, digest, state, decision, approvals: vec![], answer: None, grant };
-        vec![record(now, Event::Decided(decided))]
+        vec![record(now, Event::Decided(Box::new(decided)))]
     }
 
     /// Whether it is approved, in the kernel, and not used yet.

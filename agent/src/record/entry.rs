@@ -100,7 +100,7 @@ pub enum Event {
         missing: String,
     },
     /// A hold was decided. On disk before the kernel is told.
-    Decided(Decided),
+    Decided(Box<Decided>),
     /// An approval stands for more than the one call: what the reviewers have said is in the line that decided the hold.
     Granted(Box<Grant>),
     /// It does so no more.
@@ -294,7 +294,7 @@ pub struct Decided {
     pub answer: Option<Answer>,
     /// The grant that counted.
     #[serde(flatten)]
-    pub grant: Option<Box<ByGrant>>,
+    pub grant: Option<ByGrant>,
 }
 
 /// An approval of the same before.

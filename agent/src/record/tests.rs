@@ -50,7 +50,7 @@ fn approved() -> Entry {
         known: Box::default(),
     };
     let (state, decision) = (End::Approved, Decision::Approve);
-    entry(Event::Decided(Decided {
+    entry(Event::Decided(Box::new(Decided {
         hold: ID,
         digest,
         state,
@@ -58,7 +58,7 @@ fn approved() -> Entry {
         approvals: vec![],
         answer: Some(answer),
         grant: None,
-    }))
+    })))
 }
 
 #[test]
@@ -79,7 +79,8 @@ fn a_line_names_event_hold_and_answer() {
 #[test]
 fn what_is_known_of_who_answers_is_on_record() {
     let mut approved = approved();
-    let Event::Decided(Decided { answer: Some(answer), .. }) = &mut approved.event else { panic!("an answer") };
+    let Event::Decided(decided) = &mut approved.event else { panic!("a decision") };
+    let Some(answer) = &mut decided.answer else { panic!("an answer") };
     let caller = || Caller { uid: 0, login: Some(1000), name: "al".into() };
     let (claimed, users) = (Some("al".into()), vec!["al".into()]);
     *answer.known = Known { assurance: quorum::Assurance::Medium, claimed, users, own: true };
@@ -102,7 +103,8 @@ fn what_is_known_of_who_answers_is_on_record() {
 fn a_signed_answer_is_on_record_with_its_signature() {
     let place = Place::new("signed");
     let mut approved = approved();
-    let Event::Decided(Decided { answer: Some(answer), .. }) = &mut approved.event else { panic!("an answer") };
+    let Event::Decided(decided) = &mut approved.event else { panic!("a decision") };
+    let Some(answer) = &mut decided.answer else { panic!("an answer") };
     answer.proof = Proof::Signed { key: "SHA256:x".into(), signature: "-----BEGIN\n".into(), uid: 0 };
     Record::open(&place.0).unwrap().append(&approved).unwrap();
     let proof = r#""proof":{"by":"signed","key":"SHA256:x","signature":"-----BEGIN\n","uid":0}"#;
@@ -132,8 +134,8 @@ fn a_decision_is_found_after_a_restart() {
 fn a_decision_by_a_grant_names_it_and_who_gave_it() {
     let place = Place::new("grant");
     let mut decided = approved();
-    let Event::Decided(Decided { answer, grant, .. }) = &mut decided.event else { panic!("a decision") };
-    (*answer, *grant) = (None, Some(Box::new(ByGrant { grant: HoldId(7), granted_by: "alice and bob".into() })));
+    let Event::Decided(used) = &mut decided.event else { panic!("a decision") };
+    (used.answer, used.grant) = (None, Some(ByGrant { grant: HoldId(7), granted_by: "alice and bob".into() }));
     Record::open(&place.0).unwrap().append(&decided).unwrap();
     let by = r#""answer":null,"grant":"0000000000000007","granted_by":"alice and bob"}"#;
     assert!(place.text().contains(by), "{}", place.text());

@@ -68,7 +68,7 @@ fn the_same_again_is_decided_on_record_first_and_nobody_is_asked() {
     let [Effect::Record(_), Effect::Record(Entry { event: Event::Decided(decided), .. })] = &effects[..] else {
         panic!("{effects:?}")
     };
-    let by = Box::new(ByGrant { grant: ID, granted_by: "alice".into() });
+    let by = ByGrant { grant: ID, granted_by: "alice".into() };
     assert_eq!((decided.hold, decided.decision, &decided.answer, &decided.grant), (OTHER, Approve, &None, &Some(by)));
     let effects = holds.on(start(), Input::Recorded(OTHER));
     assert!(
