@@ -141,8 +141,16 @@ const EXPANDED: [&str; 2] = ["{{DATE(", "{{TIME("];
 
 /// Text as it is. Not a `TextBlock`, nor a fact of a `FactSet`: these take Markdown.
 fn text(line: &str, font: &str, weight: &str) -> Value {
-    let subtle = weight == "lighter";
-    let run = |text| json!({ "type": "TextRun", "text": text, "fontType": font, "weight": weight, "isSubtle": subtle });
+    let run = |text| {
+        let mut run = json!({ "type": "TextRun", "text": text, "fontType": font });
+        match weight {
+            // Said of each piece, of which there can be many.
+            "default" => {}
+            "lighter" => (run["weight"], run["isSubtle"]) = (json!(weight), json!(true)),
+            _ => run["weight"] = json!(weight),
+        }
+        run
+    };
     let runs: Vec<_> = runs(line).into_iter().map(run).collect();
     json!({ "type": "RichTextBlock", "spacing": "none", "inlines": runs })
 }

@@ -52,7 +52,7 @@ impl Panel {
 
     /// Likewise, whatever it is about.
     fn admits_of_any(&self, answer: &Answer) -> Result<(), Refusal> {
-        if answer.known.own && self.own == SelfAnswer::Refused {
+        if self.own == SelfAnswer::Refused && self.is_requester(answer) {
             Err(Refusal::Requester)
         } else if !self.asked.iter().flatten().any(|group| answer.voice().counts_for(group)) {
             Err(Refusal::NotNamed)
