@@ -1,11 +1,12 @@
 //! When two requests ask for the same: what a grant is for besides the call that was shown. Pure.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::request::{Hold, Operation, Reading, Request, hexadecimal};
+use crate::request::{Hold, Operation, Request, hexadecimal};
 
 /// What differs between two calls that ask for the same. Everything else counts: a field that is new counts, too, and then
 /// there is one question more.
@@ -16,21 +17,24 @@ use crate::request::{Hold, Operation, Reading, Request, hexadecimal};
 ///   do so again.
 const INCIDENTAL: [&str; 5] = ["pid", "tid", "started", "at", "size"];
 
-/// SHA-256 over the canonical description of a request without what is [`INCIDENTAL`], and of what was read before it where
-/// the rule asks for that, in hexadecimal. The same in one tree, under one policy only.
+/// SHA-256 over the canonical description of a request without what is [`INCIDENTAL`], in hexadecimal. The same in one tree,
+/// under one policy only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Class(String);
 
 impl Class {
-    /// That of `request`, made after these readings. None if its description does not say which object it is about: two such
-    /// requests may be about different ones.
-    pub fn of(request: &Request, read: &[Reading]) -> Option<Self> {
-        if matches!(request.what, Operation::System { .. } | Operation::File { path: None, .. }) {
+    /// That of `request`. None if its description does not say all that the kernel binds an approval to: then two that look
+    /// alike may be about different things.
+    pub fn of(request: &Request) -> Option<Self> {
+        if !is_told_whole(&request.what) {
             return None;
         }
-        let mut fields = serde_json::to_value((request, read)).expect("plain data always serialises");
-        if let Some(request) = fields[0].as_object_mut() {
+        let mut fields = serde_json::to_value(request).expect("plain data always serialises");
+        if is_unclear(&fields) {
+            return None;
+        }
+        if let Some(request) = fields.as_object_mut() {
             INCIDENTAL.iter().for_each(|field| drop(request.remove(*field)));
         }
         fields.sort_all_objects();
@@ -39,10 +43,35 @@ impl Class {
     }
 }
 
+/// Whether the operation is described by all that it is: of what has no inode yet, the directory is not; of names, neither; of
+/// an address that is good on one interface only, the interface is not.
+fn is_told_whole(what: &Operation) -> bool {
+    match what {
+        Operation::Exec { .. } => true,
+        Operation::Open { object, .. } => object.inode != 0,
+        Operation::Connect { address: IpAddr::V6(address), .. } => {
+            !address.is_unicast_link_local() && !address.is_multicast()
+        }
+        Operation::Connect { .. } => true,
+        Operation::File { .. } | Operation::System { .. } => false,
+    }
+}
+
+/// Whether some text is not all there, or not as the bytes are.
+fn is_unclear(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(char::REPLACEMENT_CHARACTER) || text.starts_with('…'),
+        Value::Array(list) => list.iter().any(is_unclear),
+        Value::Object(fields) => fields.values().any(is_unclear),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 impl Hold {
-    /// What other requests are the same as this one: [`Class::of`].
+    /// What other requests are the same as this one: [`Class::of`]. None after labelled data was read, where the rule asks for
+    /// that: of each label the first file alone is known, and what else was read is what the question is about.
     pub fn class(&self) -> Option<Class> {
-        Class::of(&self.request, &self.read)
+        if self.read.is_empty() { Class::of(&self.request) } else { None }
     }
 }
 
@@ -57,14 +86,14 @@ mod tests {
     use jiff::ToSpan as _;
 
     use super::*;
-    use crate::request::{Content, HoldId, Login, Object, sample};
+    use crate::request::{Content, HoldId, Login, Object, Reading, sample};
 
     fn request() -> Request {
         sample::hold(HoldId(7)).request
     }
 
     fn of(request: &Request) -> Option<Class> {
-        Class::of(request, &[])
+        Class::of(request)
     }
 
     fn doing(what: Operation) -> Request {
@@ -148,47 +177,55 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_counts() {
-        let reading = |path: &str| Reading {
+    fn after_reading_labelled_data_there_is_no_class() {
+        let reading = Reading {
             tree: "1".into(),
             label: "data".into(),
             lineage: false,
-            path: path.into(),
+            path: "/a".into(),
             pid: 1,
             started: 2,
             exe: None,
             at: request().at,
         };
-        let after = |paths: &[&str]| {
-            let read: Vec<_> = paths.iter().map(|path| reading(path)).collect();
-            Class::of(&request(), &read)
-        };
-        assert_eq!(after(&["/a"]), after(&["/a"]));
-        assert_ne!(after(&["/a"]), after(&[]));
-        assert_ne!(after(&["/a"]), after(&["/a", "/b"]));
+        let hold = sample::hold(HoldId(7));
+        assert!(hold.class().is_some());
+        assert_eq!(Hold { read: vec![reading], ..hold }.class(), None);
     }
 
-    /// One socket without a path looks like any other.
     #[test]
-    fn what_is_not_told_from_others_has_no_class() {
-        let socket = |path: Option<&str>| {
-            of(&doing(Operation::File {
+    fn what_is_not_told_whole_has_no_class() {
+        let connect = |address: &str| {
+            let (address, protocol) = (address.parse().unwrap(), "tcp".into());
+            doing(Operation::Connect { address, port: 1, protocol, names: vec![] })
+        };
+        for address in ["192.0.2.1", "2001:db8::1", "::1"] {
+            assert!(of(&connect(address)).is_some(), "{address}");
+        }
+        for other in [
+            connect("fe80::1"),
+            connect("ff02::1"),
+            open("/new", 0, None, 0),
+            open("…/deep", 1, None, 0),
+            open("/a\u{fffd}", 1, None, 0),
+            exec(&["x", "\u{fffd}"], 1),
+            doing(Operation::System { system: "signal", detail: 0, process: Some(7) }),
+            doing(Operation::File {
                 action: "connect to",
-                path: path.map(str::to_owned),
+                path: Some("/run/docker.sock".into()),
                 target: None,
                 exchange: false,
                 replaces: false,
                 mode: None,
                 owner: None,
                 group: None,
-                object: Object { device: 0, inode: 0 },
+                object: Object { device: 1, inode: 2 },
                 kind: Some("socket"),
                 content: None,
                 target_content: None,
-            }))
-        };
-        assert!(socket(Some("/run/docker.sock")).is_some());
-        assert_eq!(socket(None), None);
-        assert_eq!(of(&doing(Operation::System { system: "signal", detail: 0, process: Some(7) })), None);
+            }),
+        ] {
+            assert_eq!(of(&other), None, "{other:?}");
+        }
     }
 }

@@ -273,8 +273,8 @@ pub enum ControlVerb {
     },
     /// Let a held operation happen
     ///
-    /// The answer is given in your name, and counts if the rule names you as a reviewer and you did not start
-    /// the tree that asks. A signed one is in the name of the reviewer whose key it is.
+    /// The answer is that of the reviewer who you are on this host, and counts if the rule asks that reviewer and you did not
+    /// start the tree that asks, unless the rule allows that. A signed one is in the name of the reviewer whose key it is.
     Approve {
         /// The hold's id, or its first digits (at least 4)
         id: String,

@@ -319,12 +319,18 @@ impl Holds {
     fn decide(&mut self, now: Timestamp, answer: Answer, ticket: Ticket) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&answer.hold) else { return vec![] };
         let decision = answer.word.decision(live.hold.on_deny);
-        let state = if decision == Decision::Approve { End::Approved } else { End::Denied };
-        live.settle(now, state, decision, Some((answer, Some(ticket))))
+        if decision == Decision::Approve {
+            return live.settle(now, End::Approved, decision, Some((answer, Some(ticket))));
+        }
+        let (id, by) = (answer.hold, answer.who.clone());
+        let mut effects = live.settle(now, End::Denied, decision, Some((answer, Some(ticket))));
+        effects.extend(self.end_denied(now, id, &by));
+        effects
     }
 
     fn expire(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&id) else { return vec![] };
+        live.grant = None;
         live.settle(now, End::Expired, live.hold.on_timeout, None)
     }
 
@@ -349,9 +355,10 @@ impl Holds {
         let forget = |live: &mut Live| {
             live.approvals.clear();
             live.hold.approved.clear();
-            Effect::Counted { missing: live.hold.asked_briefly(), hold: live.hold.clone() }
+            let hold = live.hold.clone();
+            [Effect::Counted { missing: hold.asked_briefly(), hold: hold.clone() }, Effect::Ask(hold)]
         };
-        effects.extend(self.live.values_mut().filter(counted).map(forget));
+        effects.extend(self.live.values_mut().filter(counted).flat_map(forget));
         effects
     }
 
@@ -461,7 +468,7 @@ impl Live {
         let (answer, ticket) = answer.unzip();
         let standing = self.standing(state, decision, answer.as_ref());
         let (hold, digest) = (self.hold.id, self.hold.digest.clone());
-        let approvals = if decision == Decision::Approve { self.approvals.clone() } else { vec![] };
+        let approvals: Vec<_> = self.before(decision, answer.as_ref()).cloned().collect();
         let draft = grants::draft(decision, approvals.iter().chain(&answer));
         self.state = State::Deciding { standing, ticket: ticket.flatten(), draft };
         let decided = Decided { hold, digest, state, decision, approvals, answer, grant: None };
@@ -479,8 +486,13 @@ impl Live {
         }
     }
 
+    /// The approvals before `last`, where it is one.
+    fn before<'a>(&'a self, decision: Decision, last: Option<&'a Answer>) -> impl Iterator<Item = &'a Answer> + Clone {
+        self.approvals.iter().filter(move |answer| decision == Decision::Approve && Some(*answer) != last)
+    }
+
     fn standing(&self, state: End, decision: Decision, answer: Option<&Answer>) -> Standing {
-        let before = self.approvals.iter().filter(|_| decision == Decision::Approve);
+        let before = self.before(decision, answer);
         let by = answer.map(|answer| quorum::joined(before.chain([answer]).map(|answer| answer.who.clone())));
         Standing { hold: self.hold.id, state, decision, by }
     }

@@ -32,7 +32,7 @@ pub fn identify(people: &[Person], answer: &mut Answer) -> Result<(), Refusal> {
     };
     let users = person(people, &who).map(|person| person.users.clone()).unwrap_or_default();
     let claimed = Some(mem::replace(&mut answer.who, who)).filter(|claimed| *claimed != answer.who);
-    *answer.known = Known { assurance, claimed, users, own: false };
+    *answer.known = Known { assurance, claimed, users, ..Known::default() };
     Ok(())
 }
 

@@ -314,11 +314,11 @@ pub struct Request {
     pub uid: u32,
     /// Group id, likewise.
     pub gid: u32,
-    /// Who has logged in, whoever they have become since: may not approve. Nobody of whom the kernel's audit knows, for
-    /// services.
+    /// Who has logged in, whoever they have become since: may not approve, unless the rule allows that. Nobody of whom the
+    /// kernel's audit knows, for services.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
-    /// User id that launched the tree: may not approve.
+    /// User id that launched the tree: likewise.
     pub launcher: u32,
     /// When it was asked.
     pub at: Timestamp,

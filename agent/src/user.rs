@@ -1,6 +1,9 @@
 //! Names of users and groups.
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::{
+    errno::Errno,
+    unistd::{Gid, Group, Uid, User},
+};
 
 /// The name of user `uid`, or the number where there is none.
 pub fn name(uid: u32) -> String {
@@ -9,7 +12,20 @@ pub fn name(uid: u32) -> String {
 
 /// The number of the user of that name.
 pub fn number(name: &str) -> Option<u32> {
-    User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
+    looked_up(name).ok().flatten()
+}
+
+/// Likewise.
+///
+/// # Errors
+/// It cannot be told whether there is one: a directory service does not answer.
+pub fn looked_up(name: &str) -> nix::Result<Option<u32>> {
+    match User::from_name(name) {
+        Ok(user) => Ok(user.map(|user| user.uid.as_raw())),
+        // getpwnam_r(3): some services say so of who is not there.
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The number of the group of that name.

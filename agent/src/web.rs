@@ -115,8 +115,8 @@ pub fn status(refusal: &Refusal) -> StatusCode {
         Refusal::WrongDigest => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::Stranger(_) | Refusal::NotNamed | Refusal::Requester => StatusCode::FORBIDDEN,
         Refusal::Assurance(_) | Refusal::Scope(_) => StatusCode::FORBIDDEN,
-        Refusal::NotRecorded | Refusal::Granted(_) => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::Conflict(_) | Refusal::NotNeeded(_) => StatusCode::CONFLICT,
+        Refusal::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Conflict(_) | Refusal::NotNeeded(_) | Refusal::Granted(_) => StatusCode::CONFLICT,
         Refusal::Over(_) => StatusCode::GONE,
     }
 }

@@ -29,7 +29,7 @@ use tokio::{
         oneshot,
     },
     task::AbortHandle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use self::{
@@ -38,6 +38,7 @@ use self::{
 };
 use crate::{
     config::Config,
+    quorum,
     record::{Entry, Event},
     request::{Answer, Hold, HoldId, Outcome, Refusal, Standing},
     web::Refused,
@@ -111,7 +112,9 @@ impl Approval {
         if asking.is_empty() {
             tracing::info!(hold = %hold.id, reviewers = hold.asked_briefly(), "no channel asks these reviewers");
         }
-        self.asking.entry(hold.id).or_default().extend(asking);
+        // Asked anew, nobody looks for the answers of before.
+        let before = self.asking.insert(hold.id, asking);
+        before.into_iter().flatten().for_each(|task| task.abort());
     }
 
     /// Asks the channels of the reviewers who are asked last, unless they ask others already.
@@ -122,7 +125,10 @@ impl Approval {
             |channel: &Channel| channel.asks_one_of(last) && !before.iter().any(|groups| channel.asks_one_of(groups));
         let (callback, limit) = (self.callback(hold), Limit { time: left(now, hold), attempts: u32::MAX });
         let asking = self.say(now, hold, Says::Question { callback }, limit, is_new);
-        self.asking.entry(hold.id).or_default().extend(asking);
+        if !self.channels.iter().any(|channel| channel.asks_one_of(last)) {
+            tracing::info!(hold = %hold.id, reviewers = quorum::brief(last), "no channel asks these reviewers");
+        }
+        self.keep(hold.id, asking);
     }
 
     /// Says once more on the channels of the hold's reviewers that it waits.
@@ -131,7 +137,14 @@ impl Approval {
         let limit = Limit { time: FAREWELL.time.min(left(now, hold)), ..FAREWELL };
         let reminded = |channel: &Channel| channel.asks(hold) && channel.way.takes_reminders();
         let reminding = self.say(now, hold, says, limit, reminded);
-        self.asking.entry(hold.id).or_default().extend(reminding);
+        self.keep(hold.id, reminding);
+    }
+
+    /// To be ended with the hold.
+    fn keep(&mut self, hold: HoldId, tasks: Vec<AbortHandle>) {
+        let kept = self.asking.entry(hold).or_default();
+        kept.retain(|task| !task.is_finished());
+        kept.extend(tasks);
     }
 
     /// Stops asking and tells the channels how the hold ended. Returns at once; best effort.
@@ -201,7 +214,8 @@ impl Sending {
                 return;
             }
             let Some(looking) = self.channel.way.look(&self.channel, &self.message, &self.desk) else { return };
-            let Looked::Forgotten { error } = looking.await else { return };
+            let left = limit.time.saturating_sub(self.began.elapsed());
+            let Ok(Looked::Forgotten { error }) = timeout(left, looking).await else { return };
             self.report(Err(Failure { attempts: 0, error }));
             sleep(delivery::pause(time)).await;
         }

@@ -46,13 +46,18 @@ impl Decisions {
     /// Reads the URL, which has to be at the place that questions are sent to.
     pub(super) fn read(raw: &Spanned<String>, questions: &Url) -> Result<Self, Problem> {
         let decisions = Self(raw.get_ref().clone());
-        let fits = |url: Url| url.origin() == questions.origin() && url.fragment().is_none();
+        let is_bare = |url: &Url| url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+        let fits = |url: Url| url.origin() == questions.origin() && is_bare(&url);
         if !raw.get_ref().contains(HOLD) {
             return Err(at(raw, "it is the same for every hold", "write {hold} where the hold's id belongs"));
         }
         match decisions.of(HoldId(0)).map(fits) {
             Some(true) => Ok(decisions),
-            Some(false) => Err(at(raw, "questions are sent to another place", "the scheme, host and port of url")),
+            Some(false) => Err(at(
+                raw,
+                "not where questions are sent",
+                "the scheme, host and port of url, then /... with {hold} in it",
+            )),
             None => Err(at(raw, "not a URL", "a URL at the place of url: https://.../{hold}")),
         }
     }

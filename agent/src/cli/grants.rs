@@ -11,7 +11,7 @@ use super::{
     holds::{field, moment_text, named},
 };
 use crate::{
-    holds::grants::Caller,
+    holds::grants::OneProcess,
     request::{HoldId, shown, span},
     sockets::{
         Declined, Which,
@@ -28,7 +28,7 @@ struct View {
     tree: String,
     subject: String,
     rule: Option<String>,
-    process: Option<Caller>,
+    process: Option<OneProcess>,
     by: String,
     since: Timestamp,
     until: Option<Timestamp>,

@@ -306,15 +306,15 @@ fn answers_are_fetched_where_questions_are_sent() {
     assert!(with("https://reviews.example:443/d?of={hold}&x=1").is_ok());
     for (url, flaw) in [
         ("https://reviews.example/decisions", "it is the same for every hold"),
-        ("https://other.example/{hold}", "questions are sent to another place"),
-        ("https://{hold}.reviews.example/", "questions are sent to another place"),
-        ("https://reviews.example:8443/{hold}", "questions are sent to another place"),
-        ("http://reviews.example/{hold}", "questions are sent to another place"),
-        ("https://reviews.example/x#{hold}", "questions are sent to another place"),
+        ("https://other.example/{hold}", "not where questions are sent"),
+        ("https://{hold}.reviews.example/", "not where questions are sent"),
+        ("https://reviews.example:8443/{hold}", "not where questions are sent"),
+        ("http://reviews.example/{hold}", "not where questions are sent"),
+        ("https://reviews.example/x#{hold}", "not where questions are sent"),
         ("/decisions/{hold}", "not a URL"),
     ] {
         let refused = with(url).map(|_| ()).unwrap_err();
-        assert!(refused.starts_with(&format!("config.toml:7:16: {flaw}")), "{refused}");
+        assert!(refused.starts_with(&format!("config.toml:7:16: {flaw}")), "{url}: {refused}");
     }
 }
 

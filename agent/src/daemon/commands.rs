@@ -54,8 +54,10 @@ impl Daemon {
             Command::Grants { from, reply } => {
                 drop(reply.send(self.admit(from).map(|()| self.holds.grants().cloned().collect())));
             }
-            Command::Revoke { from, own, which, why, reply } => {
-                drop(reply.send(self.admit(from).and_then(|()| self.revoke(&which, &own, why.as_ref()))));
+            Command::Revoke { from, caller, which, why, reply } => {
+                // Whoever it is: nothing passes by it.
+                let by = identity::local(&self.revisions.policy().people, &caller).unwrap_or(caller.name);
+                drop(reply.send(self.admit(from).and_then(|()| self.revoke(&which, &by, why.as_ref()))));
             }
             Command::Page { from, caller, reviewer, reply } => {
                 drop(reply.send(self.admit(from).and_then(|()| self.page_link(from, caller, reviewer))));

@@ -21,6 +21,7 @@ pub const LAST_NUDGE: Duration = Duration::from_secs(1);
 impl Daemon {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
+            Effect::Ask(hold) if !self.holds.is_pending(hold.id) => {}
             Effect::Ask(hold) => self.ask(&hold),
             Effect::Record(entry) => self.record(&entry),
             Effect::Decide { hold, decision } => self.decide(hold, decision),
@@ -30,6 +31,9 @@ impl Daemon {
                 self.denials.keep(tree, Denial::of_crowd(&hold, crowd));
                 self.notify(tree, &Notice::ended(&hold, &standing, self.now(), Some(crowd.words())));
             }
+            // What an effect before this one has led to may have decided it.
+            Effect::Escalate(hold) | Effect::Remind { hold, .. } | Effect::Counted { hold, .. }
+                if !self.holds.is_pending(hold.id) => {}
             Effect::Escalate(hold) => {
                 self.approval.escalate(self.now(), &hold);
                 self.changed(&hold);

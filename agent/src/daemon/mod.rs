@@ -57,7 +57,7 @@ use crate::{
     policy::{Policy, verdict_word},
     process::{self, State},
     record::{self, Entry, Record},
-    request::{Answer, Digest, Hold, HoldId, Operation, Outcome, Reading, Refusal, Request, Withdrawal},
+    request::{Answer, Digest, Hold, HoldId, Operation, Outcome, Reading, Refusal, Request, Withdrawal, Word},
     sockets::{Notice, Reply, Written, message::tree_text},
     user,
     web::Window,
@@ -134,6 +134,8 @@ struct Daemon {
     denials: Denials,
     /// Governed processes at the control socket.
     intrusions: Window,
+    /// Answers of who is nobody whom the policy knows.
+    strangers: Window,
     /// Trees offered to processes that have not taken them.
     offers: BTreeMap<u32, u64>,
     /// Processes of `holdpoint attack` that were offered to be governed as the canary is.
@@ -217,6 +219,21 @@ fn ticker(period: Duration) -> tokio::time::Interval {
     ticker
 }
 
+/// Finds the numbers of the users of this host that the reviewer is: names alone can differ, or not be known for a while.
+fn number(answer: &mut Answer) -> Result<(), Refusal> {
+    let names = answer.known.users.iter().chain([&answer.who]);
+    let numbers: Result<Vec<_>, _> = names.map(|name| user::looked_up(name)).collect();
+    match numbers {
+        Ok(numbers) => answer.known.uids = numbers.into_iter().flatten().collect(),
+        // Whether it is the requester cannot be told; a no needs no more than a name.
+        Err(error) if answer.word == Word::Approve => {
+            return Err(Refusal::Stranger(format!("the users of this host cannot be looked up: {error}")));
+        }
+        Err(_) => {}
+    }
+    Ok(())
+}
+
 /// Now, on the clock of the kernel's deadlines, as a moment of the calendar.
 fn now(boot: Timestamp) -> Timestamp {
     boot.saturating_add(since_boot()).unwrap_or(Timestamp::MAX)
@@ -267,8 +284,9 @@ impl Daemon {
     }
 
     fn answered(&mut self, mut answer: Answer, ticket: Ticket) {
-        if let Err(refusal) = identity::identify(&self.revisions.policy().people, &mut answer) {
-            self.refused(answer, refusal.to_string());
+        let people = &self.revisions.policy().people;
+        if let Err(refusal) = identity::identify(people, &mut answer).and_then(|()| number(&mut answer)) {
+            self.unknown(answer, refusal.to_string());
             return self.carry_out(Effect::Reply { ticket, result: Err(refusal) });
         }
         let hold = answer.hold;
@@ -278,6 +296,14 @@ impl Daemon {
         self.input(Input::Answered { answer, ticket });
         // Told with the end, if this answer was one.
         self.words.remove(&hold);
+    }
+
+    /// Likewise for who is nobody here: anybody in a conversation can click without end.
+    fn unknown(&mut self, answer: Answer, refusal: String) {
+        let Some(more) = self.strangers.admit() else { return };
+        let (hold, answer) = (Some(answer.hold), Some(answer));
+        let event = record::Event::RefusedAnswer { hold, answer, refusal, from: None, more };
+        self.note(&Entry { time: self.now(), event });
     }
 
     /// Puts on record that `answer` has no effect.
@@ -531,7 +557,8 @@ impl Daemon {
         let context = process::context(request.pid);
         let read = self.readings.of(&request.tree, &rule.only.labels, &context);
         // A policy that is not in force any more offers nothing; and what cannot be told from other requests is asked each time.
-        let may_repeat = request.policy == self.revisions.policy().revision() && Class::of(&request, &read).is_some();
+        let may_repeat =
+            request.policy == self.revisions.policy().revision() && read.is_empty() && Class::of(&request).is_some();
         let scopes = if may_repeat { terms.scopes.clone() } else { vec![] };
         Some(Hold {
             id,

@@ -44,15 +44,7 @@ pub enum Crowd {
 }
 
 impl Crowd {
-    /// Whose, in a word.
-    pub fn whose(self) -> &'static str {
-        match self {
-            Self::Tree | Self::TreePace => "tree",
-            Self::Host | Self::HostPace => "host",
-        }
-    }
-
-    /// How many wait, and of whom.
+    /// What is too much.
     pub fn words(self) -> String {
         match self {
             Self::Tree => format!("{OF_A_TREE} requests of this tree wait for an answer"),
@@ -102,7 +94,7 @@ impl Holds {
         }
     }
 
-    /// Asks reviewers, unless too many wait for them.
+    /// Asks reviewers, unless too many wait for them, or come too fast.
     pub(super) fn ask(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
         let Some(hold) = self.live.get(&id).map(|live| live.hold.clone()) else { return vec![] };
         match self.crowd(now, &hold) {

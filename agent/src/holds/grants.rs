@@ -10,7 +10,7 @@ use holdpoint_common::decision::Decision;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Crowd, Effect, Holds, Live, State, record};
+use super::{Effect, Holds, Live, State, record};
 use crate::{
     class::Class,
     quorum::{self, Group},
@@ -43,7 +43,7 @@ pub struct Grant {
     /// Revision of the policy.
     pub policy: String,
     /// The one process that it is for; none if it is for all of the tree.
-    pub process: Option<Caller>,
+    pub process: Option<OneProcess>,
     /// Who has approved: [`quorum::joined`].
     pub by: String,
     /// When.
@@ -64,7 +64,7 @@ pub struct Grant {
 
 /// One process, whatever it executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Caller {
+pub struct OneProcess {
     /// Process id in the initial PID namespace.
     pub pid: u32,
     /// Its start, nanoseconds of `CLOCK_BOOTTIME`.
@@ -82,6 +82,11 @@ pub enum Ending {
         /// In their words.
         #[serde(skip_serializing_if = "Option::is_none")]
         why: Option<String>,
+    },
+    /// A reviewer has said no to the same.
+    Denied {
+        /// Their name.
+        by: String,
     },
     /// Its time.
     Time,
@@ -115,7 +120,9 @@ impl Grant {
             subject: request.subject.clone(),
             rule: request.rule.clone(),
             policy: request.policy.clone(),
-            process: scopes.contains(&Scope::Process).then_some(Caller { pid: request.pid, started: request.started }),
+            process: scopes
+                .contains(&Scope::Process)
+                .then_some(OneProcess { pid: request.pid, started: request.started }),
             by: quorum::joined(answers.iter().map(|answer| answer.who.clone())),
             since: now,
             until: time.min().map(ends),
@@ -135,7 +142,7 @@ impl Grant {
     /// Whether it is for what `live` asks, as its rule has it now, at this moment. `class` is that of the hold.
     fn covers(&self, now: Timestamp, live: &Live, class: &Class) -> bool {
         let request = &live.hold.request;
-        let caller = Caller { pid: request.pid, started: request.started };
+        let caller = OneProcess { pid: request.pid, started: request.started };
         request.tree == self.tree
             && *class == self.class
             && self.process.is_none_or(|process| process == caller)
@@ -159,7 +166,7 @@ impl Holds {
         self.use_grant(now, id, grant)
     }
 
-    fn covering(&self, now: Timestamp, id: HoldId) -> Option<HoldId> {
+    pub(super) fn covering(&self, now: Timestamp, id: HoldId) -> Option<HoldId> {
         let live = self.live.get(&id)?;
         let mut of_tree = self.grants().filter(|grant| grant.tree == live.hold.request.tree).peekable();
         of_tree.peek()?;
@@ -167,7 +174,7 @@ impl Holds {
         of_tree.find(|grant| grant.covers(now, live, &class)).map(|grant| grant.id)
     }
 
-    fn use_grant(&mut self, now: Timestamp, id: HoldId, grant: HoldId) -> Vec<Effect> {
+    pub(super) fn use_grant(&mut self, now: Timestamp, id: HoldId, grant: HoldId) -> Vec<Effect> {
         let (Some(live), Some(grant)) = (self.live.get_mut(&id), self.grants.0.get(&grant)) else { return vec![] };
         live.grant = Some(grant.id);
         live.settle_by(now, ByGrant { grant: grant.id, granted_by: grant.by.clone() })
@@ -186,8 +193,8 @@ impl Holds {
             self.grants().map(|grant| &grant.tree).chain(drafts.map(|live| &live.hold.request.tree)).collect();
         match () {
             () if !wider => Ok(()),
-            () if trees.iter().filter(|of| **of == tree).count() >= OF_A_TREE => Err(Refusal::Granted(Crowd::Tree)),
-            () if trees.len() >= OF_A_HOST => Err(Refusal::Granted(Crowd::Host)),
+            () if trees.iter().filter(|of| **of == tree).count() >= OF_A_TREE => Err(Refusal::Granted("tree")),
+            () if trees.len() >= OF_A_HOST => Err(Refusal::Granted("host")),
             () => Ok(()),
         }
     }
@@ -197,6 +204,11 @@ impl Holds {
         let Some(grant) = self.live.get(&id).and_then(|live| Grant::of(&live.hold, answers, now)) else {
             return vec![];
         };
+        // Several that were decided by the clock at once can be too many together.
+        let of_tree = self.grants().filter(|other| other.tree == grant.tree).count();
+        if of_tree >= OF_A_TREE || self.grants.0.len() >= OF_A_HOST {
+            return vec![];
+        }
         let mut effects = vec![record(now, Event::Granted(Box::new(grant.clone())))];
         self.grants.0.insert(id, Arc::new(grant));
         effects.push(self.shown());
@@ -221,7 +233,7 @@ impl Holds {
         if self.grants.0.remove(&id).is_none() {
             return vec![];
         }
-        let is_taken_back = matches!(ending, Ending::Revoked { .. });
+        let is_taken_back = matches!(ending, Ending::Revoked { .. } | Ending::Denied { .. });
         let mut effects = vec![record(now, Event::GrantEnded { grant: id, ending }), self.shown()];
         if is_taken_back {
             let unused = |live: &&Live| live.grant == Some(id) && live.is_approved();
@@ -230,6 +242,17 @@ impl Holds {
             effects.extend(unused.into_iter().flat_map(withdrawn));
         }
         effects
+    }
+
+    /// Ends the grants of what somebody says no to.
+    pub(super) fn end_denied(&mut self, now: Timestamp, id: HoldId, by: &str) -> Vec<Effect> {
+        let Some(Live { hold, .. }) = self.live.get(&id) else { return vec![] };
+        let Some(class) = hold.class() else { return vec![] };
+        let tree = &hold.request.tree;
+        let same = |grant: &&Arc<Grant>| grant.tree == *tree && grant.class == class;
+        let same: Vec<_> = self.grants().filter(same).map(|grant| grant.id).collect();
+        let ending = || Ending::Denied { by: by.to_owned() };
+        same.into_iter().flat_map(|grant| self.end_grant(now, grant, ending())).collect()
     }
 
     /// Ends the grants whose time is over.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Holds {
-    /// Asks those whose turn it is by now. What has been approved before counts for them, too.
+    /// Asks those whose turn it is by now. What they have approved before counts, of this call and, by a grant, of the same.
     pub(super) fn escalate(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&id).filter(|live| matches!(live.state, State::Pending)) else {
             return vec![];
@@ -18,17 +18,31 @@ impl Holds {
         let mut effects = vec![];
         while let Some(step) = live.hold.escalation.iter_mut().find(|step| !step.asked && now >= step.at) {
             step.asked = true;
-            live.panel.open();
+            live.panel.open(&step.reviewers);
             effects.push(record(now, Event::Escalated { hold: id, reviewers: step.reviewers.clone() }));
             effects.push(Effect::Escalate(live.hold.clone()));
         }
-        if !effects.is_empty() && live.panel.is_met(&live.approvals) {
-            // The last of them is the answer that decides.
-            live.hold.approved.pop();
-            let last = live.approvals.pop().map(|answer| (answer, None));
-            effects.extend(live.settle(now, End::Approved, Decision::Approve, last));
+        if !effects.is_empty() {
+            // Whoever is asked just now need not be reminded of it.
+            live.reminders = reminders_until(now, &live.hold);
+            if let Some(grant) = self.covering(now, id) {
+                effects.extend(self.use_grant(now, id, grant));
+            }
         }
+        effects.extend(self.decide_if_met(now, id));
         effects
+    }
+
+    /// Fewer may be asked for by now than at first. Tried again if it could not be recorded.
+    fn decide_if_met(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+        let is_met = |live: &&mut Live| {
+            let waits = matches!(live.state, State::Pending) && !live.approvals.is_empty();
+            waits && live.panel.is_met(&live.approvals)
+        };
+        let Some(live) = self.live.get_mut(&id).filter(is_met) else { return vec![] };
+        // The last of them is the answer that decides.
+        let last = live.approvals.last().cloned().map(|answer| (answer, None));
+        live.settle(now, End::Approved, Decision::Approve, last)
     }
 
     /// Reminds those who are asked by now, if it is time.

@@ -12,8 +12,6 @@ pub(super) struct Panel {
     digest: Digest,
     /// Those who are asked: enough of any element decide.
     asked: Vec<Vec<Group>>,
-    /// Those who will be, in their order.
-    later: Vec<Vec<Group>>,
     assurance: Assurance,
     own: SelfAnswer,
     scopes: Vec<Scope>,
@@ -29,7 +27,6 @@ impl Panel {
         Self {
             digest: hold.digest.clone(),
             asked: hold.asked().map(<[Group]>::to_vec).collect(),
-            later: hold.escalation.iter().filter(|step| !step.asked).map(|step| step.reviewers.clone()).collect(),
             assurance: hold.assurance,
             own: hold.own,
             scopes: hold.scopes.clone(),
@@ -38,10 +35,9 @@ impl Panel {
         }
     }
 
-    /// Asks the next, too.
-    pub(super) fn open(&mut self) {
-        let next = self.later.drain(..1.min(self.later.len()));
-        self.asked.extend(next);
+    /// Asks these, too.
+    pub(super) fn open(&mut self, groups: &[Group]) {
+        self.asked.push(groups.to_vec());
     }
 
     /// Whether `answer` is about what is held and comes from a reviewer whom the rule names, who is not the requester unless
@@ -65,10 +61,9 @@ impl Panel {
         }
     }
 
-    /// Whether these approvals of the same in another call are those that it takes here, be it of people who are asked later.
+    /// Whether these approvals of the same in another call are those that it takes here, at this moment.
     pub(super) fn would_approve(&self, answers: &[Answer]) -> bool {
-        let all = Self { asked: [&self.asked[..], &self.later].concat(), ..self.clone() };
-        answers.iter().all(|answer| all.admits_of_any(answer).is_ok()) && all.is_met(answers)
+        answers.iter().all(|answer| self.admits_of_any(answer).is_ok()) && self.is_met(answers)
     }
 
     /// From now on an approval is for the one call only.
@@ -80,7 +75,10 @@ impl Panel {
     pub(super) fn is_requester(&self, answer: &Answer) -> bool {
         let caller = answer.proof.caller();
         let by_uid = caller.is_some_and(|caller| self.uids.iter().any(|uid| caller.is(*uid)));
-        by_uid || self.names.contains(&answer.who) || answer.known.users.iter().any(|user| self.names.contains(user))
+        let known = &answer.known;
+        let by_user = known.users.iter().any(|user| self.names.contains(user))
+            || known.uids.iter().any(|uid| self.uids.contains(uid));
+        by_uid || by_user || self.names.contains(&answer.who)
     }
 
     /// Whose approvals are missing still once those who have `approved` are joined by this one, in words; empty if nobody's.

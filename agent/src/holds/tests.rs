@@ -123,6 +123,16 @@ fn reply(result: Result<Outcome, Refusal>) -> Effect {
     Effect::Reply { ticket: TICKET, result }
 }
 
+/// A reviewer who is the requester, by a user that is called otherwise here.
+#[test]
+fn the_requester_is_known_by_the_number_of_a_user_too() {
+    for uid in [REQUESTER, LAUNCHER] {
+        let mut answer = by_webhook("alice", Word::Approve);
+        answer.known.uids = vec![uid];
+        assert_eq!(done(&mut asked(), start(), says(answer)), [reply(Err(Refusal::Requester))]);
+    }
+}
+
 #[test]
 fn a_new_hold_is_recorded_and_asked() {
     let effects = Holds::default().on(start(), held());

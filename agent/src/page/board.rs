@@ -124,9 +124,9 @@ impl Board {
 
 /// The state of a hold that waits; another one with each approval that counts, and with others who are asked.
 pub fn pending(hold: &Hold) -> String {
-    match hold.approved.len() + hold.asked().count() - 1 {
-        0 => "pending".to_owned(),
-        some => format!("pending-{some}"),
+    match (hold.approved.len(), hold.asked().count()) {
+        (0, 1) => "pending".to_owned(),
+        (approved, asked) => format!("pending-{approved}-{asked}"),
     }
 }
 

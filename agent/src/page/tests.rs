@@ -338,7 +338,7 @@ async fn each_result_has_its_status_and_its_words() {
         (Err(Refusal::Over(standing())), 410, "It is over"),
         (Err(Refusal::NotRecorded), 503, "still held"),
         (Err(Refusal::Scope("once".into())), 403, "for: once"),
-        (Err(Refusal::Granted(crate::holds::Crowd::Host)), 503, "Approve this once"),
+        (Err(Refusal::Granted("host")), 409, "Approve this once"),
     ] {
         let (alice, mut heard, _) = canned(result).await;
         let (found, page) = alice.says(7, "kill", "d").await;

@@ -33,7 +33,7 @@ impl Person {
 
 /// The name of a user of this host that `text` spells. A number would be somebody else's on another host.
 pub fn user(text: &str) -> Result<String, Flaw> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "-_.@$".contains(c);
+    let good = |c: char| c.is_ascii_alphanumeric() || r"-_.@$\".contains(c);
     match text.chars().all(good) && text.parse::<u32>().is_err() {
         true => Ok(text.to_owned()),
         false => Err(Flaw::new(format!("{text:?} is not a user's name"), "write what `id -un` prints for this user")),

@@ -83,7 +83,7 @@ pub enum Event {
         /// Who.
         reviewers: Vec<Group>,
     },
-    /// Nobody is asked about a hold: too many wait already.
+    /// Nobody is asked about a hold: too many wait already, or come too fast.
     TurnedAway {
         /// The hold.
         hold: HoldId,

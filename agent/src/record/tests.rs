@@ -83,7 +83,7 @@ fn what_is_known_of_who_answers_is_on_record() {
     let Some(answer) = &mut decided.answer else { panic!("an answer") };
     let caller = || Caller { uid: 0, login: Some(1000), name: "al".into() };
     let (claimed, users) = (Some("al".into()), vec!["al".into()]);
-    *answer.known = Known { assurance: quorum::Assurance::Medium, claimed, users, own: true };
+    *answer.known = Known { assurance: quorum::Assurance::Medium, claimed, users, uids: vec![], own: true };
     for (proof, said) in [
         (Proof::Local(caller()), r#"{"by":"local","uid":0,"login":1000}"#),
         (

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Digest, HoldId, is_false};
 use crate::{
-    holds::Crowd,
     quorum::{Assurance, Voice},
     scope::Scope,
 };
@@ -145,6 +144,9 @@ pub struct Known {
     /// Names of the users of this host that they are.
     #[serde(skip)]
     pub users: Vec<String>,
+    /// Their numbers, and that of the user of the reviewer's name, where there are such users.
+    #[serde(skip)]
+    pub uids: Vec<u32>,
     /// Whether it is the requester.
     #[serde(rename = "self", skip_serializing_if = "is_false")]
     pub own: bool,
@@ -179,7 +181,7 @@ pub struct Answer {
 pub enum End {
     /// A reviewer approved in time.
     Approved,
-    /// A reviewer refused; or nobody was asked, since too many wait or enforcement ends.
+    /// A reviewer refused; or nobody was asked, since too many wait or come too fast, or enforcement ends.
     Denied,
     /// Nobody answered before the deadline.
     Expired,
@@ -269,8 +271,8 @@ pub enum Refusal {
     #[error("this rule does not offer that scope; it offers: {0}")]
     Scope(String),
     /// So many approvals stand for more than one call already.
-    #[error("too many grants are in force for this {}", .0.whose())]
-    Granted(Crowd),
+    #[error("too many grants are in force for this {0}")]
+    Granted(&'static str),
     /// Others must approve: this reviewer has done so, or those whom they could stand for have.
     #[error("this adds nothing to the approvals that are there: still needed: {0}")]
     NotNeeded(String),

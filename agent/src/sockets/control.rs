@@ -94,8 +94,8 @@ async fn answered(
             ControlReply::Grants { grants: grants.iter().map(|grant| json!(**grant)).collect() }
         }
         ControlRequest::Revoke { which, why } => {
-            let own = caller(from).await?.name;
-            let ids = ask(daemon, |reply| Command::Revoke { from, own, which, why, reply }).await?;
+            let caller = caller(from).await?;
+            let ids = ask(daemon, |reply| Command::Revoke { from, caller, which, why, reply }).await?;
             ControlReply::Revoked { grants: ids.iter().map(HoldId::to_string).collect() }
         }
         ControlRequest::Page { reviewer } => {

@@ -142,8 +142,8 @@ pub enum Command {
     Answer { from: Peer, answer: Answer, signature: Option<String>, reply: Reply<Outcome> },
     /// All grants.
     Grants { from: Peer, reply: Reply<Vec<Arc<Grant>>> },
-    /// `from`, whose name is `own`, takes these grants back; gives which they were.
-    Revoke { from: Peer, own: String, which: Which, why: Option<String>, reply: Reply<Vec<HoldId>> },
+    /// The `caller`, which is the user of `from`, takes these grants back; gives which they were.
+    Revoke { from: Peer, caller: Caller, which: Which, why: Option<String>, reply: Reply<Vec<HoldId>> },
     /// A link to the review page, and for whom: for the `caller`, which is the user of `from`, unless root names a reviewer.
     Page { from: Peer, caller: Caller, reviewer: Option<String>, reply: Reply<(String, String)> },
     /// How the agent is.

@@ -50,7 +50,7 @@ impl Refused {
         let from = from.into();
         let window = if signed { &self.signed } else { &self.unsigned };
         let Some(more) = window.lock().unwrap_or_else(PoisonError::into_inner).admit() else { return };
-        tracing::info!(?from, why, "an answer was refused");
+        tracing::info!(from = from.map(tracing::field::display), why, "an answer was refused");
         let refusal = why.to_owned();
         let event = Event::RefusedAnswer { hold, answer: None, refusal, from, more };
         note(&self.notes, Entry { time: Timestamp::now(), event });

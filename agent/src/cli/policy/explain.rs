@@ -36,6 +36,10 @@ pub(super) fn text(judge: &Judge, asked: &Asked, answer: Answer, near: &[Near<'_
                 let after = span(i64::try_from(after.as_secs()).unwrap_or(i64::MAX));
                 text += &format!("  after      {after}, too: {}\n", quorum::named(reviewers));
             }
+            if let Some(every) = terms.remind {
+                let every = span(i64::try_from(every.as_secs()).unwrap_or(i64::MAX));
+                text += &format!("  remind     every {every}\n");
+            }
             if terms.assurance > Assurance::Basic {
                 text += &format!("  assurance  {}: {}\n", terms.assurance.word(), terms.assurance.way());
             }

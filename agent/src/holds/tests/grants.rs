@@ -230,9 +230,43 @@ fn no_more_are_made_than_there_is_room_for() {
     assert_eq!(holds.grants().count(), 64);
     done(&mut holds, start(), input(port(164)));
     let refused = done(&mut holds, start(), says(approval(&port(164), "alice", Scope::Tree)));
-    assert_eq!(refused, [reply(Err(Refusal::Granted(Crowd::Tree)))]);
+    assert_eq!(refused, [reply(Err(Refusal::Granted("tree")))]);
     let once = done(&mut holds, start(), says(approval(&port(164), "alice", Scope::Once)));
     assert_eq!(once[0], Effect::Decide { hold: HoldId(164), decision: Approve });
+}
+
+#[test]
+fn a_no_to_the_same_ends_the_grant() {
+    let mut holds = approved_for(Scope::Process);
+    assert!(!is_covered(&mut holds, start(), offering(OTHER)), "of another process");
+    let no = Answer { word: Word::Fail, ..approval(&offering(OTHER), "bob", Scope::Once) };
+    let effects = done(&mut holds, start(), says(no));
+    assert!(effects.contains(&Effect::Grants(vec![])), "{effects:?}");
+    let again = Hold { id: HoldId(9), ..offering(ID) };
+    assert!(!is_covered(&mut holds, start(), again), "of the one process");
+}
+
+#[test]
+fn who_is_asked_later_has_granted_nothing_that_is_used_before() {
+    let later = |at: Timestamp| {
+        let dave = vec![Group { name: "leads".into(), approvals: 1, members: vec!["dave".into()] }];
+        vec![crate::ladder::Step { at, reviewers: dave, asked: false }]
+    };
+    let step = start() + SignedDuration::from_secs(20);
+    let mut holds = Holds::default();
+    holds.on(start(), input(Hold { escalation: later(step), ..offering(ID) }));
+    let dave =
+        Answer { proof: by_user(9, "dave", Word::Approve).proof, ..approval(&offering(ID), "dave", Scope::Tree) };
+    assert_eq!(done(&mut holds, step, says(dave)).last(), Some(&holds.shown()));
+    assert_eq!(holds.grants().count(), 1);
+
+    let soon = step + SignedDuration::from_secs(20);
+    assert!(!is_covered(&mut holds, step, Hold { escalation: later(soon), ..offering(OTHER) }), "security is asked");
+    assert!(
+        !holds.on(soon - SignedDuration::from_nanos(1), Input::Tick).iter().any(|it| matches!(it, Effect::Record(_)))
+    );
+    let effects = done(&mut holds, soon, Input::Tick);
+    assert!(effects.contains(&Effect::Decide { hold: OTHER, decision: Approve }), "{effects:?}");
 }
 
 /// What can happen next.

@@ -107,6 +107,29 @@ fn who_has_approved_counts_for_fewer_who_are_asked_later() {
 }
 
 #[test]
+fn who_has_approved_still_does_if_that_could_not_be_recorded() {
+    let (mut holds, _) = asked_at(start(), of_leads(group("security", 1, &["alice", "bob", "carol"])));
+    holds.on(start(), alice(Word::Approve));
+    let decides = |effects: &[Effect]| {
+        let of = |effect: &Effect| matches!(effect, Effect::Record(entry) if entry.decides().is_some());
+        effects.iter().any(of)
+    };
+    assert!(decides(&holds.on(later(), Input::Tick)));
+    assert_eq!(holds.on(later(), Input::RecordFailed(ID)), []);
+    assert!(decides(&holds.on(later(), Input::Tick)), "it is tried again");
+    assert_eq!(holds.on(later(), Input::Recorded(ID))[0], decide(Approve));
+    assert_eq!(holds.standing(ID), Some(&approved()));
+}
+
+#[test]
+fn who_is_asked_now_is_not_reminded_at_once() {
+    let (mut holds, _) = asked_at(start(), Hold { remind: Some(Duration::from_secs(60)), ..of_leads(leads()) });
+    let effects = holds.on(later(), Input::Tick);
+    assert_eq!((escalated(&effects).len(), reminders(&effects)), (1, vec![]));
+    assert_eq!(reminders(&holds.on(later() + 60.seconds(), Input::Tick)), [2]);
+}
+
+#[test]
 fn a_hold_that_is_seen_late_asks_all_whose_time_has_come() {
     let (_, effects) = asked_at(later(), of_leads(leads()));
     assert!(matches!(&effects[1], Effect::Ask(_)), "{effects:?}");
@@ -127,7 +150,8 @@ fn reminders_come_at_their_times_and_keep_their_numbers_over_a_restart() {
     assert_eq!(reminders(&holds.on(at(39), Input::Tick)), [0; 0]);
     assert_eq!(reminders(&holds.on(at(40), Input::Tick)), [1]);
     assert_eq!(reminders(&holds.on(at(41), Input::Tick)), [0; 0]);
-    assert_eq!(reminders(&holds.on(at(125), Input::Tick)), [3], "not one for each that was missed");
+    holds.on(later(), Input::Tick);
+    assert_eq!(reminders(&holds.on(at(165), Input::Tick)), [4], "not one for each that was missed");
     let (mut holds, _) = asked_at(at(125), of_leads(leads()));
     assert_eq!(reminders(&holds.on(at(126), Input::Tick)), [0; 0]);
     assert_eq!(reminders(&holds.on(at(160), Input::Tick)), [4]);

@@ -82,7 +82,10 @@ fn under_another_policy_all_approve_anew() {
     holds.on(start(), alice(Word::Approve));
     assert_eq!(
         holds.on(start(), Input::PolicyChanged),
-        [Effect::Counted { hold: Box::new(of_two()), missing: "2 of security".into() }]
+        [
+            Effect::Counted { hold: Box::new(of_two()), missing: "2 of security".into() },
+            Effect::Ask(Box::new(of_two()))
+        ]
     );
     assert_eq!(holds.on(start(), Input::PolicyChanged), []);
     let bob = holds.on(start(), says(by_webhook("bob", Word::Approve)));

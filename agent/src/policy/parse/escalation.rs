@@ -11,6 +11,7 @@ use crate::{
         problem::{Flaw, Problem},
         section::Section,
     },
+    request::span,
 };
 
 /// Keys of a step.
@@ -78,6 +79,7 @@ pub fn remind(text: &str, patience: Duration) -> Result<Duration, Flaw> {
 }
 
 fn never(patience: Duration) -> Flaw {
-    let message = format!("the hold is over by then: its timeout is {} s", patience.as_secs());
+    let timeout = span(i64::try_from(patience.as_secs()).unwrap_or(i64::MAX));
+    let message = format!("the hold is over by then: its timeout is {timeout}");
     Flaw::new(message, "write less, or a longer timeout")
 }

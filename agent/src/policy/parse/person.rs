@@ -80,7 +80,7 @@ fn members(names: &Names, has_section: impl Fn(&String) -> bool) -> Owners {
     let members = names.members.iter().filter(|(name, _)| !has_section(name));
     let both = |(name, span): (&String, &Span)| {
         let owned = (name.clone(), span.clone());
-        [Identity::User(name.clone()), Identity::Called(name.clone())].map(|identity| (identity, owned.clone()))
+        [Identity::User(name.clone()), called(name)].map(|identity| (identity, owned.clone()))
     };
     members.flat_map(both).collect()
 }
@@ -104,8 +104,8 @@ fn read(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Read> {
         ));
     }
     let name = name?;
-    let called = [Spanned::new(name.span(), Identity::Called(name.get_ref().clone()))];
-    let identities = called
+    let itself = [Spanned::new(name.span(), called(name.get_ref()))];
+    let identities = itself
         .into_iter()
         .chain(each(&users, Identity::User))
         .chain(each(&slack, Identity::Slack))
@@ -121,6 +121,11 @@ fn read(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Read> {
         keys: plain(Some(keys)),
     };
     Some(Read { name, identities, person })
+}
+
+/// As integrations can name who has this name, which can be an address.
+fn called(name: &str) -> Identity {
+    Identity::Called(person::email(name).unwrap_or_else(|_| name.to_owned()))
 }
 
 fn each<T: Clone>(values: &[Spanned<T>], identity: impl Fn(T) -> Identity) -> impl Iterator<Item = Spanned<Identity>> {

@@ -354,7 +354,8 @@ fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> O
     let own = optional(section, "self", problems, reviewers::own);
     let scopes = reviewers::scopes(section, problems);
     let timeout = optional(section, "timeout", problems, |text| duration(text, &PATIENCE_LIMITS));
-    let patience = timeout?.unwrap_or(PATIENCE);
+    // Where it is bad, that is told, and nothing is too long for it.
+    let patience = timeout.map_or(Duration::MAX, |timeout| timeout.unwrap_or(PATIENCE));
     let escalate = escalation::read(section, names, patience, problems);
     let remind = optional(section, "remind", problems, |text| escalation::remind(text, patience));
     let on_deny = optional(section, "on_deny", problems, refusal);
@@ -367,7 +368,7 @@ fn terms(section: &Section<'_>, names: &Names, problems: &mut Vec<Problem>) -> O
         own: own?.unwrap_or_default(),
         escalate: escalate?,
         remind: remind?,
-        timeout: patience,
+        timeout: timeout?.unwrap_or(PATIENCE),
         scopes: scopes?,
         on_deny,
         on_timeout: on_timeout?.unwrap_or(on_deny),

@@ -303,7 +303,7 @@ fn bad_terms_of_a_hold_are_refused() {
         ("timeout", "-1s", "\"-1s\" is not a duration (write a number and s, m or h, from \"1s\" to \"24h\")"),
         ("timeout", "5ä", "\"5ä\" is not a duration (write a number and s, m or h, from \"1s\" to \"24h\")"),
         ("remind", "9s", "\"9s\" is out of bounds (write a number and s, m or h, from \"10s\" to \"24h\")"),
-        ("remind", "5m", "the hold is over by then: its timeout is 300 s (write less, or a longer timeout)"),
+        ("remind", "5m", "the hold is over by then: its timeout is 5 min 0 s (write less, or a longer timeout)"),
         ("on_deny", "approve", "unknown consequence \"approve\" (one of: kill, fail)"),
         ("on_timeout", "allow", "unknown consequence \"allow\" (one of: kill, fail)"),
     ] {
@@ -320,7 +320,7 @@ fn steps_that_cannot_be_are_refused() {
     for (steps, flaw) in [
         (
             step("5m", "\"security\""),
-            "23: the hold is over by then: its timeout is 300 s (write less, or a longer timeout)",
+            "23: the hold is over by then: its timeout is 5 min 0 s (write less, or a longer timeout)",
         ),
         (
             step("0s", "\"security\""),
