@@ -177,7 +177,8 @@ fn what_is_approved_for_a_process_does_not_cover_its_child() {
     assert_ne!(of_child.pid(), hold.pid());
     agent.deny(&of_child);
     assert!(actor.end().stdout.contains("open EPERM"));
-    assert_eq!(ended(&agent, &hold)["reason"], "gone");
+    let ended = ended(&agent, &hold);
+    assert_eq!((&ended["reason"], &ended["by"]), (&"denied".into(), &"reviewer".into()), "a no to the same ends it");
 }
 
 #[test]
