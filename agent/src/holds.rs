@@ -318,6 +318,7 @@ impl Holds {
     /// Where an answer becomes a decision.
     fn decide(&mut self, now: Timestamp, answer: Answer, ticket: Ticket) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&answer.hold) else { return vec![] };
+        self.paces.give_back(&live.hold.request.tree);
         let decision = answer.word.decision(live.hold.on_deny);
         if decision == Decision::Approve {
             return live.settle(now, End::Approved, decision, Some((answer, Some(ticket))));

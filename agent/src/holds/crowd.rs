@@ -1,5 +1,5 @@
-//! How many requests may wait at once, and how fast they may come. Reviewers who are flooded approve without reading, so what
-//! exceeds this is refused: never asked, never let through.
+//! How many requests may wait at once, and how fast those may follow each other that nobody answers. Reviewers who are flooded
+//! approve without reading, so what exceeds this is refused: never asked, never let through.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,8 @@ pub const OF_A_TREE: usize = 64;
 /// away is there until it has met its denial.
 pub const OF_A_HOST: usize = 1024;
 
-/// How fast questions may follow each other: so many at once, and one more in each `every`.
+/// How fast questions may follow each other that nobody answers, since they are taken back or run out: so many at once, and one
+/// more in each `every`.
 struct Pace {
     burst: i32,
     every: SignedDuration,
@@ -49,8 +50,8 @@ impl Crowd {
         match self {
             Self::Tree => format!("{OF_A_TREE} requests of this tree wait for an answer"),
             Self::Host => format!("{OF_A_HOST} requests of this host wait for an answer"),
-            Self::TreePace => "reviewers were asked too often by this tree".to_owned(),
-            Self::HostPace => "reviewers were asked too often by this host".to_owned(),
+            Self::TreePace => "this tree asks faster than anybody answers".to_owned(),
+            Self::HostPace => "this host asks faster than anybody answers".to_owned(),
         }
     }
 }
@@ -71,6 +72,14 @@ impl Paces {
         self.host = PACE_OF_A_HOST.after(now, self.host).ok_or(Crowd::HostPace)?;
         self.trees.insert(tree.to_owned(), of_tree);
         Ok(())
+    }
+
+    /// A question of `tree` was answered: whoever answers as fast as is asked is not flooded.
+    pub(super) fn give_back(&mut self, tree: &str) {
+        if let Some(until) = self.trees.get_mut(tree) {
+            *until = until.saturating_sub(PACE_OF_A_TREE.every).unwrap_or(Timestamp::MIN);
+        }
+        self.host = self.host.saturating_sub(PACE_OF_A_HOST.every).unwrap_or(Timestamp::MIN);
     }
 }
 
@@ -119,8 +128,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        holds::Input,
-        request::sample::{hold, start},
+        holds::{Input, Ticket},
+        request::{
+            Answer, Proof, Word,
+            sample::{hold, start},
+        },
+        scope::Scope,
     };
 
     /// As many as fit, of as many trees as that takes; all asked.
@@ -186,6 +199,21 @@ mod tests {
         let input = Input::Held { hold: Box::new(hold), kernel: None, passed: false, recorded: None };
         let effects = holds.on(start() + PACE_OF_A_TREE.every, input);
         assert!(effects.iter().any(|effect| matches!(effect, Effect::Ask(_))), "{effects:?}");
+    }
+
+    #[test]
+    fn who_is_answered_may_ask_as_fast() {
+        let mut holds = Holds::default();
+        for number in 0..1_000 {
+            assert!(held(&mut holds, number, 0).iter().any(|effect| matches!(effect, Effect::Ask(_))), "{number}");
+            let hold = hold(HoldId(number as u64 + 1));
+            let (digest, word, scope) = (hold.digest, Word::Approve, Scope::Once);
+            let proof = Proof::Webhook { channel: "ops".into(), asks: vec!["security".into()] };
+            let (hold, who, known) = (hold.id, "alice".into(), Box::default());
+            let answer = Answer { hold, digest, word, scope, who, why: None, proof, known };
+            holds.on(start(), Input::Answered { answer, ticket: Ticket(1) });
+            holds.on(start(), Input::Recorded(hold));
+        }
     }
 
     #[test]
