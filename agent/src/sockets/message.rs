@@ -47,7 +47,8 @@ pub enum ControlRequest {
         digest: Digest,
         /// What is said.
         word: Word,
-        /// How far an approval reaches.
+        /// How far an approval reaches; who does not say it means the one call.
+        #[serde(default)]
         scope: Scope,
         /// In the reviewer's words.
         why: Option<String>,
