@@ -42,6 +42,8 @@ fn approved_by_a_good_one(agent: &Agent, reviewer: &Reviewer) {
     reviewer.approve(&hold);
     assert_eq!(actor.end().stdout, "open ok\n");
     assert_eq!(site::content(&file), "");
+    // Whatever it does from now on, it does to none of these messages.
+    reviewer.ending(&hold);
 }
 
 /// The record says that nobody could be asked, and what was met.
