@@ -4,9 +4,8 @@ use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
-use crate::request::{Hold, Operation, Request, hexadecimal};
+use crate::request::{Hold, Operation, Request, hashed, without};
 
 /// What differs between two calls that ask for the same. Everything else counts: a field that is new counts, too, and then
 /// there is one question more.
@@ -27,19 +26,8 @@ impl Class {
     /// That of `request`. None if its description does not say all that the kernel binds an approval to: then two that look
     /// alike may be about different things.
     pub fn of(request: &Request) -> Option<Self> {
-        if !is_told_whole(&request.what) {
-            return None;
-        }
-        let mut fields = serde_json::to_value(request).expect("plain data always serialises");
-        if is_unclear(&fields) {
-            return None;
-        }
-        if let Some(request) = fields.as_object_mut() {
-            INCIDENTAL.iter().for_each(|field| drop(request.remove(*field)));
-        }
-        fields.sort_all_objects();
-        let canonical = serde_json::to_vec(&fields).expect("plain data always serialises");
-        Some(Self(hexadecimal(&Sha256::digest(canonical))))
+        let fields = without(request, &INCIDENTAL);
+        (is_told_whole(&request.what) && !is_unclear(&fields)).then(|| Self(hashed(fields)))
     }
 }
 
@@ -92,10 +80,6 @@ mod tests {
         sample::hold(HoldId(7)).request
     }
 
-    fn of(request: &Request) -> Option<Class> {
-        Class::of(request)
-    }
-
     fn doing(what: Operation) -> Request {
         Request { what, ..request() }
     }
@@ -135,9 +119,9 @@ mod tests {
     fn another_process_that_asks_for_the_same_later_is_of_the_class() {
         let later = request().at + 1.hour();
         let other = Request { pid: 7, tid: 8, started: 9, at: later, ..request() };
-        assert!(of(&request()).is_some());
-        assert_eq!(of(&request()), of(&other));
-        assert_eq!(of(&open("/a", 1, None, 5)), of(&open("/a", 1, None, 6)), "it was appended to");
+        assert!(Class::of(&request()).is_some());
+        assert_eq!(Class::of(&request()), Class::of(&other));
+        assert_eq!(Class::of(&open("/a", 1, None, 5)), Class::of(&open("/a", 1, None, 6)), "it was appended to");
     }
 
     #[test]
@@ -155,7 +139,7 @@ mod tests {
             Request { login: Some(login.clone()), ..request() },
             Request { login: Some(Login { session: 3, ..login }), ..request() },
         ];
-        let mut classes: Vec<_> = others.iter().chain([&request()]).map(of).collect();
+        let mut classes: Vec<_> = others.iter().chain([&request()]).map(Class::of).collect();
         let count = classes.len();
         classes.sort();
         classes.dedup();
@@ -164,15 +148,15 @@ mod tests {
 
     #[test]
     fn another_object_or_content_or_argument_or_place_is_not() {
-        let file = of(&open("/a", 1, content(5), 5));
+        let file = Class::of(&open("/a", 1, content(5), 5));
         for other in
             [open("/b", 1, content(5), 5), open("/a", 2, content(5), 5), open("/a", 1, content(6), 6), exec(&["x"], 1)]
         {
-            assert_ne!(of(&other), file);
+            assert_ne!(Class::of(&other), file);
         }
-        let program = of(&exec(&["x", "1"], 1));
+        let program = Class::of(&exec(&["x", "1"], 1));
         for other in [exec(&["x", "2"], 1), exec(&["x"], 1), exec(&["x", "1", ""], 1), exec(&["x", "1"], 2)] {
-            assert_ne!(of(&other), program);
+            assert_ne!(Class::of(&other), program);
         }
     }
 
@@ -200,7 +184,7 @@ mod tests {
             doing(Operation::Connect { address, port: 1, protocol, names: vec![] })
         };
         for address in ["192.0.2.1", "2001:db8::1", "::1"] {
-            assert!(of(&connect(address)).is_some(), "{address}");
+            assert!(Class::of(&connect(address)).is_some(), "{address}");
         }
         for other in [
             connect("fe80::1"),
@@ -225,7 +209,7 @@ mod tests {
                 target_content: None,
             }),
         ] {
-            assert_eq!(of(&other), None, "{other:?}");
+            assert_eq!(Class::of(&other), None, "{other:?}");
         }
     }
 }

@@ -132,18 +132,14 @@ mod tests {
         Proof::Signed { key: "SHA256:x".into(), signature: "x".into(), uid: 0 }
     }
 
+    fn answer(claimed: &str, proof: Proof) -> Answer {
+        let (digest, word, scope) = (Digest("d".into()), Word::Approve, Scope::Once);
+        let (hold, who, known) = (HoldId(1), claimed.into(), Box::default());
+        Answer { hold, digest, word, scope, who, why: None, proof, known }
+    }
+
     fn said(claimed: &str, proof: Proof) -> Found<String> {
-        let (digest, word) = (Digest("d".into()), Word::Approve);
-        let mut answer = Answer {
-            hold: HoldId(1),
-            digest,
-            word,
-            scope: Scope::Once,
-            who: claimed.into(),
-            why: None,
-            proof,
-            known: Box::default(),
-        };
+        let mut answer = answer(claimed, proof);
         let before = answer.clone();
         let found = identify(&people(), &mut answer);
         found.map_err(|refusal| refusal.to_string()).inspect_err(|_| assert_eq!(answer, before, "as it was"))?;
@@ -195,23 +191,12 @@ mod tests {
 
     #[test]
     fn what_was_claimed_is_kept_where_it_is_another_name() {
-        let answer = |claimed: &str| {
-            let (digest, word, proof) = (Digest("d".into()), Word::Deny, webhook("ops"));
-            let known = Box::default();
-            let mut answer = Answer {
-                hold: HoldId(1),
-                digest,
-                word,
-                scope: Scope::Once,
-                who: claimed.into(),
-                why: None,
-                proof,
-                known,
-            };
+        let known = |claimed: &str| {
+            let mut answer = answer(claimed, webhook("ops"));
             identify(&people(), &mut answer).expect("alice");
             answer.known
         };
-        assert_eq!(answer("a@b.example").claimed.as_deref(), Some("a@b.example"));
-        assert_eq!((answer("alice").claimed, answer("alice").users), (None, vec!["al".to_owned()]));
+        assert_eq!(known("a@b.example").claimed.as_deref(), Some("a@b.example"));
+        assert_eq!((known("alice").claimed, known("alice").users), (None, vec!["al".to_owned()]));
     }
 }

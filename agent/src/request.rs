@@ -16,6 +16,7 @@ use holdpoint_common::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 pub use self::answer::{
@@ -387,14 +388,7 @@ impl Digest {
     /// `at` is left out: every start of the agent converts it anew from the kernel's clock, and a hold keeps
     /// its digest over a restart. So are `names`, which are forgotten. `id` is random and used once, so no two holds share a digest.
     pub fn of(id: HoldId, request: &Request) -> Self {
-        let mut fields = serde_json::to_value(request).expect("plain data always serialises");
-        if let Some(fields) = fields.as_object_mut() {
-            fields.remove("at");
-            fields.remove("names");
-        }
-        fields.sort_all_objects();
-        let canonical = serde_json::to_vec(&(id, fields)).expect("plain data always serialises");
-        Self(hexadecimal(&Sha256::digest(canonical)))
+        Self(hashed((id, without(request, &["at", "names"]))))
     }
 
     /// As the kernel keeps it with the decision.
@@ -402,6 +396,22 @@ impl Digest {
         let byte = |at: usize| self.0.get(2 * at..2 * at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
         std::array::from_fn(|at| byte(at).unwrap_or_default())
     }
+}
+
+/// What `data` is as JSON, without these fields.
+pub fn without(data: &impl Serialize, fields: &[&str]) -> Value {
+    let mut value = serde_json::to_value(data).expect("plain data always serialises");
+    if let Some(object) = value.as_object_mut() {
+        fields.iter().for_each(|field| drop(object.remove(*field)));
+    }
+    value
+}
+
+/// SHA-256 over the JSON of plain data, keys sorted, in hexadecimal.
+pub fn hashed(data: impl Serialize) -> String {
+    let mut value = serde_json::to_value(data).expect("plain data always serialises");
+    value.sort_all_objects();
+    hexadecimal(&Sha256::digest(value.to_string()))
 }
 
 /// A span of time for people. What is negative is over.
@@ -412,6 +422,11 @@ pub fn span(seconds: i64) -> String {
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
+}
+
+/// Likewise.
+pub fn span_of(duration: Duration) -> String {
+    span(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// Seconds of a span of time as people write it: `90s`, `5m`, `1h`. As good as infinite where the number is too large.

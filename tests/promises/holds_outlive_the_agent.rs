@@ -1,7 +1,7 @@
 //! Promise 9: holds outlive the agent. Held stays held, under the same id; decided stays decided.
 
 use holdpoint_tests::{
-    Actor, Agent, Ended, Hold, User, agent,
+    Agent, Ended, Hold, User, agent,
     agent::say,
     process::{self, lives, state},
     reviewer::{Asked, asked},
@@ -9,14 +9,6 @@ use holdpoint_tests::{
 };
 use jiff::Timestamp;
 use nix::sys::signal::Signal::SIGCONT;
-
-/// A process that is held when it empties a file by the rule, and the file.
-fn emptying(agent: &Agent, rule: &str) -> (Actor, Hold, String) {
-    let file = site::file(rule, "Ada\n");
-    let actor = agent.act([format!("open {file} w+trunc")]);
-    let hold = agent.hold_of(&actor);
-    (actor, hold, file)
-}
 
 fn deadline(hold: &Hold) -> Timestamp {
     hold.text("deadline").parse().expect("a time")
@@ -35,9 +27,9 @@ fn check_held(hold: &Hold, file: &str) {
 /// The agent ends by `end` while something is held, and starts again.
 fn survives(end: fn(&mut Agent)) {
     let Asked { mut agent, reviewer } = asked();
-    let (actor, hold, file) = emptying(&agent, "hold");
+    let (actor, hold, file) = agent.emptying("hold");
     let question = reviewer.question(&hold);
-    let (denied, other, untouched) = emptying(&agent, "hold");
+    let (denied, other, untouched) = agent.emptying("hold");
     reviewer.question(&other);
     end(&mut agent);
     check_held(&hold, &file);
@@ -75,7 +67,7 @@ fn what_is_held_when_the_agent_is_stopped_stays_held_and_is_asked_again_under_th
 /// The agent is killed right after `answer`.
 fn answered_and_killed(answer: fn(&Agent, &Hold)) -> (Ended, String, String) {
     let mut agent = asked().agent;
-    let (actor, hold, file) = emptying(&agent, "hold");
+    let (actor, hold, file) = agent.emptying("hold");
     answer(&agent, &hold);
     agent.kill_9();
     let ended = actor.end();
@@ -118,7 +110,7 @@ fn what_is_tried_while_there_is_no_agent_is_held_until_there_is_one() {
 #[test]
 fn a_deadline_that_passes_while_there_is_no_agent_lets_nothing_through() {
     let mut agent = asked().agent;
-    let (actor, hold, file) = emptying(&agent, "short");
+    let (actor, hold, file) = agent.emptying("short");
     agent.kill_9();
     wait_until("the deadline is over", || Timestamp::now() > deadline(&hold));
     check_held(&hold, &file);
@@ -136,7 +128,7 @@ fn a_terminated_agent_leaves_the_enforcement_on() {
     assert!(!agent::pinned().is_empty());
     assert_eq!(agent::links(), links, "all programs are still attached");
     agent.restart();
-    let (actor, hold, _) = emptying(&agent, "hold");
+    let (actor, hold, _) = agent.emptying("hold");
     agent.approve(&hold);
     assert_eq!(actor.end().stdout, "open ok\n");
 }
@@ -144,8 +136,8 @@ fn a_terminated_agent_leaves_the_enforcement_on() {
 #[test]
 fn detach_lets_nothing_through() {
     let agent = asked().agent;
-    let (actor, _, file) = emptying(&agent, "hold");
-    let (killed, _, other) = emptying(&agent, "hold-kill");
+    let (actor, _, file) = agent.emptying("hold");
+    let (killed, _, other) = agent.emptying("hold-kill");
     let again = site::file("hold", "Ada\n");
     let script = "read -r word; until (: > \"$0\") 2>/dev/null; do sleep 0.1; done; echo done";
     let mut waiting = agent.spawn(User::AGENT, ["sh", "-c", script, &again]);
@@ -177,7 +169,7 @@ fn detach_lets_nothing_through() {
 #[test]
 fn a_governed_process_detaches_nothing() {
     let agent = asked().agent;
-    let (actor, hold, file) = emptying(&agent, "hold");
+    let (actor, hold, file) = agent.emptying("hold");
     let root = agent.spawn(User::ROOT, [&*agent::holdpoint(), "detach"]).end();
     assert_eq!(root.code(), Some(1), "{root:?}");
     assert!(agent.runs() && lives(hold.pid()) && state(hold.pid()) == Some('T'));

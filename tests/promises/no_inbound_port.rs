@@ -9,8 +9,7 @@ use std::{
 };
 
 use holdpoint_tests::{
-    Actor, Hold, everything,
-    process::state,
+    Hold, everything,
     relay::Relay,
     shared::{Shared, shared_with},
     site,
@@ -47,15 +46,6 @@ fn host() -> Host {
 }
 
 impl Host {
-    /// Has a file emptied under a rule, which is held.
-    #[track_caller]
-    fn emptying(&self, rule: &str) -> (Actor, Hold, String) {
-        let file = site::file(rule, "Ada\n");
-        let actor = self.agent.act([format!("open {file} w+trunc")]);
-        let hold = self.agent.hold_of(&actor);
-        (actor, hold, file)
-    }
-
     #[track_caller]
     fn wait_refused(&self, hold: &Hold, why: &str) {
         let refused = |line: &serde_json::Value| line["event"] == "refused-answer" && line["hold"] == hold.id();
@@ -64,28 +54,23 @@ impl Host {
     }
 }
 
-#[track_caller]
-fn check_held(hold: &Hold, file: &str) {
-    assert_eq!((state(hold.pid()), &*site::content(file)), (Some('T'), "Ada\n"));
-}
-
 #[test]
 fn a_click_comes_by_the_socket_that_the_agent_opened() {
     let host = host();
-    let (actor, hold, file) = host.emptying("hold");
+    let (actor, hold, file) = host.agent.emptying("hold");
     let question = host.slack.question(&hold);
 
     host.slack.click("U2", &question, "Approve");
     host.wait_refused(&hold, "no reviewer in the policy is Slack's user T1/U2");
     let told = host.slack.call("chat.postEphemeral", |told| told["user"] == "U2");
     assert_eq!(told["text"], "Your answer does not count: no reviewer in the policy is Slack's user T1/U2.");
-    check_held(&hold, &file);
+    hold.check_waits(&file);
 
     host.slack.click("U1", &question, "Approve");
     assert_eq!((&*actor.end().stdout, &*site::content(&file)), ("open ok\n", ""));
     assert_eq!(host.slack.ending(&hold), "Approved by reviewer");
 
-    let (actor, hold, file) = host.emptying("hold");
+    let (actor, hold, file) = host.agent.emptying("hold");
     host.slack.click("U1", &host.slack.question(&hold), "Deny");
     assert_eq!((&*actor.end().stdout, &*site::content(&file)), ("open EPERM\n", "Ada\n"));
 }
@@ -94,10 +79,10 @@ fn a_click_comes_by_the_socket_that_the_agent_opened() {
 fn an_answer_is_fetched() {
     let host = host();
     for (decision, said, left) in [("approve", "open ok\n", ""), ("deny", "open EPERM\n", "Ada\n")] {
-        let (actor, hold, file) = host.emptying("hold");
+        let (actor, hold, file) = host.agent.emptying("hold");
         assert_eq!(host.relay.question(&hold)["callback_url"], serde_json::Value::Null);
         host.relay.is_asked(&hold, 2);
-        check_held(&hold, &file);
+        hold.check_waits(&file);
         host.relay.answers(&hold, decision);
         assert_eq!((&*actor.end().stdout, &*site::content(&file)), (said, left), "{decision}");
         let decided = host.agent.recorded("decided", &hold);
@@ -108,16 +93,16 @@ fn an_answer_is_fetched() {
 #[test]
 fn an_answer_with_a_wrong_signature_is_silence() {
     let host = host();
-    let (actor, hold, file) = host.emptying("hold");
+    let (actor, hold, file) = host.agent.emptying("hold");
     host.relay.forges(&hold, "approve");
     host.wait_refused(&hold, "bad signature");
     host.relay.is_asked(&hold, 1);
-    check_held(&hold, &file);
+    hold.check_waits(&file);
     assert_eq!(host.agent.recorded("refused-answer", &hold).len(), 1, "not once for each look");
     host.relay.answers(&hold, "approve");
     assert_eq!(actor.end().stdout, "open ok\n", "the control");
 
-    let (actor, hold, file) = host.emptying("short");
+    let (actor, hold, file) = host.agent.emptying("short");
     host.relay.forges(&hold, "approve");
     assert_eq!((&*actor.end().stdout, &*site::content(&file)), ("open EPERM\n", "Ada\n"));
     assert_eq!(host.agent.recorded("decided", &hold)[0]["state"], "expired");
@@ -127,9 +112,9 @@ fn an_answer_with_a_wrong_signature_is_silence() {
 fn a_side_that_is_down_at_first_is_asked_again() {
     let host = host();
     let mut held = None;
-    host.relay.is_down(|| held = Some(host.emptying("hold")));
+    host.relay.is_down(|| held = Some(host.agent.emptying("hold")));
     let (actor, hold, file) = held.expect("it was held meanwhile");
-    check_held(&hold, &file);
+    hold.check_waits(&file);
     host.relay.answers(&hold, "approve");
     assert_eq!((&*actor.end().stdout, &*site::content(&file)), ("open ok\n", ""));
     let asked =

@@ -8,7 +8,7 @@ use std::{
 };
 
 use holdpoint_tests::{
-    Actor, Agent, Hold, Json, User,
+    Agent, Hold, Json, User,
     agent::RECORD,
     everything,
     process::{self, state},
@@ -21,13 +21,6 @@ use nix::{
 };
 
 /// A process that is held when it empties a file by the rule, and the file.
-fn emptying(agent: &Agent, rule: &str) -> (Actor, Hold, String) {
-    let file = site::file(rule, "Ada\n");
-    let actor = agent.act([format!("open {file} w+trunc")]);
-    let hold = agent.hold_of(&actor);
-    (actor, hold, file)
-}
-
 #[test]
 fn every_decision_is_one_line_with_the_answer_behind_it() {
     let agent = shared(&everything());
@@ -36,7 +29,7 @@ fn every_decision_is_one_line_with_the_answer_behind_it() {
         ("hold", "deny", "fail", "refused"),
         ("short", "", "fail", "refused"),
     ] {
-        let (actor, hold, _) = emptying(&agent, rule);
+        let (actor, hold, _) = agent.emptying(rule);
         if !answer.is_empty() {
             let reply = agent.say(User::REVIEWER, [answer, hold.id(), "--why", "because"]);
             assert!(reply.success(), "{reply:?}");
@@ -102,7 +95,7 @@ impl Trace {
 #[test]
 fn the_line_is_on_disk_before_the_kernel_is_told() {
     let agent = shared(&everything());
-    let (actor, hold, _) = emptying(&agent, "hold");
+    let (actor, hold, _) = agent.emptying("hold");
     let trace = Trace::start(agent.pid());
     agent.approve(&hold);
     assert_eq!(actor.end().stdout, "open ok\n");
@@ -182,9 +175,9 @@ fn an_approval_that_cannot_be_recorded_has_no_effect_and_a_denial_has() {
     let reviewer = Reviewer::start();
     let disk = SmallDisk::mount();
     let agent = Agent::builder(&policy()).config(reviewer.config()).start();
-    let (actor, hold, file) = emptying(&agent, "hold");
-    let (denied, other, untouched) = emptying(&agent, "hold");
-    let (short, last, kept) = emptying(&agent, "hold-kill");
+    let (actor, hold, file) = agent.emptying("hold");
+    let (denied, other, untouched) = agent.emptying("hold");
+    let (short, last, kept) = agent.emptying("hold-kill");
     for hold in [&hold, &other, &last] {
         disk.wait_asked(hold);
     }
@@ -236,7 +229,7 @@ fn silence_denies_also_where_that_cannot_be_recorded() {
     assert_eq!(actor.end().stdout, "open EPERM\n");
     assert_eq!(site::content(&file), "Ada\n");
     disk.clear();
-    let (actor, hold, _) = emptying(&agent, "short");
+    let (actor, hold, _) = agent.emptying("short");
     reviewer.approve(&hold);
     assert_eq!(actor.end().stdout, "open ok\n");
     drop(agent);

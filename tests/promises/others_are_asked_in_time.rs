@@ -1,8 +1,7 @@
 //! Promises 4 and 5 while nobody decides: `escalate` asks others, too, `remind` says so again, and silence still denies.
 
 use holdpoint_tests::{
-    Actor, Agent, Hold, LIMIT, User,
-    process::state,
+    LIMIT, User,
     reviewer::{Asked, asked_under, policy},
     site, wait_for,
 };
@@ -28,23 +27,11 @@ fn patient() -> String {
     format!("{groups}{later}{silent}{again}")
 }
 
-fn emptying(agent: &Agent, rule: &str) -> (Actor, Hold, String) {
-    let file = site::file(rule, "Ada\n");
-    let actor = agent.act([format!("open {file} w+trunc")]);
-    let hold = agent.hold_of(&actor);
-    (actor, hold, file)
-}
-
-#[track_caller]
-fn check_held(hold: &Hold, file: &str) {
-    assert_eq!((state(hold.pid()), &*site::content(file)), (Some('T'), "Ada\n"));
-}
-
 #[test]
 fn who_is_asked_later_answers_from_then_on_and_not_before() {
     for (word, ended, content) in [("approve", "open ok\n", ""), ("deny", "open EPERM\n", "Ada\n")] {
         let Asked { agent, reviewer } = asked_under(&patient());
-        let (actor, hold, file) = emptying(&agent, "later");
+        let (actor, hold, file) = agent.emptying("later");
         let early = agent.say(User::ROOT, [word, hold.id()]);
         assert!(!early.success() && early.stderr.contains("does not name this reviewer"), "{early:?}");
         assert!(reviewer.questions(&hold).is_empty(), "no channel asks the desk");
@@ -53,7 +40,7 @@ fn who_is_asked_later_answers_from_then_on_and_not_before() {
         assert_eq!(asked.data()["escalation"][0]["asked"], true, "{asked:?}");
         let escalated = &agent.recorded("escalated", &hold)[0];
         assert_eq!(escalated["reviewers"][0]["name"], "people", "{escalated}");
-        check_held(&hold, &file);
+        hold.check_waits(&file);
         let shown = agent.say(User::ROOT, ["show", hold.id()]).stdout;
         assert!(shown.contains("desk (reviewer)") && shown.contains("people (root, reviewer)"), "{shown}");
 
@@ -68,9 +55,9 @@ fn who_is_asked_later_answers_from_then_on_and_not_before() {
 #[test]
 fn who_was_asked_first_stays_asked() {
     let Asked { agent, reviewer } = asked_under(&patient());
-    let (actor, hold, file) = emptying(&agent, "later");
+    let (actor, hold, file) = agent.emptying("later");
     reviewer.question(&hold);
-    check_held(&hold, &file);
+    hold.check_waits(&file);
     let answer = agent.say(User::REVIEWER, ["approve", hold.id()]);
     assert!(answer.success(), "{answer:?}");
     assert_eq!(actor.end().stdout, "open ok\n");
@@ -79,11 +66,11 @@ fn who_was_asked_first_stays_asked() {
 #[test]
 fn an_agent_that_was_restarted_asks_all_whose_time_has_come() {
     let Asked { mut agent, reviewer } = asked_under(&patient());
-    let (actor, hold, file) = emptying(&agent, "later");
+    let (actor, hold, file) = agent.emptying("later");
     reviewer.question(&hold);
     agent.kill_9();
     agent.restart();
-    check_held(&hold, &file);
+    hold.check_waits(&file);
     wait_for("the question again", LIMIT, || (reviewer.questions(&hold).len() > 1).then_some(()));
     let answer = agent.say(User::ROOT, ["approve", hold.id()]);
     assert!(answer.success(), "{answer:?}");
@@ -107,7 +94,7 @@ fn silence_of_all_denies() {
 #[test]
 fn who_is_asked_is_reminded_until_it_is_decided() {
     let Asked { agent, reviewer } = asked_under(&patient());
-    let (actor, hold, file) = emptying(&agent, "again");
+    let (actor, hold, file) = agent.emptying("again");
     reviewer.question(&hold);
     let reminded = || reviewer.told("holdpoint.request.reminded", &hold);
     let first = wait_for("a reminder", LIMIT, || reminded().into_iter().next());
@@ -115,7 +102,7 @@ fn who_is_asked_is_reminded_until_it_is_decided() {
     wait_for("another reminder", LIMIT, || (reminded().len() > 1).then_some(()));
     let ids: Vec<_> = reminded().into_iter().map(|message| message.id).collect();
     assert_ne!(ids[0], ids[1], "each is a message of its own");
-    check_held(&hold, &file);
+    hold.check_waits(&file);
     reviewer.approve(&hold);
     assert_eq!(actor.end().stdout, "open ok\n");
     reviewer.ending(&hold);

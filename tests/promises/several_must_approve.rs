@@ -1,8 +1,7 @@
 //! Promise 4 where the rule asks for more than one answer, or for a surer one: `reviewers = { people = 2 }`, `assurance`.
 
 use holdpoint_tests::{
-    Actor, Agent, Hold, User,
-    process::state,
+    User,
     reviewer::{Asked, asked_under, policy},
     site,
 };
@@ -22,34 +21,22 @@ fn demanding() -> String {
     format!("{}{two}{sure}", policy())
 }
 
-fn emptying(agent: &Agent, rule: &str) -> (Actor, Hold, String) {
-    let file = site::file(rule, "Ada\n");
-    let actor = agent.act([format!("open {file} w+trunc")]);
-    let hold = agent.hold_of(&actor);
-    (actor, hold, file)
-}
-
-#[track_caller]
-fn check_held(hold: &Hold, file: &str) {
-    assert_eq!((state(hold.pid()), &*site::content(file)), (Some('T'), "Ada\n"));
-}
-
 #[test]
 fn what_two_must_approve_waits_for_the_second() {
     let Asked { agent, reviewer } = asked_under(&demanding());
-    let (actor, hold, file) = emptying(&agent, "two");
+    let (actor, hold, file) = agent.emptying("two");
     let asked = reviewer.question(&hold);
     assert_eq!(asked.data()["reviewers"][0]["approvals"], 2);
     let response = reviewer.answer(&hold, "approve").send();
     assert_eq!((response.status, &response.json["state"]), (202, &"pending".into()), "{response:?}");
     agent.wait_recorded("the first", |line| line["event"] == "counted" && line["hold"] == hold.id());
-    check_held(&hold, &file);
+    hold.check_waits(&file);
 
     assert_eq!(reviewer.answer(&hold, "approve").send().status, 409, "the same person again");
     let again = agent.say(User::REVIEWER, ["approve", hold.id()]);
     assert!(!again.success() && again.stderr.contains("still needed: people"), "by another way: {again:?}");
     assert_eq!(agent.recorded("refused-answer", &hold).len(), 2);
-    check_held(&hold, &file);
+    hold.check_waits(&file);
 
     let shown = agent.say(User::ROOT, ["show", hold.id()]).stdout;
     assert!(shown.contains("2 of people (root, reviewer)") && shown.contains("approved   reviewer"), "{shown}");
@@ -65,7 +52,7 @@ fn what_two_must_approve_waits_for_the_second() {
 #[test]
 fn the_first_no_counts_though_somebody_has_approved() {
     let Asked { agent, reviewer } = asked_under(&demanding());
-    let (actor, hold, file) = emptying(&agent, "two");
+    let (actor, hold, file) = agent.emptying("two");
     reviewer.question(&hold);
     assert_eq!(reviewer.answer(&hold, "approve").send().status, 202);
     let denied = agent.say(User::ROOT, ["deny", hold.id()]);
@@ -77,15 +64,15 @@ fn the_first_no_counts_though_somebody_has_approved() {
 #[test]
 fn an_approval_that_waits_for_another_does_not_outlive_the_agent() {
     let Asked { mut agent, reviewer } = asked_under(&demanding());
-    let (actor, hold, file) = emptying(&agent, "two");
+    let (actor, hold, file) = agent.emptying("two");
     reviewer.question(&hold);
     assert_eq!(reviewer.answer(&hold, "approve").send().status, 202);
     agent.kill_9();
     agent.restart();
-    check_held(&hold, &file);
+    hold.check_waits(&file);
     let first = agent.say(User::ROOT, ["approve", hold.id()]);
     assert!(first.success() && first.stdout.contains("still needed: people"), "{first:?}");
-    check_held(&hold, &file);
+    hold.check_waits(&file);
     let second = agent.say(User::REVIEWER, ["approve", hold.id()]);
     assert!(second.success() && second.stdout.contains("approved by root and reviewer"), "{second:?}");
     assert_eq!(actor.end().stdout, "open ok\n");
@@ -94,16 +81,16 @@ fn an_approval_that_waits_for_another_does_not_outlive_the_agent() {
 #[test]
 fn what_a_channel_says_does_not_approve_where_the_rule_asks_for_more() {
     let Asked { agent, reviewer } = asked_under(&demanding());
-    let (actor, hold, file) = emptying(&agent, "sure");
+    let (actor, hold, file) = agent.emptying("sure");
     reviewer.question(&hold);
     let response = reviewer.answer(&hold, "approve").send();
     assert_eq!(response.status, 403, "{response:?}");
     assert_eq!(agent.recorded("refused-answer", &hold).len(), 1);
-    check_held(&hold, &file);
+    hold.check_waits(&file);
     agent.approve(&hold);
     assert_eq!(actor.end().stdout, "open ok\n");
 
-    let (actor, hold, file) = emptying(&agent, "sure");
+    let (actor, hold, file) = agent.emptying("sure");
     reviewer.question(&hold);
     reviewer.deny(&hold);
     assert_eq!(actor.end().stdout, "open EPERM\n", "a no needs no more than a name");

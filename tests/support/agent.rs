@@ -309,6 +309,15 @@ impl Agent {
         hold
     }
 
+    /// Has a file emptied in the directory of a rule which holds that; gives the file, too. See [`Hold::check_waits`].
+    #[track_caller]
+    pub fn emptying(&self, rule: &str) -> (Actor, Hold, String) {
+        let file = site::file(rule, "Ada\n");
+        let actor = self.act([format!("open {file} w+trunc")]);
+        let hold = self.hold_of(&actor);
+        (actor, hold, file)
+    }
+
     /// Checks that this, and nothing else of the actor, is held.
     #[track_caller]
     pub fn still_held(&self, actor: &Actor, hold: &Hold) {

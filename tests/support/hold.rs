@@ -4,6 +4,8 @@ use std::ops::Deref;
 
 use serde_json::Value;
 
+use crate::{process::state, site};
+
 /// One hold. Its fields are those of the JSON: `hold["path"]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hold(pub Value);
@@ -32,6 +34,15 @@ impl Hold {
     /// The thread that asks.
     pub fn tid(&self) -> u32 {
         self.number("tid")
+    }
+
+    /// Its process is stopped, and the `file` is as [`crate::Agent::emptying`] has made it.
+    ///
+    /// # Panics
+    /// If not.
+    #[track_caller]
+    pub fn check_waits(&self, file: &str) {
+        assert_eq!((state(self.pid()), &*site::content(file)), (Some('T'), "Ada\n"));
     }
 
     /// A text of the JSON.

@@ -38,7 +38,11 @@ impl Request {
         };
         let first = line()?;
         let mut words = first.split(' ').map(str::to_owned);
-        let (Some(method), Some(path)) = (words.next(), words.next()) else { return Err(format!("not HTTP: {first}")) };
+        let (Some(method), Some(path), Some("HTTP/1.1" | "HTTP/1.0")) =
+            (words.next(), words.next(), words.next().as_deref())
+        else {
+            return Err(format!("not HTTP: {first}"));
+        };
         let mut headers = BTreeMap::new();
         loop {
             let header = line()?;

@@ -2,10 +2,10 @@
 //! (Standard Webhooks 1.0.0) and not from the agent's code; it can misbehave in both directions.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt::{Display, Write as _},
     fs::{self, OpenOptions, Permissions},
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
@@ -24,6 +24,7 @@ use sha2::Sha256;
 
 use crate::{
     Hold, LIMIT, everything,
+    http::Request,
     shared::{Shared, shared_with},
     site, wait_for,
 };
@@ -443,7 +444,6 @@ impl Drop for Server {
 
 /// Takes one message and treats it as told; true if it is not answered.
 fn attend(mut stream: &TcpStream, secret: &str, desk: &Mutex<Desk>) -> Result<bool, String> {
-    stream.set_read_timeout(Some(LIMIT)).map_err(|error| error.to_string())?;
     let message = receive(stream, secret)?;
     let mut desk = lock(desk);
     desk.messages.push(message.clone());
@@ -472,26 +472,12 @@ fn approve(message: &Message, callbacks: SocketAddr, secret: &str) -> Result<(),
 }
 
 fn receive(stream: &TcpStream, secret: &str) -> Result<Message, String> {
-    let mut reader = BufReader::new(stream);
-    let mut line = || {
-        let mut line = String::new();
-        reader.read_line(&mut line).map_err(|error| error.to_string()).map(|_| line.trim_end().to_owned())
-    };
-    let request = line()?;
-    if !request.starts_with("POST /questions HTTP/1.") {
-        return Err(format!("not a POST to /questions: {request:?}"));
-    }
-    let mut headers = BTreeMap::new();
-    loop {
-        let header = line()?;
-        let Some((name, value)) = header.split_once(':') else { break };
-        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    let Request { method, path, headers, body } = Request::read(stream)?;
+    if (&*method, &*path) != ("POST", "/questions") {
+        return Err(format!("not a POST to /questions: {method} {path}"));
     }
     let header = |name: &str| headers.get(name).cloned().ok_or(format!("no {name} in {headers:?}"));
-    let length = header("content-length")?.parse().map_err(|error| format!("content-length: {error}"))?;
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).map_err(|error| error.to_string())?;
-    let body = String::from_utf8(body).map_err(|error| error.to_string())?;
+    header("content-length")?;
     if header("content-type")? != "application/json" {
         return Err(format!("not JSON: {headers:?}"));
     }

@@ -106,9 +106,7 @@ impl Approval {
     /// Asks the channels of the hold's reviewers, until they took the question, the deadline, or
     /// [`Self::tell`]. Needs a Tokio runtime; returns at once. `now` is on the clock of the deadline.
     pub fn ask(&mut self, now: Timestamp, hold: &Hold) {
-        let callback = self.callback(hold);
-        let limit = Limit { time: left(now, hold), attempts: u32::MAX };
-        let asking = self.say(now, hold, Says::Question { callback }, limit, |channel| channel.asks(hold));
+        let asking = self.question(now, hold, |channel| channel.asks(hold));
         if asking.is_empty() {
             tracing::info!(hold = %hold.id, reviewers = hold.asked_briefly(), "no channel asks these reviewers");
         }
@@ -123,8 +121,7 @@ impl Approval {
         let Some((last, before)) = asked.split_last() else { return };
         let is_new =
             |channel: &Channel| channel.asks_one_of(last) && !before.iter().any(|groups| channel.asks_one_of(groups));
-        let (callback, limit) = (self.callback(hold), Limit { time: left(now, hold), attempts: u32::MAX });
-        let asking = self.say(now, hold, Says::Question { callback }, limit, is_new);
+        let asking = self.question(now, hold, is_new);
         if !self.channels.iter().any(|channel| channel.asks_one_of(last)) {
             tracing::info!(hold = %hold.id, reviewers = quorum::brief(last), "no channel asks these reviewers");
         }
@@ -174,6 +171,12 @@ impl Approval {
     /// Where a signed answer can be sent.
     fn callback(&self, hold: &Hold) -> Option<String> {
         self.base.as_ref().map(|base| format!("{base}/v1/holds/{}/answer", hold.id))
+    }
+
+    /// Asks the channels that `hear` it, for as long as there is.
+    fn question(&self, now: Timestamp, hold: &Hold, hear: impl Fn(&Channel) -> bool) -> Vec<AbortHandle> {
+        let limit = Limit { time: left(now, hold), attempts: u32::MAX };
+        self.say(now, hold, Says::Question { callback: self.callback(hold) }, limit, hear)
     }
 
     /// Says it to the channels that `hear` it.

@@ -63,14 +63,14 @@ impl Decisions {
     }
 
     /// Where the answer to that one is.
-    fn of(&self, hold: HoldId) -> Option<Url> {
+    pub(super) fn of(&self, hold: HoldId) -> Option<Url> {
         Url::parse(&self.0.replace(HOLD, &hold.to_string())).ok()
     }
 }
 
 /// Looking for the answer to one hold.
 pub(super) struct Poll {
-    url: Option<Url>,
+    url: Url,
     http: Http,
     secret: Secret,
     channel: Channel,
@@ -104,15 +104,8 @@ enum Found {
 }
 
 impl Poll {
-    pub(super) fn new(
-        decisions: &Decisions,
-        http: Http,
-        secret: Secret,
-        channel: Channel,
-        hold: HoldId,
-        desk: Desk,
-    ) -> Self {
-        let url = decisions.of(hold);
+    /// Looks at `url`.
+    pub(super) fn new(url: Url, http: Http, secret: Secret, channel: Channel, hold: HoldId, desk: Desk) -> Self {
         Self { url, http, secret, channel, hold, desk, heard: vec![], refused: vec![], failures: 0, reported: false }
     }
 
@@ -144,12 +137,11 @@ impl Poll {
 
     async fn look(&self) -> Found {
         let failed = |error, pause| Found::Failed { error, pause };
-        let Some(url) = self.url.clone() else { return failed("no URL".into(), None) };
         // So that the other side can tell who wants to know.
         let id = format!("poll-{}-{}", self.hold, self.channel.name);
         let mut headers = Vec::from(sign(&self.secret, &id, Timestamp::now().as_second(), b""));
         headers.push(("prefer", WAIT.to_owned()));
-        let response = match self.http.get(url, headers).await {
+        let response = match self.http.get(self.url.clone(), headers).await {
             Ok(response) => response,
             Err(error) => return failed(error, None),
         };

@@ -107,8 +107,8 @@ impl Way for Webhook {
 
     fn look(&self, channel: &Channel, message: &Message, desk: &Desk) -> Option<Going<Looked>> {
         let decisions = self.decisions.as_ref().filter(|_| matches!(message.says, Says::Question { .. }))?;
-        let (http, secret) = (self.http.clone(), self.secret.clone());
-        let poll = Poll::new(decisions, http, secret, channel.clone(), message.hold.id, desk.clone());
+        let (hold, http, secret) = (message.hold.id, self.http.clone(), self.secret.clone());
+        let poll = Poll::new(decisions.of(hold)?, http, secret, channel.clone(), hold, desk.clone());
         Some(Box::pin(poll.run()))
     }
 

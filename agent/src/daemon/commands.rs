@@ -106,7 +106,7 @@ impl Daemon {
                 Ok(Answer { who, proof: Proof::Signed { key, signature, uid: from.uid }, ..answer })
             }
             Err(bad) => {
-                self.refused(answer, bad.to_string());
+                self.refused(Some(answer.hold), Some(answer), bad.to_string(), 0);
                 Err(bad.into())
             }
         }

@@ -47,7 +47,6 @@ use crate::{
     approval::{Approval, Submission},
     canary::Finding,
     claims::{Claims, Speaker},
-    class::Class,
     cli::AgentArgs,
     denials::{Denial, Denials},
     holds::{Effect, Holds, Input, Ticket},
@@ -286,7 +285,10 @@ impl Daemon {
     fn answered(&mut self, mut answer: Answer, ticket: Ticket) {
         let people = &self.revisions.policy().people;
         if let Err(refusal) = identity::identify(people, &mut answer).and_then(|()| number(&mut answer)) {
-            self.unknown(answer, refusal.to_string());
+            // Anybody in a conversation can click without end.
+            if let Some(more) = self.strangers.admit() {
+                self.refused(Some(answer.hold), Some(answer), refusal.to_string(), more);
+            }
             return self.carry_out(Effect::Reply { ticket, result: Err(refusal) });
         }
         let hold = answer.hold;
@@ -298,18 +300,9 @@ impl Daemon {
         self.words.remove(&hold);
     }
 
-    /// Likewise for who is nobody here: anybody in a conversation can click without end.
-    fn unknown(&mut self, answer: Answer, refusal: String) {
-        let Some(more) = self.strangers.admit() else { return };
-        let (hold, answer) = (Some(answer.hold), Some(answer));
+    /// Puts on record that an answer has no effect, and that so many more had none before.
+    fn refused(&mut self, hold: Option<HoldId>, answer: Option<Answer>, refusal: String, more: u64) {
         let event = record::Event::RefusedAnswer { hold, answer, refusal, from: None, more };
-        self.note(&Entry { time: self.now(), event });
-    }
-
-    /// Puts on record that `answer` has no effect.
-    fn refused(&mut self, answer: Answer, refusal: String) {
-        let (hold, answer) = (Some(answer.hold), Some(answer));
-        let event = record::Event::RefusedAnswer { hold, answer, refusal, from: None, more: 0 };
         self.note(&Entry { time: self.now(), event });
     }
 
@@ -318,9 +311,7 @@ impl Daemon {
     fn intruded(&mut self, pid: u32, hold: Option<HoldId>) {
         tracing::warn!(pid, "a governed process tried to reach the control socket");
         let Some(more) = self.intrusions.admit() else { return };
-        let refusal = format!("process {pid} is governed, and has no say on the control socket");
-        let event = record::Event::RefusedAnswer { hold, answer: None, refusal, from: None, more };
-        self.note(&Entry { time: self.now(), event });
+        self.refused(hold, None, format!("process {pid} is governed, and has no say on the control socket"), more);
     }
 
     /// Takes events that are there, not so many that nobody else gets a turn; true if it took all.
@@ -556,11 +547,7 @@ impl Daemon {
         let terms = rule.terms()?;
         let context = process::context(request.pid);
         let read = self.readings.of(&request.tree, &rule.only.labels, &context);
-        // A policy that is not in force any more offers nothing; and what cannot be told from other requests is asked each time.
-        let may_repeat =
-            request.policy == self.revisions.policy().revision() && read.is_empty() && Class::of(&request).is_some();
-        let scopes = if may_repeat { terms.scopes.clone() } else { vec![] };
-        Some(Hold {
+        let mut hold = Hold {
             id,
             digest: Digest::of(id, &request),
             deadline: reader.moment(pending.deadline),
@@ -569,7 +556,7 @@ impl Daemon {
             remind: terms.remind,
             assurance: terms.assurance,
             own: terms.own,
-            scopes,
+            scopes: terms.scopes.clone(),
             approved: vec![],
             on_deny: terms.on_deny,
             on_timeout: terms.on_timeout,
@@ -580,7 +567,13 @@ impl Daemon {
             claims: self.claims.of(&request.tree, request.at),
             context,
             request,
-        })
+        };
+        // A policy that is not in force any more offers nothing; and what cannot be told from other requests is asked each time.
+        let in_force = hold.request.policy == self.revisions.policy().revision();
+        if !hold.scopes.is_empty() && (!in_force || hold.class().is_none()) {
+            hold.scopes.clear();
+        }
+        Some(hold)
     }
 
     /// The names of the address that the request is about.

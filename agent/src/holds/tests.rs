@@ -133,6 +133,19 @@ fn the_requester_is_known_by_the_number_of_a_user_too() {
     }
 }
 
+/// Tries all orders of so many of these `steps` by `play`, which says whether one can happen: what begins with one that cannot
+/// is not tried.
+fn explore<S: Copy>(steps: &[S], length: usize, order: &mut Vec<S>, play: &mut impl FnMut(&[S]) -> bool) {
+    if !play(order) || order.len() == length {
+        return;
+    }
+    for step in steps {
+        order.push(*step);
+        explore(steps, length, order, play);
+        order.pop();
+    }
+}
+
 #[test]
 fn a_new_hold_is_recorded_and_asked() {
     let effects = Holds::default().on(start(), held());

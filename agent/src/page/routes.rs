@@ -1,6 +1,6 @@
 //! What can be asked of the page, and what is answered.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -147,14 +147,8 @@ async fn decide(
     body: Body,
 ) -> Response {
     let hold = path.parse().ok();
-    match page.heard(hold, &headers, body).await {
-        Ok(response) => response,
-        Err(stopped) => {
-            let known = page.session(page.place.cookie(&headers)).is_some();
-            page.refused.note(hold, stopped.1, from, known);
-            page.stopped(&headers, stopped)
-        }
-    }
+    let heard = page.heard(hold, &headers, body).await;
+    heard.unwrap_or_else(|stopped| page.refused(hold, from, &headers, stopped))
 }
 
 async fn revoke(
@@ -165,14 +159,8 @@ async fn revoke(
     body: Body,
 ) -> Response {
     let grant = path.parse().ok();
-    match page.taken_back(grant, &headers, body).await {
-        Ok(response) => response,
-        Err(stopped) => {
-            let known = page.session(page.place.cookie(&headers)).is_some();
-            page.refused.note(grant, stopped.1, from, known);
-            page.stopped(&headers, stopped)
-        }
-    }
+    let taken_back = page.taken_back(grant, &headers, body).await;
+    taken_back.unwrap_or_else(|stopped| page.refused(grant, from, &headers, stopped))
 }
 
 impl Page {
@@ -264,6 +252,13 @@ impl Page {
             Flaw::Expired => self.sorry(None, StatusCode::GONE, &view::EXPIRED),
             Flaw::Used => self.sorry(None, StatusCode::GONE, &view::USED),
         }
+    }
+
+    /// What came about a hold, or about the grant of that id, has no effect: on record, too.
+    fn refused(&self, about: Option<HoldId>, from: IpAddr, headers: &HeaderMap, stopped: Stopped) -> Response {
+        let known = self.session(self.place.cookie(headers)).is_some();
+        self.refused.note(about, stopped.1, from, known);
+        self.stopped(headers, stopped)
     }
 
     fn stopped(&self, headers: &HeaderMap, (status, why): Stopped) -> Response {

@@ -9,7 +9,7 @@ use crate::{
     ladder::Escalation,
     policy::{Answer, Asked, Judge, Near, Rule, near, verdict_word},
     quorum::{self, Assurance, SelfAnswer},
-    request::span,
+    request::span_of,
     scope,
 };
 
@@ -33,12 +33,10 @@ pub(super) fn text(judge: &Judge, asked: &Asked, answer: Answer, near: &[Near<'_
         if let Some(terms) = rule.terms() {
             text += &format!("  reviewers  {}\n", quorum::named(&terms.reviewers));
             for Escalation { after, reviewers } in &terms.escalate {
-                let after = span(i64::try_from(after.as_secs()).unwrap_or(i64::MAX));
-                text += &format!("  after      {after}, too: {}\n", quorum::named(reviewers));
+                text += &format!("  after      {}, too: {}\n", span_of(*after), quorum::named(reviewers));
             }
             if let Some(every) = terms.remind {
-                let every = span(i64::try_from(every.as_secs()).unwrap_or(i64::MAX));
-                text += &format!("  remind     every {every}\n");
+                text += &format!("  remind     every {}\n", span_of(every));
             }
             if terms.assurance > Assurance::Basic {
                 text += &format!("  assurance  {}: {}\n", terms.assurance.word(), terms.assurance.way());

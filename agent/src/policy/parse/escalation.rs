@@ -11,7 +11,7 @@ use crate::{
         problem::{Flaw, Problem},
         section::Section,
     },
-    request::span,
+    request::span_of,
 };
 
 /// Keys of a step.
@@ -79,7 +79,6 @@ pub fn remind(text: &str, patience: Duration) -> Result<Duration, Flaw> {
 }
 
 fn never(patience: Duration) -> Flaw {
-    let timeout = span(i64::try_from(patience.as_secs()).unwrap_or(i64::MAX));
-    let message = format!("the hold is over by then: its timeout is {timeout}");
+    let message = format!("the hold is over by then: its timeout is {}", span_of(patience));
     Flaw::new(message, "write less, or a longer timeout")
 }
