@@ -10,6 +10,7 @@ use std::{
     io::ErrorKind,
     os::fd::{AsFd as _, AsRawFd as _},
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use anyhow::{Context, Result, bail};
@@ -26,6 +27,9 @@ use crate::request::hexadecimal;
 
 /// The compiled programs, made by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/holdpoint-ebpf"));
+
+/// Names this build of the programs.
+static OBJECT_DIGEST: LazyLock<String> = LazyLock::new(|| hexadecimal(&Sha256::digest(OBJECT)[..8]));
 
 /// The iterator over what runs: opening its pin begins a pass.
 const RUNNING: &str = "running";
@@ -173,7 +177,7 @@ impl Pins {
 
     /// Those of this agent's programs.
     fn own_links(&self) -> PathBuf {
-        self.links().join(object_digest())
+        self.links().join(&*OBJECT_DIGEST)
     }
 
     /// The iterator over what runs.
@@ -317,11 +321,6 @@ fn attach_one(program: &mut Program, attach: Attach, btf: &Btf) -> Result<FdLink
             program.take_link(link)?.try_into()?
         }
     })
-}
-
-/// Names this build of the programs.
-fn object_digest() -> String {
-    hexadecimal(&Sha256::digest(OBJECT)[..8])
 }
 
 fn directories(parent: &Path) -> Result<Vec<PathBuf>> {
