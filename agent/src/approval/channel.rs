@@ -99,6 +99,11 @@ pub trait Way: fmt::Debug + Send + Sync {
         PATIENCE
     }
 
+    /// How many attempts may be under way at a time.
+    fn turns(&self) -> usize {
+        16
+    }
+
     /// Whether it makes sense to ask the same again.
     fn takes_reminders(&self) -> bool {
         true

@@ -1,17 +1,11 @@
 //! Trying again: exponential back-off with jitter, what `Retry-After` asks for, and never past the limit.
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, time::Duration};
 
 use jiff::Timestamp;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep_until, timeout, timeout_at},
-};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::lane::Lane;
 use crate::request::Answer;
 
 /// Pauses before each attempt, in seconds; the last one repeats.
@@ -22,9 +16,6 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// No hold waits longer than this; a longer `Retry-After` means never.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// Longest time for which a channel as a whole is left alone. What asks for more is asked again by the next message.
-pub(super) const LONGEST_REST: Duration = Duration::from_secs(600);
 
 /// When to give up.
 #[derive(Clone, Copy, Debug)]
@@ -81,57 +72,8 @@ pub(super) struct Failure {
     pub error: String,
 }
 
-/// How long a channel is left alone, by all who try: the other side has asked for that.
-#[derive(Debug, Default)]
-pub(super) struct Rest(Mutex<Option<Instant>>);
-
-impl Rest {
-    /// When it may be tried again, if that is not now.
-    fn until(&self) -> Option<Instant> {
-        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        until.filter(|until| *until > Instant::now())
-    }
-
-    /// It is left alone so long at least.
-    fn extend(&self, pause: Duration) {
-        let until = Instant::now() + pause.min(LONGEST_REST);
-        let mut rest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *rest = rest.max(Some(until));
-    }
-}
-
-/// Where the attempts of a channel wait: for one of its turns, and until it is not left alone any more.
-#[derive(Clone, Debug)]
-pub(super) struct Lane {
-    turns: Arc<Semaphore>,
-    rest: Arc<Rest>,
-}
-
-impl Lane {
-    /// With room for so many at a time, besides others that share `rest`.
-    pub(super) fn new(turns: usize, rest: &Arc<Rest>) -> Self {
-        Self { turns: Arc::new(Semaphore::new(turns)), rest: Arc::clone(rest) }
-    }
-
-    /// A turn before `end`, or why there is none.
-    async fn turn(&self, end: Instant) -> Result<SemaphorePermit<'_>, &'static str> {
-        loop {
-            // Never closed.
-            let Ok(Ok(turn)) = timeout_at(end, self.turns.acquire()).await else {
-                return Err("there was no turn before the deadline");
-            };
-            let Some(until) = self.rest.until() else { return Ok(turn) };
-            drop(turn);
-            if until >= end {
-                return Err("the channel wants to be left alone until after the deadline");
-            }
-            sleep_until(until).await;
-        }
-    }
-}
-
 /// Attempts until the message is delivered, refused for good, or `limit` is reached. One may take `patience`, from when it has
-/// a turn in the channel's `lane`. Who waits there, or is not let in for all the time, has made no attempt.
+/// a turn in its `lane`. Who waits there, or is not let in for all the time, has made no attempt.
 pub(super) async fn deliver<F, A>(
     limit: Limit,
     patience: Duration,
@@ -173,7 +115,7 @@ where
                 tracing::debug!(attempts = failure.attempts, error, "not delivered");
                 failure.error = error;
                 asked_for = pause.unwrap_or_default();
-                lane.rest.extend(asked_for);
+                lane.rest(asked_for);
             }
         }
     }
@@ -201,6 +143,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     use super::*;
+    use crate::approval::lane::tests::lane;
 
     const MINUTE: Limit = Limit { time: Duration::from_secs(60), attempts: u32::MAX };
 
@@ -217,10 +160,6 @@ mod tests {
         });
         let result = result.await;
         (result, times.into_inner())
-    }
-
-    fn lane(turns: usize) -> Lane {
-        Lane::new(turns, &Arc::default())
     }
 
     fn delivered(attempts: u32) -> Result<Delivered, Failure> {

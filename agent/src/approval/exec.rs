@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
-    sync::{Semaphore, oneshot},
+    sync::oneshot,
     time::{sleep, timeout},
 };
 use toml::Spanned;
@@ -37,8 +37,9 @@ const LONGEST: usize = 64 * 1024;
 const LINE: usize = 200;
 /// How long what it left running may still print.
 const GRACE: Duration = Duration::from_secs(1);
-/// Runs of one channel at a time; further ones wait.
-const RUNS: usize = 16;
+/// Runs of one channel at a time. They may wait for a reviewer as long as the hold does, so there are enough for
+/// [`OF_A_TREE`](super::lane::OF_A_TREE) of 64 trees: these do not wait for each other.
+const RUNS: usize = 256;
 
 /// A program with its arguments.
 #[derive(Clone, Debug)]
@@ -47,8 +48,6 @@ pub struct Exec {
     arguments: Vec<String>,
     /// How long it may take to ask; as long as there is time for an answer if nothing is said.
     patience: Duration,
-    /// For each run a permit.
-    runs: Arc<Semaphore>,
 }
 
 #[derive(Deserialize)]
@@ -88,8 +87,6 @@ impl Way for Exec {
         let (exec, message, patience) = (self.clone(), Arc::clone(message), self.run_time(message));
         let proof = Proof::Exec { channel: channel.name.clone(), asks: channel.reviewers.clone() };
         Box::pin(async move {
-            // Never closed. Who waits for others has not begun to take time.
-            let _permit = exec.runs.acquire().await;
             let printed = match timeout(patience, exec.run(message.body())).await {
                 Ok(Ok(printed)) => printed,
                 Ok(Err(error)) => return Attempt::failed(error),
@@ -113,6 +110,10 @@ impl Way for Exec {
         Preview { to: format!("standard input of {}", words.collect::<Vec<_>>().join(" ")), message }
     }
 
+    fn turns(&self) -> usize {
+        RUNS
+    }
+
     /// The program of the question still runs, or has said what it had to say.
     fn takes_reminders(&self) -> bool {
         false
@@ -125,7 +126,7 @@ impl Way for Exec {
 
 impl Exec {
     fn new(program: PathBuf, arguments: Vec<String>, patience: Duration) -> Self {
-        Self { program, arguments, patience, runs: Arc::new(Semaphore::new(RUNS)) }
+        Self { program, arguments, patience }
     }
 
     /// How long one run may take.

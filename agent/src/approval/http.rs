@@ -48,12 +48,13 @@ impl Http {
         Self::build(Self::builder(url, authorities)?)
     }
 
-    /// Likewise for WebSockets, which begin with HTTP/1.1.
+    /// Likewise by HTTP/1.1, with which WebSockets begin. Each request has a connection to itself, so what the other side
+    /// keeps open is in no other's way.
     ///
     /// # Errors
     /// Likewise.
-    pub(super) fn upgrading(url: &Url) -> Result<Self, String> {
-        Self::build(Self::builder(url, None)?.http1_only())
+    pub(super) fn apart(url: &Url, authorities: Option<&[u8]>) -> Result<Self, String> {
+        Self::build(Self::builder(url, authorities)?.http1_only())
     }
 
     fn build(client: ClientBuilder) -> Result<Self, String> {

@@ -2,7 +2,7 @@
 //! an answer: whoever is not reached says nothing, and silence denies.
 //!
 //! Each hold and channel has a task of its own, so a slow reviewer's side delays no other channel. On one channel so many
-//! try at a time, those who ask apart from those who say how it ended. A hold whose reviewers no channel asks can still be
+//! try at a time, and so few of one tree that it delays no other. A hold whose reviewers no channel asks can still be
 //! answered on the host.
 
 pub mod callback;
@@ -11,6 +11,7 @@ pub mod channel;
 mod delivery;
 mod exec;
 mod http;
+mod lane;
 mod message;
 mod poll;
 pub mod said;
@@ -34,7 +35,8 @@ use tokio::{
 
 use self::{
     channel::{Channel, Desk, Looked, Message, Preview, Says},
-    delivery::{Delivered, Failure, Lane, Limit},
+    delivery::{Delivered, Failure, Limit},
+    lane::{Lane, Lanes},
 };
 use crate::{
     config::Config,
@@ -60,9 +62,6 @@ pub async fn submit(answers: &mpsc::Sender<Submission>, answer: Answer) -> Optio
     result.await.ok()
 }
 
-/// Attempts of one channel at a time.
-const TURNS: usize = 16;
-
 /// How often a question is asked on one channel, if the other side takes it and forgets it.
 const QUESTIONS: u32 = 4;
 
@@ -76,8 +75,7 @@ pub struct Approval {
     /// Beginning of callback URLs.
     base: Option<String>,
     channels: Vec<Channel>,
-    /// For each channel, those who may try at a time: a thousand questions are no attack on who is to hear them, and
-    /// outcomes do not wait for them. What one is told of leaving the channel alone counts for all.
+    /// For each channel, those who may try at a time: a thousand questions are no attack on who is to hear them.
     lanes: Vec<Lanes>,
     asking: HashMap<HoldId, Vec<AbortHandle>>,
     /// Likewise for showing who has approved.
@@ -91,7 +89,7 @@ impl Approval {
     pub fn new(config: &Config, host: String, answers: mpsc::Sender<Submission>, notes: mpsc::Sender<Entry>) -> Self {
         let base = config.listener.as_ref().map(|listener| listener.url.clone());
         let channels = config.channels.clone();
-        let lanes = channels.iter().map(|_| Lanes::new()).collect();
+        let lanes = channels.iter().map(|channel| Lanes::new(channel.way.turns())).collect();
         let desk = Desk { answers, refused: Arc::new(Refused::new(notes.clone())), notes };
         Self { host, base, channels, lanes, asking: HashMap::new(), showing: HashMap::new(), desk }
     }
@@ -242,27 +240,6 @@ impl Sending {
     fn report(&self, result: Result<Delivered, Failure>) {
         let elapsed = SignedDuration::try_from(self.began.elapsed()).unwrap_or_default();
         report(self.message.at + elapsed, &self.message, self.channel.name.clone(), result, &self.desk.notes);
-    }
-}
-
-/// Where the attempts of one channel wait.
-#[derive(Debug)]
-struct Lanes {
-    questions: Lane,
-    outcomes: Lane,
-}
-
-impl Lanes {
-    fn new() -> Self {
-        let rest = Arc::default();
-        Self { questions: Lane::new(TURNS, &rest), outcomes: Lane::new(TURNS, &rest) }
-    }
-
-    fn of(&self, message: &Message) -> Lane {
-        match message.says {
-            Says::Question { .. } | Says::Reminder { .. } => self.questions.clone(),
-            Says::Counted { .. } | Says::Outcome(_) => self.outcomes.clone(),
-        }
     }
 }
 

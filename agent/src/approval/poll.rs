@@ -13,8 +13,9 @@ use toml::Spanned;
 
 use super::{
     channel::{Channel, Desk, Looked},
-    delivery::{LONGEST_REST, pause},
+    delivery::pause,
     http::{self, Http},
+    lane::LONGEST_REST,
     note, said,
     standard_webhooks::{Received, Secret, sign, verify},
     submit,

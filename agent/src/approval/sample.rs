@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     channel::{Channel, Message, Preview, Says},
-    delivery::{self, Delivered, Failure, Lane, Limit},
+    delivery::{self, Delivered, Failure, Limit},
+    lane::Lanes,
 };
 use crate::{
     claims::{Claim, Kind, Speaker},
@@ -53,7 +54,7 @@ pub async fn try_out(channel: &Channel, host: &str, clicked: impl Future<Output 
 
 async fn send(channel: &Channel, message: Message) -> Result<Delivered, Failure> {
     let (patience, message) = (channel.way.patience(&message), Arc::new(message));
-    delivery::deliver(TRIAL, patience, &Lane::new(1, &Arc::default()), || channel.way.send(channel, &message)).await
+    delivery::deliver(TRIAL, patience, &Lanes::new(1).of(&message), || channel.way.send(channel, &message)).await
 }
 
 fn question(host: &str, test: bool) -> Message {

@@ -27,8 +27,8 @@ pub struct Webhook {
     /// Signs what goes out and what comes back.
     secret: Secret,
     http: Http,
-    /// Where its answers are, if they have to be fetched.
-    decisions: Option<Decisions>,
+    /// Where its answers are, if they have to be fetched, and the connections for that.
+    decisions: Option<(Decisions, Http)>,
 }
 
 #[derive(Deserialize)]
@@ -49,8 +49,11 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     let secret = keys.secret("secret_file", &raw.secret_file, "credential", &raw.credential, Secret::read)?;
     let authorities = raw.ca_file.as_ref().map(|file| keys.authorities(file)).transpose()?;
     let remedy = "install ca-certificates, or name the authorities: ca_file = \"...\"";
-    let webhook = Webhook::new(url, secret, authorities.as_deref()).map_err(|flaw| at(&raw.url, flaw, remedy))?;
-    Ok(Arc::new(webhook.answering(decisions)))
+    let tls = |flaw| at(&raw.url, flaw, remedy);
+    let apart = || Http::apart(&url, authorities.as_deref()).map_err(tls);
+    let decisions = decisions.map(|decisions| Ok((decisions, apart()?))).transpose()?;
+    let webhook = Webhook::new(url, secret, authorities.as_deref()).map_err(tls)?;
+    Ok(Arc::new(Webhook { decisions, ..webhook }))
 }
 
 /// One that leads nowhere.
@@ -69,8 +72,10 @@ impl Webhook {
     }
 
     /// The same, whose answers are there, and have to be fetched.
-    pub(super) fn answering(self, decisions: Option<Decisions>) -> Self {
-        Self { decisions, ..self }
+    #[cfg(test)]
+    pub(super) fn answering(self, decisions: Decisions) -> Self {
+        let http = Http::apart(&self.url, None).expect("plain http");
+        Self { decisions: Some((decisions, http)), ..self }
     }
 
     /// What is sent. Where answers are fetched, none is asked to come.
@@ -106,8 +111,8 @@ impl Way for Webhook {
     }
 
     fn look(&self, channel: &Channel, message: &Message, desk: &Desk) -> Option<Going<Looked>> {
-        let decisions = self.decisions.as_ref().filter(|_| matches!(message.says, Says::Question { .. }))?;
-        let (hold, http, secret) = (message.hold.id, self.http.clone(), self.secret.clone());
+        let (decisions, http) = self.decisions.as_ref().filter(|_| matches!(message.says, Says::Question { .. }))?;
+        let (hold, http, secret) = (message.hold.id, http.clone(), self.secret.clone());
         let poll = Poll::new(decisions.of(hold)?, http, secret, channel.clone(), hold, desk.clone());
         Some(Box::pin(poll.run()))
     }

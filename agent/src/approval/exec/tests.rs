@@ -2,7 +2,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::*;
 use crate::{
-    approval::{Approval, Submission},
+    approval::{Approval, Submission, lane::OF_A_TREE},
     config::Config,
     record::{Entry, Event},
     request::{End, HoldId, Outcome, Refusal, Standing, Word, sample},
@@ -158,30 +158,39 @@ async fn a_decision_ends_it_and_it_is_told_the_outcome() {
 }
 
 #[tokio::test]
-async fn no_more_than_sixteen_run_at_a_time() {
+async fn a_tree_whose_programs_wait_for_reviewers_delays_no_other_tree() {
     let place = std::env::temp_dir().join(format!("holdpoint-exec-many-{}", std::process::id()));
     std::fs::create_dir(&place).unwrap();
     let script = format!("cd {}; : > $$; until test -e go; do sleep 0.1; done", place.display());
-    let channel = channel(&script, Duration::from_secs(60));
-    let says = Says::Question { callback: None };
-    let message = Message { at: sample::start(), host: "h".into(), hold: sample::hold(HOLD), says, test: false };
-    let message = Arc::new(message);
-    let runs: Vec<_> = (0..20).map(|_| tokio::spawn(channel.way.send(&channel, &message))).collect();
-    let started = || std::fs::read_dir(&place).unwrap().count();
-    let all = async {
-        while started() < RUNS {
-            sleep(Duration::from_millis(50)).await;
+    let mut desk = desk(&script, Duration::from_secs(60));
+    let mut ask = |tree: &str, ids: std::ops::Range<u64>| {
+        for id in ids {
+            let mut hold = sample::hold(HoldId(id));
+            hold.request.tree = tree.into();
+            desk.approval.ask(sample::start(), &hold);
         }
     };
-    timeout(Duration::from_secs(30), all).await.expect("as many as there is room for");
-    sleep(Duration::from_millis(500)).await;
-    assert_eq!(started(), RUNS);
+    let started = || std::fs::read_dir(&place).unwrap().count();
+    let grown = async |count| {
+        let grown = async {
+            while started() < count {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), grown).await.expect("as many as there is room for");
+        sleep(Duration::from_millis(300)).await;
+        assert_eq!(started(), count, "and no more");
+    };
+    ask("0000000000000001", 1..21);
+    grown(OF_A_TREE).await;
+    ask("0000000000000002", 21..22);
+    grown(OF_A_TREE + 1).await;
     std::fs::write(place.join("go"), "").unwrap();
-    for run in runs {
-        let attempt = timeout(Duration::from_secs(30), run).await.expect("in time").unwrap();
-        assert_eq!(attempt, Attempt::Delivered);
+    for _ in 0..21 {
+        let line = timeout(Duration::from_secs(30), desk.lines.recv()).await.expect("in time").expect("not closed");
+        assert!(matches!(line.event, Event::Asked { attempts: 1, .. }), "{line:?}");
     }
-    assert_eq!(started(), 21, "the others have run, too");
+    assert_eq!(started(), 22, "the others have run, too");
     std::fs::remove_dir_all(&place).unwrap();
 }
 

@@ -110,7 +110,7 @@ async fn desk(replies: &[Reply]) -> Desk {
     let url: Url = format!("{at}/hook").parse().unwrap();
     let raw = Spanned::new(0..0, format!("{at}/answers/{{hold}}"));
     let decisions = Decisions::read(&raw, &url).unwrap_or_else(|_| panic!("it is the same place"));
-    let way = Arc::new(Webhook::new(url, secret(), None).unwrap().answering(Some(decisions)));
+    let way = Arc::new(Webhook::new(url, secret(), None).unwrap().answering(decisions));
     let channel = Channel { name: "ops".into(), kind: "webhook", reviewers: vec!["security".into()], way };
     let config = Config { channels: vec![channel], ..Config::default() };
     let (submit, answers) = mpsc::channel(16);

@@ -24,8 +24,9 @@ use crate::{
     approval::{
         card::line,
         channel::{Channel, Desk},
-        delivery::{Attempt, LONGEST_REST, pause},
+        delivery::{Attempt, pause},
         http::Http,
+        lane::LONGEST_REST,
     },
     config::destination,
     policy::Flaw,
@@ -90,7 +91,7 @@ impl Opener {
     /// # Errors
     /// Why TLS cannot be set up.
     pub(super) fn new(api: &Url, token: String) -> Result<Self, String> {
-        Ok(Self { token, http: Http::upgrading(api)? })
+        Ok(Self { token, http: Http::apart(api, None)? })
     }
 
     /// The app-level token.
