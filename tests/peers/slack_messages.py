@@ -16,9 +16,11 @@ CHARACTERS = 12_000
 """In all blocks; about 13,200 are refused."""
 NOTIFICATION = 4_000
 
-TYPES = {"header", "section", "context", "divider", "actions", "button", "plain_text"}
-KEYS = {"type", "text", "elements", "block_id", "action_id", "value", "style", "emoji"}
+TYPES = {"header", "section", "context", "divider", "actions", "button", "static_select", "plain_text"}
+KEYS = {"type", "text", "elements", "block_id", "action_id", "value", "style", "emoji", "placeholder", "options", "confirm"}
 """All that a block may have: nothing that links, loads or mentions, and no `fields`."""
+TYPELESS = [{"text", "value"}, {"title", "text", "confirm", "deny"}]
+"""An option of a list, and what Slack asks back."""
 NOTHING_ELSE = {"mrkdwn": False, "parse": "none", "link_names": False, "unfurl_links": False, "unfurl_media": False}
 
 
@@ -32,6 +34,9 @@ def check(message):
     only(message, {"channel", "ts", "text", "blocks", *NOTHING_ELSE})
     assert not re.search(r"[<>]|&(?!(amp|lt|gt);)", message["text"]), message["text"]
     for part in parts(blocks):
+        if "type" not in part:
+            assert set(part) in TYPELESS, part
+            continue
         only(part, KEYS)
         only([part["type"]], TYPES)
         if part["type"] == "plain_text":
@@ -42,7 +47,7 @@ def check(message):
 def check_limits(message):
     """The limits that slack_sdk leaves to us."""
     everything = list(parts(message["blocks"]))
-    texts = [part["text"] for part in everything if part["type"] == "plain_text"]
+    texts = [part["text"] for part in everything if part.get("type") == "plain_text"]
     assert len(message["blocks"]) <= BLOCKS
     assert all(texts), "a text is empty"
     assert sum(map(len, texts)) <= CHARACTERS
@@ -64,7 +69,15 @@ def parts(value):
 
 def buttons(message):
     """The buttons by what they say."""
-    return {part["text"]["text"]: part for part in parts(message["blocks"]) if part["type"] == "button"}
+    return {part["text"]["text"]: part for part in parts(message["blocks"]) if part.get("type") == "button"}
+
+
+def choices(message):
+    """What can be chosen from the list beside the buttons: actions by what they say. Slack asks back before it sends one."""
+    lists = [part for part in parts(message["blocks"]) if part.get("type") == "static_select"]
+    assert all({"confirm", "placeholder"} <= set(part) for part in lists), lists
+    action = lambda part, option: {"type": part["type"], "action_id": part["action_id"], "selected_option": option}
+    return {option["text"]["text"]: action(part, option) for part in lists for option in part["options"]}
 
 
 def facts(message):
@@ -81,6 +94,7 @@ def check_template(sent, plain, text):
     assert sent["text"] == plain["text"], "a subject has written into the notification"
     expected = set(buttons(plain)) - ({"Approve"} if cut else set())
     assert set(buttons(sent)) == expected, "what is not whole has no Approve"
+    assert set(choices(sent)) == (set() if cut else set(choices(plain))), "nor anything else that approves"
     for (label, said), (_, plainly) in zip(rest, facts(plain)):
         if plainly == " plain" and is_simple(text):
             assert said == f" {text}", f"{label}:{said}"

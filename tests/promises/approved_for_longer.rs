@@ -2,10 +2,14 @@
 //! tree only, on record each time; everything else is asked about, and so is all of it once the approval was taken back.
 
 use holdpoint_tests::{
-    Actor, Agent, Hold, User, control, everything,
+    Actor, Agent, Hold, User,
+    agent::holdpoint,
+    control, everything,
     process::state,
     reviewer::{Asked, asked_under, policy},
-    shared, site, wait_until,
+    shared, site,
+    terminal::Terminal,
+    wait_until,
 };
 use serde_json::Value;
 
@@ -190,7 +194,7 @@ fn what_was_taken_back_is_asked_about_again() {
     approve(&agent, &hold, "tree");
     passes(&mut actor, 2);
 
-    let inside = agent.spawn(User::REVIEWER, [&*holdpoint_tests::agent::holdpoint(), "revoke", "--all"]).end();
+    let inside = agent.spawn(User::REVIEWER, [&*holdpoint(), "revoke", "--all"]).end();
     assert_eq!(inside.code(), Some(1), "a governed process has no say: {inside:?}");
     let stranger = agent.say(User::AGENT, ["revoke", "--all"]);
     assert!(!stranger.success(), "{stranger:?}");
@@ -245,6 +249,29 @@ fn a_webhook_approves_for_a_time_which_ends() {
     reviewer.question(&again);
     agent.deny(&again);
     assert_eq!(actor.end().stdout, "open ok\nopen EPERM\n");
+}
+
+#[test]
+fn a_key_chooses_for_how_long() {
+    let agent = shared(&longer());
+    let (_, open) = file();
+    let mut actor = agent.act([&*open, "line", &open]);
+    let hold = agent.hold_of(&actor);
+    let terminal = Terminal::bash(User::REVIEWER);
+    terminal.types(&format!("{} watch", holdpoint()));
+    terminal.wait_seen(&hold.id()[..8]);
+    terminal.presses("j");
+    terminal.wait_seen(&format!("> {}", &hold.id()[..8]));
+    terminal.presses("a");
+    terminal.wait_seen("s: how long");
+    terminal.presses("ss");
+    terminal.wait_seen("approve for this tree until it ends: ");
+    agent.still_held(&actor, &hold);
+    terminal.presses("y");
+    wait_until("it has opened it", || actor.stdout() == "open ok\n");
+    assert_eq!(agent.recorded("decided", &hold)[0]["answer"]["scope"], "tree");
+    passes(&mut actor, 2);
+    actor.end();
 }
 
 #[test]

@@ -14,6 +14,7 @@ use holdpoint_tests::{
     shared::{Shared, shared_with},
     site,
     slack::{APP_TOKEN, Slack, TOKEN},
+    wait_until,
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -40,9 +41,14 @@ fn host() -> Host {
     let tokens = format!("token_file = \"{DIRECTORY}/token\"\napp_token_file = \"{DIRECTORY}/app\"\n{}", SLACK.keys());
     let relay = format!("secret_file = \"{DIRECTORY}/relay\"\n{}", RELAY.keys());
     let config = format!("{}{}", channel("team", &tokens), channel("relay", &relay));
+    let rule = format!(
+        "\n[[rule]]\nname = \"chosen\"\nopen = {{ path = [\"{}/chosen/**\"] }}\nthen = \"hold\"\nreviewers = \"people\"\n\
+         scope = [\"tree\", \"30m\"]\ntimeout = \"3m\"\non_deny = \"fail\"\n",
+        site::ROOT
+    );
     let person = "\n[[reviewer]]\nname = \"reviewer\"\nuser = [\"reviewer\"]\nslack = [\"T1/U1\"]\n\
                   integrations = { relay = \"basic\" }\n";
-    Host { agent: shared_with(&format!("{}{person}", everything()), &config), slack: &SLACK, relay: &RELAY }
+    Host { agent: shared_with(&format!("{}{rule}{person}", everything()), &config), slack: &SLACK, relay: &RELAY }
 }
 
 impl Host {
@@ -73,6 +79,28 @@ fn a_click_comes_by_the_socket_that_the_agent_opened() {
     let (actor, hold, file) = host.agent.emptying("hold");
     host.slack.click("U1", &host.slack.question(&hold), "Deny");
     assert_eq!((&*actor.end().stdout, &*site::content(&file)), ("open EPERM\n", "Ada\n"));
+}
+
+#[test]
+fn what_is_chosen_in_slack_is_approved_for_so_long_and_no_longer_than_the_rule_offers() {
+    let host = host();
+    let open = format!("open {} r", site::file("chosen", "Ada\n"));
+    let mut actor = host.agent.act([&*open, "line", &open]);
+    let hold = host.agent.hold_of(&actor);
+    let question = host.slack.question(&hold);
+    host.slack.choose("U2", &question, "this tree until it ends");
+    host.wait_refused(&hold, "no reviewer in the policy is Slack's user T1/U2");
+    let wider = serde_json::from_str(&question.to_string().replace(r#"\"tree\""#, r#"\"24h\""#)).expect("JSON");
+    host.slack.choose("U1", &wider, "this tree until it ends");
+    let forged = |line: &serde_json::Value| line["hold"] == hold.id() && line["answer"]["scope"] == "24h";
+    assert_eq!(host.agent.wait_recorded("a forged choice", forged)["event"], "refused-answer");
+    host.agent.still_held(&actor, &hold);
+
+    host.slack.choose("U1", &question, "this tree until it ends");
+    wait_until("it has opened it", || actor.stdout() == "open ok\n");
+    assert_eq!(host.agent.recorded("decided", &hold)[0]["answer"]["scope"], "tree");
+    actor.go_on();
+    assert_eq!(actor.end().stdout, "open ok\nopen ok\n", "the same again is not asked about");
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Slack {
         })
     }
 
-    /// Waits for the message about the hold, as it was posted.
+    /// Waits for the message about the hold, as it was posted, with its `ts`.
     #[track_caller]
     pub fn question(&self, hold: &Hold) -> Value {
         self.call("chat.postMessage", |message| message["text"].to_string().contains(hold.id()))
@@ -102,23 +102,31 @@ impl Slack {
     /// `user` clicks the button with that text in the posted `question`, and the agent acknowledges it.
     #[track_caller]
     pub fn click(&self, user: &str, question: &Value, button: &str) {
-        let blocks = question["blocks"].as_array().expect("blocks");
-        let actions = blocks.iter().find(|block| block["type"] == "actions").expect("buttons");
-        let buttons = actions["elements"].as_array().expect("buttons");
-        let button = buttons.iter().find(|it| it["text"]["text"] == button).expect("the button");
-        let (id, stamp) = (format!("envelope-{}", site::fresh()), format!("1503435957.{}", site::fresh()));
-        let action = json!({
-            "type": "button",
-            "action_id": button["action_id"],
-            "value": button["value"],
-            "action_ts": stamp,
-        });
+        let button = elements(question).iter().find(|it| it["text"]["text"] == button).expect("the button");
+        let action = json!({ "type": "button", "action_id": button["action_id"], "value": button["value"] });
+        self.act(user, question, action);
+    }
+
+    /// `user` chooses what says `text` from the list in the posted `question`, and means it; likewise.
+    #[track_caller]
+    pub fn choose(&self, user: &str, question: &Value, text: &str) {
+        let list = elements(question).iter().find(|it| it["type"] == "static_select").expect("a list");
+        let options = list["options"].as_array().expect("options");
+        let option = options.iter().find(|it| it["text"]["text"] == text).expect("the option");
+        let action = json!({ "type": "static_select", "action_id": list["action_id"], "selected_option": option });
+        self.act(user, question, action);
+    }
+
+    #[track_caller]
+    fn act(&self, user: &str, question: &Value, mut action: Value) {
+        let (id, stamp) = (format!("envelope-{}", site::fresh()), format!("1503435957.{:06}", site::fresh()));
+        action["action_ts"] = stamp.into();
         let payload = json!({
             "type": "block_actions",
             "user": { "id": user, "username": "someone", "team_id": "T1" },
             "team": { "id": "T1", "domain": "example" },
             "api_app_id": "A1",
-            "container": { "type": "message", "message_ts": "1503435956.000247", "channel_id": CONVERSATION },
+            "container": { "type": "message", "message_ts": question["ts"], "channel_id": CONVERSATION },
             "response_url": "https://hooks.slack.com/actions/T1/1/x",
             "actions": [action],
         });
@@ -132,7 +140,15 @@ impl Slack {
     }
 }
 
-/// A method was called.
+/// What can be clicked in a message.
+#[track_caller]
+fn elements(message: &Value) -> &[Value] {
+    let blocks = message["blocks"].as_array().expect("blocks");
+    let actions = blocks.iter().find(|block| block["type"] == "actions").expect("something to click");
+    actions["elements"].as_array().expect("elements")
+}
+
+/// A method was called. What is posted gets an identity of its own, and no other can be changed.
 fn called(desk: &Mutex<Desk>, socket: &str, request: &Request) -> Response {
     let method = request.path.trim_start_matches("/api/").to_owned();
     let opens = method == "apps.connections.open";
@@ -141,11 +157,20 @@ fn called(desk: &Mutex<Desk>, socket: &str, request: &Request) -> Response {
     if request.headers.get("authorization") != Some(&expected) {
         desk.flaws.push(format!("another token: {request:?}"));
     }
-    desk.calls.push((method, request.json()));
+    let mut arguments = request.json();
+    let ts = match method.as_str() {
+        "chat.postMessage" => json!(format!("1503435956.{:06}", desk.calls.len())),
+        _ => arguments["ts"].clone(),
+    };
+    if method == "chat.update" && !desk.calls.iter().any(|(_, posted)| posted["ts"] == ts) {
+        desk.flaws.push(format!("nothing was posted as {ts}"));
+    }
     let reply = match opens {
         true => json!({ "ok": true, "url": socket }),
-        false => json!({ "ok": true, "channel": CONVERSATION, "ts": "1503435956.000247" }),
+        false => json!({ "ok": true, "channel": CONVERSATION, "ts": ts }),
     };
+    arguments["ts"] = ts;
+    desk.calls.push((method, arguments));
     Response { status: 200, headers: vec![("Content-Type", "application/json".into())], body: reply.to_string() }
 }
 

@@ -13,9 +13,12 @@ use super::{
 use crate::{
     claims::{Claim, Kind, Speaker},
     request::{Content, End, Hold, HoldId, Object, Operation, Process, Reading, Request, Standing, sample, shown},
+    scope::Scope,
 };
 
 const HOLD: HoldId = HoldId(7);
+/// What can be clicked in Slack where all is shown: Approve, three scopes, and Deny.
+const WHOLE: usize = 5;
 
 /// What somebody could try.
 pub fn hostile() -> Vec<String> {
@@ -118,6 +121,8 @@ pub fn hold(text: &str, what: Operation) -> Hold {
     let text = || text.to_owned();
     let process = Process { pid: 5, exe: text(), argv: vec![text(); 2], user: "agent".into() };
     hold.context.ancestry = vec![process; 3];
+    // As long as they are written.
+    hold.scopes = vec![Scope::Process, Scope::Tree, Scope::Time(86_399)];
     hold.context.cwd = text();
     hold.context.unit = Some(text());
     hold.read = vec![Reading {
@@ -208,9 +213,9 @@ fn slack_shows_text_as_text() {
         for (message, expected) in messages(&text).iter().zip(&expected) {
             let body = slack::blocks::message(message);
             let body: Value = serde_json::from_str(&body.to_string()).unwrap();
-            let known = ["header", "section", "context", "divider", "actions", "button", "plain_text"];
+            let known = ["header", "section", "context", "divider", "actions", "button", "static_select", "plain_text"];
             assert!(words(&body, "type").is_subset(&known.into()), "{body}");
-            for key in ["url", "accessory", "fields", "image_url", "confirm", "attachments"] {
+            for key in ["url", "accessory", "fields", "image_url", "attachments"] {
                 assert!(all(&body, key).is_empty(), "{key}");
             }
             check_slack_limits(&body);
@@ -219,7 +224,10 @@ fn slack_shows_text_as_text() {
                 assert_eq!(body["text"], expected["text"], "nothing of the subject's is in the markup");
                 let (cut, facts): (Vec<_>, Vec<_>) = labels(&body).into_iter().partition(|label| label == "Cut");
                 assert_eq!(facts, labels(expected), "the facts are those of the template");
-                assert_eq!((cut.len(), all(&body, "value").len()), if cut.is_empty() { (0, 2) } else { (1, 1) });
+                assert_eq!((cut.len(), all(&body, "value").len()), if cut.is_empty() { (0, WHOLE) } else { (1, 1) });
+                for ours in ["confirm", "placeholder"].into_iter().filter(|_| cut.is_empty()) {
+                    assert_eq!(all(&body, ours), all(expected, ours), "{ours}");
+                }
             }
             if is_plain(&text) && is_exec(message) {
                 let shown = texts(&body);
@@ -265,6 +273,8 @@ fn check_slack_limits(body: &Value) {
     assert!(texts[0] <= 150 && texts.iter().all(|length| (1..=3000).contains(length)), "{texts:?}");
     assert!(texts.iter().sum::<usize>() <= 12_000);
     assert!(all(body, "value").into_iter().all(|value| length(value) <= 2000));
+    let chosen = all(body, "options").into_iter().flat_map(|options| all(options, "value"));
+    assert!(chosen.into_iter().all(|value| length(value) <= 150));
     assert!(all(body, "action_id").into_iter().chain(all(body, "block_id")).all(|id| length(id) <= 255));
     assert!(all(body, "emoji").iter().all(|emoji| **emoji == false));
 }
@@ -287,7 +297,7 @@ fn no_padding_hides_the_operation() {
         let slack = slack::blocks::message(&message);
         let arguments = argv.iter().map(|word| format!("\n› {word}")).collect::<String>();
         assert!(words(&slack, "text").contains(&*format!("Arguments:{arguments}")), "{slack:#}");
-        assert_eq!(all(&slack, "value").len(), 2);
+        assert_eq!(all(&slack, "value").len(), WHOLE);
         let teams = teams::body(&message, None);
         assert!(argv.iter().all(|word| words(&teams, "text").contains(&**word)), "{teams:#}");
     }
@@ -296,7 +306,7 @@ fn no_padding_hides_the_operation() {
 #[test]
 fn where_a_program_runs_is_seen_before_it_is_approved() {
     let mut message = padded(vec!["rm".into()], "x");
-    assert_eq!(all(&slack::blocks::message(&message), "value").len(), 2);
+    assert_eq!(all(&slack::blocks::message(&message), "value").len(), WHOLE);
     message.hold.context.cwd = format!("/{}/srv", "d".repeat(4000));
     assert_eq!(all(&slack::blocks::message(&message), "value").len(), 1, "no button to approve");
 }

@@ -14,6 +14,7 @@ use crate::{
     claims::{Claim, Kind, Speaker},
     quorum::{Assurance, Group, SelfAnswer},
     request::{Answer, Context, Digest, End, Hold, HoldId, Object, Operation, Process, Request, Standing},
+    scope::Scope,
 };
 
 /// No hold has it: the kernel gives others.
@@ -82,7 +83,7 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         remind: None,
         assurance: Assurance::Basic,
         own: SelfAnswer::Refused,
-        scopes: vec![],
+        scopes: vec![Scope::Process, Scope::Tree, Scope::Time(1800)],
         approved: vec![],
         on_deny: Decision::Kill,
         on_timeout: Decision::Kill,

@@ -37,7 +37,6 @@ use crate::{
     config::{Keys, at},
     policy::{Flaw, Problem, is_slack_id as is_id},
     request::{Answer, HoldId, Outcome, Proof},
-    scope::Scope,
     web,
 };
 
@@ -355,13 +354,13 @@ impl Workspace {
     fn clicked(
         self: &Arc<Self>,
         channel: &Channel,
-        Click { team, user, hold, digest, word }: Click,
+        Click { team, user, hold, digest, word, scope }: Click,
         answers: mpsc::Sender<Submission>,
     ) {
         let workspace = Arc::clone(self);
         let who = format!("{team}/{user}");
         let proof = Proof::Slack { channel: channel.name.clone(), user: who.clone(), asks: channel.reviewers.clone() };
-        let answer = Answer { hold, digest, word, scope: Scope::Once, who, why: None, proof, known: Box::default() };
+        let answer = Answer { hold, digest, word, scope, who, why: None, proof, known: Box::default() };
         tokio::spawn(async move {
             match submit(&answers, answer).await {
                 Some(Ok(Outcome::Counted(missing))) => {

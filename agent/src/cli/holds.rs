@@ -37,7 +37,7 @@ pub(super) struct View {
     #[serde(rename = "self", default)]
     own: SelfAnswer,
     #[serde(default)]
-    scopes: Vec<Scope>,
+    pub(super) scopes: Vec<Scope>,
     #[serde(default)]
     approved: Vec<String>,
     pub(super) subject: String,

@@ -32,13 +32,10 @@ use super::{
     failed,
     holds::View,
 };
-use crate::{
-    scope::Scope,
-    sockets::{
-        Declined,
-        client::{Client, Failure},
-        message::ControlRequest,
-    },
+use crate::sockets::{
+    Declined,
+    client::{Client, Failure},
+    message::ControlRequest,
 };
 
 mod state;
@@ -156,9 +153,9 @@ fn converse(socket: &Path, asked: &Receiver<Ask>, tell: &Sender<Input>) {
     }
 }
 
-fn say(socket: &Path, Answer { id, digest, word, why }: Answer) -> Result<String, Failure> {
+fn say(socket: &Path, Answer { id, digest, word, scope, why }: Answer) -> Result<String, Failure> {
     let id = id.parse().map_err(Declined::new)?;
-    let answer = ControlRequest::Answer { id, digest, word, scope: Scope::Once, why, signature: None };
+    let answer = ControlRequest::Answer { id, digest, word, scope, why, signature: None };
     Ok(answered(&mut Client::connect(socket)?, &answer)?.sentence())
 }
 

@@ -12,6 +12,7 @@ use crate::{
     },
     quorum::Assurance,
     request::{Hold, Word, span},
+    scope::Scope,
 };
 
 /// Longest text of a section, in characters.
@@ -101,15 +102,44 @@ fn plain(text: &str) -> Value {
     json!({ "type": "plain_text", "text": text, "emoji": false })
 }
 
-/// Deny, and Approve beside it where all of the operation has been shown and a click is enough.
+/// Deny, and Approve beside it where all of the operation has been shown and a click is enough; with what the rule offers
+/// besides once.
 fn buttons(hold: &Hold, approve: bool) -> Value {
     let button = |text: &str, style: &str, word: Word| {
-        // Who has not seen the question cannot know the digest, and it fits nothing else.
-        let value = json!({ "hold": hold.id, "digest": hold.digest, "decision": word }).to_string();
         let action = format!("holdpoint_{}", text.to_lowercase());
+        let value = value(hold, word, Scope::Once);
         json!({ "type": "button", "text": plain(text), "style": style, "action_id": action, "value": value })
     };
-    let approve = approve.then(|| button("Approve", "primary", Word::Approve));
-    let elements: Vec<_> = approve.into_iter().chain([button("Deny", "danger", Word::Deny)]).collect();
+    let once = approve.then(|| button("Approve", "primary", Word::Approve));
+    let longer = (approve && !hold.scopes.is_empty()).then(|| longer(hold));
+    let elements: Vec<_> = once.into_iter().chain(longer).chain([button("Deny", "danger", Word::Deny)]).collect();
     json!({ "type": "actions", "block_id": format!("holdpoint-{}", hold.id), "elements": elements })
+}
+
+/// A choice is a click: Slack asks back before it sends it, since what is wider is not to be approved by a slip.
+fn longer(hold: &Hold) -> Value {
+    let option = |scope: &Scope| json!({ "text": plain(&scope.words()), "value": value(hold, Word::Approve, *scope) });
+    json!({
+        "type": "static_select",
+        "action_id": "holdpoint_approve_for",
+        "placeholder": plain("Approve for …"),
+        "options": hold.scopes.iter().map(option).collect::<Vec<_>>(),
+        "confirm": {
+            "title": plain("Approve for longer?"),
+            "text": plain("The same again passes without a question, as long as you have chosen, or until somebody \
+                           takes it back: holdpoint revoke."),
+            "confirm": plain("Approve"),
+            "deny": plain("Cancel"),
+        },
+    })
+}
+
+/// What a click sends back, of at most 150 characters. Who has not seen the question cannot know the digest, and it fits
+/// nothing else.
+fn value(hold: &Hold, decision: Word, scope: Scope) -> String {
+    let mut value = json!({ "hold": hold.id, "digest": hold.digest, "decision": decision });
+    if !scope.is_once() {
+        value["scope"] = json!(scope);
+    }
+    value.to_string()
 }

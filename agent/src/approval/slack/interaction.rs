@@ -16,11 +16,12 @@ use super::is_id;
 use crate::{
     policy::Flaw,
     request::{Digest, HoldId, Word},
+    scope::Scope,
 };
 
 /// How far a request's timestamp may be from now, in seconds: what Slack recommends.
 const TOLERANCE: i64 = 300;
-/// What every button's `action_id` begins with.
+/// What the `action_id` of all that can be clicked begins with.
 const OURS: &str = "holdpoint_";
 
 /// What is not even that.
@@ -95,7 +96,7 @@ impl Seen {
     }
 }
 
-/// One of our buttons, and who clicked it.
+/// One of our buttons, or what was chosen from our list, and who clicked it.
 #[derive(Debug)]
 pub struct Click {
     pub team: String,
@@ -103,6 +104,7 @@ pub struct Click {
     pub hold: HoldId,
     pub digest: Digest,
     pub word: Word,
+    pub scope: Scope,
 }
 
 #[derive(Deserialize)]
@@ -133,7 +135,15 @@ struct Container {
 #[derive(Deserialize)]
 struct Action {
     action_id: String,
+    /// Of a button.
     #[serde(default)]
+    value: String,
+    /// Of a list.
+    selected_option: Option<Chosen>,
+}
+
+#[derive(Deserialize)]
+struct Chosen {
     value: String,
 }
 
@@ -143,6 +153,8 @@ struct Value {
     hold: HoldId,
     digest: Digest,
     decision: Word,
+    #[serde(default)]
+    scope: Scope,
 }
 
 impl Click {
@@ -157,7 +169,7 @@ impl Click {
     /// Likewise, of the interaction itself.
     pub fn of(payload: serde_json::Value, conversation: &str) -> Result<Option<Self>, &'static str> {
         let payload: Payload = serde_json::from_value(payload).map_err(|_| MALFORMED)?;
-        let [Action { action_id, value }] = &payload.actions[..] else { return Err(MALFORMED) };
+        let [Action { action_id, value, selected_option }] = &payload.actions[..] else { return Err(MALFORMED) };
         if payload.r#type != "block_actions" || !action_id.starts_with(OURS) {
             return Ok(None);
         }
@@ -165,9 +177,11 @@ impl Click {
             return Err("clicked in another conversation");
         }
         let team = team(&payload).ok_or("whose team this is cannot be told")?;
-        let Value { hold, digest, decision } = serde_json::from_str(value).map_err(|_| "malformed: not our button")?;
+        let value = selected_option.as_ref().map_or(value, |chosen| &chosen.value);
+        let Value { hold, digest, decision: word, scope } =
+            serde_json::from_str(value).map_err(|_| "malformed: not our button")?;
         let user = payload.user.id;
-        if is_id(&user) { Ok(Some(Self { team, user, hold, digest, word: decision })) } else { Err(MALFORMED) }
+        if is_id(&user) { Ok(Some(Self { team, user, hold, digest, word, scope })) } else { Err(MALFORMED) }
     }
 }
 

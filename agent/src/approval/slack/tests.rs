@@ -21,6 +21,7 @@ use crate::{
     config::{Config, Listener},
     record::{Entry, Event},
     request::{End, Hold, Outcome, Refusal, Standing, Word, hexadecimal, sample},
+    scope::Scope,
 };
 
 mod socket;
@@ -204,6 +205,80 @@ async fn a_click_is_an_answer_and_the_message_is_changed_in_place() {
     assert_eq!((&*method, &body["ts"], &body["channel"]), ("chat.update", &"1503435956.000247".into(), &"C1".into()));
     assert_eq!(body["blocks"][0]["text"]["text"], "Approved by alice");
     assert!(!body.to_string().contains("\"actions\""), "no button is left: {body}");
+}
+
+/// A hold that can be approved for longer.
+fn wide() -> Hold {
+    Hold { scopes: vec![Scope::Process, Scope::Tree, Scope::Time(1800)], ..sample::hold(HOLD) }
+}
+
+/// The list of a posted message, if there is one.
+fn list(body: &Value) -> Option<&Value> {
+    let elements = body["blocks"].as_array().unwrap().iter().flat_map(|block| block["elements"].as_array());
+    elements.flatten().find(|element| element["type"] == "static_select")
+}
+
+#[tokio::test]
+async fn what_is_chosen_is_an_approval_for_so_long() {
+    let mut desk = desk(taken).await;
+    let (hold, plain) = (wide(), blocks::message(&question(sample::hold(HOLD))));
+    assert_eq!(list(&plain), None, "the rule offers nothing");
+    desk.approval.ask(hold.deadline - SignedDuration::from_mins(1), &hold);
+    let posted = next(&mut desk.calls).await.body;
+    assert!(!button(&posted).contains("scope"), "a click is for once");
+    let list = list(&posted).expect("a list");
+    assert!(list["confirm"].is_object(), "Slack asks back: {list}");
+    let options = list["options"].as_array().unwrap();
+    for (option, scope) in options.iter().zip(&hold.scopes) {
+        assert_eq!(option["text"]["text"], scope.words());
+        assert_eq!(desk.click(chosen(option)).await, 200);
+        let Submission { answer, reply } = next(&mut desk.answers).await;
+        assert_eq!((answer.word, answer.scope, &answer.digest), (Word::Approve, *scope, &hold.digest));
+        reply.send(Err(Refusal::Scope("once".into()))).unwrap();
+        let told = next(&mut desk.calls).await.body["text"].to_string();
+        assert!(told.contains("Your answer does not count"), "{told}");
+    }
+    assert_eq!(options.len(), hold.scopes.len());
+}
+
+/// The question about it.
+fn question(hold: Hold) -> Message {
+    let says = Says::Question { callback: None };
+    Message { at: sample::start(), host: "host-1".into(), hold, says, test: false }
+}
+
+/// A choice from a list, as Slack sends it.
+fn chosen(option: &Value) -> Clicked {
+    let mut click = Clicked::new("");
+    let action = json!({ "type": "static_select", "action_id": "holdpoint_approve_for", "selected_option": option });
+    click.payload["actions"] = json!([action]);
+    click
+}
+
+#[tokio::test]
+async fn a_forged_choice_is_no_answer_or_what_it_says() {
+    let mut desk = desk(taken).await;
+    let message = blocks::message(&question(wide()));
+    let good = chosen(&list(&message).unwrap()["options"][1]);
+    let value = good.payload["actions"][0]["selected_option"]["value"].as_str().unwrap().to_owned();
+    for bad in ["\"host\"", "\"25h\"", "\"0s\"", "7", "null"] {
+        let bad = good.clone().with("/actions/0/selected_option/value", &value.replace("\"tree\"", bad));
+        assert_eq!(desk.click(bad).await, 400);
+        assert_eq!(desk.refused().await, "malformed: not our button");
+    }
+    // What the rule does not offer is for the state machine to refuse.
+    let wider = good.with("/actions/0/selected_option/value", &value.replace("\"tree\"", "\"24h\""));
+    assert_eq!(desk.click(wider).await, 200);
+    assert_eq!(next(&mut desk.answers).await.answer.scope, Scope::Time(24 * 3600));
+}
+
+#[test]
+fn what_needs_more_than_a_click_has_no_list() {
+    let hold = Hold { assurance: crate::quorum::Assurance::High, ..wide() };
+    assert_eq!(list(&blocks::message(&question(hold))), None);
+    let mut over = question(wide());
+    over.says = Says::Outcome(standing(End::Approved, Decision::Approve));
+    assert_eq!(list(&blocks::message(&over)), None);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! ```text
 //! Browsing -- a, d, K --> Asking -- y --> an answer; Browsing
 //!          -- r, or r of Asking --> Typing -- Enter, Esc --> where it came from
+//! Asking an approval -- s --> the same for longer, as far as the rule offers that
 //!          -- ? --> Help
 //! Asking, Typing -- their hold is gone --> Notice -- Enter, Esc --> Browsing
 //! ```
@@ -17,6 +18,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use crate::{
     cli::holds::View,
     request::{Digest, Word, shown},
+    scope::Scope,
     sockets::client::Failure,
 };
 
@@ -71,6 +73,8 @@ pub(super) struct Answer {
     pub(super) digest: Digest,
     /// What is said.
     pub(super) word: Word,
+    /// How far an approval reaches.
+    pub(super) scope: Scope,
     /// In the reviewer's words.
     pub(super) why: Option<String>,
 }
@@ -102,6 +106,15 @@ pub(super) struct Question {
     pub(super) sentence: String,
     /// What would be said.
     pub(super) word: Word,
+    /// How far it would reach. The first one is meant, the others are what can be chosen instead.
+    pub(super) scopes: VecDeque<Scope>,
+}
+
+impl Question {
+    /// How far it would reach.
+    pub(super) fn scope(&self) -> Scope {
+        self.scopes.front().copied().unwrap_or_default()
+    }
 }
 
 /// How much of it the window shows.
@@ -287,16 +300,18 @@ impl State {
     /// Asks back, in the words that are on the screen. What comes too late ends where nothing decides.
     fn ask(&mut self, word: Word) {
         let hold = self.place().and_then(|place| self.holds().get(place));
-        let question = hold.map(|View { id, digest, sentence, .. }| Question {
+        let question = hold.map(|View { id, digest, sentence, scopes, .. }| Question {
             id: id.clone(),
             digest: digest.clone(),
             sentence: sentence.clone(),
             word,
+            // The scope of a no says nothing.
+            scopes: [Scope::Once].iter().chain(scopes.iter().filter(|_| word == Word::Approve)).copied().collect(),
         });
         self.enter(question.map_or(Mode::Notice, Mode::Asking));
     }
 
-    fn ask_back(&mut self, question: Question, code: KeyCode) -> Option<Effect> {
+    fn ask_back(&mut self, mut question: Question, code: KeyCode) -> Option<Effect> {
         match code {
             KeyCode::Char('y') => return Some(self.answer(question)),
             KeyCode::Char('n' | 'q') | KeyCode::Esc => {
@@ -304,6 +319,10 @@ impl State {
                 self.enter(Mode::Browsing);
             }
             KeyCode::Char('r') => self.enter(Mode::Typing(Some(question))),
+            KeyCode::Char('s') => {
+                question.scopes.rotate_left(1);
+                self.enter(Mode::Asking(question));
+            }
             _ => {
                 self.mode = Mode::Asking(question);
                 self.read(code);
@@ -312,11 +331,13 @@ impl State {
         None
     }
 
-    fn answer(&mut self, Question { id, digest, word, .. }: Question) -> Effect {
+    fn answer(&mut self, question: Question) -> Effect {
+        let scope = question.scope();
+        let Question { id, digest, word, .. } = question;
         self.status = format!("{}: telling the agent", short(&id));
         self.enter(Mode::Browsing);
         let why = Some(mem::take(&mut self.reason)).filter(|why| !why.is_empty());
-        Effect::Ask(Ask::Answer(Answer { id, digest, word, why }))
+        Effect::Ask(Ask::Answer(Answer { id, digest, word, scope, why }))
     }
 
     fn write(&mut self, question: Option<Question>, code: KeyCode) {

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     cli::holds::View,
     request::{Digest, End, Hold, HoldId, Object, Operation, Refusal, Standing, Word, sample},
+    scope::Scope,
     sockets::{Declined, client::Failure, message},
 };
 
@@ -50,8 +51,12 @@ fn id(digits: u64) -> String {
 }
 
 fn answer(hold: &View, word: Word, why: Option<&str>) -> Vec<Effect> {
+    answer_for(hold, word, Scope::Once, why)
+}
+
+fn answer_for(hold: &View, word: Word, scope: Scope, why: Option<&str>) -> Vec<Effect> {
     let (id, digest, why) = (hold.id.clone(), hold.digest.clone(), why.map(Into::into));
-    vec![Effect::Ask(Ask::Answer(Answer { id, digest, word, why }))]
+    vec![Effect::Ask(Ask::Answer(Answer { id, digest, word, scope, why }))]
 }
 
 /// A window, five seconds after the holds were asked.
@@ -210,6 +215,41 @@ fn a_decision_is_asked_back_once_and_is_about_what_was_shown() {
         assert_eq!(window.types("y"), answer(&asks, word, None));
         assert_eq!(window.types("y"), []);
     }
+}
+
+#[test]
+fn how_long_it_is_approved_is_chosen_as_far_as_it_is_offered() {
+    let offered = [Scope::Process, Scope::Time(1800)];
+    let wide = || {
+        let mut wide = hold(FIRST, "/srv/x");
+        wide.scopes = offered.into();
+        wide
+    };
+    let window = || Window::usual(vec![wide(), hold(SECOND, "/srv/y")]);
+    for (keys, scope) in [
+        ("jay", Scope::Once),
+        ("jasy", Scope::Process),
+        ("jassy", Scope::Time(1800)),
+        ("jasssy", Scope::Once),
+        ("jasnay", Scope::Once),
+        ("jasrx\u{1b}y", Scope::Process),
+    ] {
+        assert_eq!(window().types(keys), answer_for(&wide(), Word::Approve, scope, None), "{keys:?}");
+    }
+    let mut asking = window();
+    asking.types("ja");
+    asking.check_shows("approve 3f9c12ab… open /srv/x (read)?");
+    asking.check_shows("for          this once (s: this process, this tree for 30 min 0 s)");
+    asking.types("s");
+    asking.check_shows("approve for this process: 3f9c12ab… open /srv/x (read)?");
+    asking.check_shows("s: how long");
+    for (keys, word) in [("jdssy", Word::Deny), ("jKsy", Word::Kill)] {
+        assert_eq!(window().types(keys), answer(&wide(), word, None), "the scope of a no says nothing");
+    }
+    let mut other = window();
+    assert_eq!(other.types("jjas"), []);
+    assert!(!other.text().contains("s: how long"), "{}", other.text());
+    assert_eq!(other.types("y"), answer(&hold(SECOND, "/srv/y"), Word::Approve, None), "nothing is offered");
 }
 
 #[test]

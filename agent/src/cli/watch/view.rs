@@ -14,6 +14,7 @@ use super::state::{Mode, Question, Room, State, short};
 use crate::{
     cli::holds::{View, details, shortened},
     request::{Word, shown},
+    scope::Scope,
 };
 
 /// Columns and lines below which nothing can be read.
@@ -40,11 +41,15 @@ r            type a reason for that
 q, Esc       quit; Ctrl-C: everywhere
 
 Each decision is asked back: y is yes,
-n is no. It is about what was shown: if
-that has changed, the agent refuses.
+n is no; s changes for how long it is
+approved, where the rule offers that.
+It is about what was shown: if that has
+changed, the agent refuses.
 
 When the selected hold is over, none is
 selected: no key decides another one.";
+
+const YES_OR_NO: &str = "y: yes   n: no   r: type a reason";
 
 const NONE_SELECTED: &str = "\
 Up and down select a hold. Then Enter
@@ -83,7 +88,7 @@ fn page(state: &State) -> Option<Page> {
             title: "Is that meant?",
             text: asked(question, &state.reason),
             scroll,
-            keys: "y: yes   n: no   r: type a reason",
+            keys: if question.scopes.len() > 1 { "y: yes  n: no  s: how long  r: reason" } else { YES_OR_NO },
         },
         Mode::Typing(_) => Page {
             title: "For the record, and for who asks",
@@ -103,7 +108,7 @@ fn page(state: &State) -> Option<Page> {
 }
 
 fn asked(question: &Question, reason: &str) -> String {
-    let Question { id, digest, sentence, word } = question;
+    let Question { id, digest, sentence, word, scopes } = question;
     let what = match word {
         Word::Approve => "approve",
         Word::Deny => "deny",
@@ -112,7 +117,17 @@ fn asked(question: &Question, reason: &str) -> String {
     };
     let reason = if reason.is_empty() { "-".to_owned() } else { shown(reason) };
     let (id, sentence, digest) = (short(id), shown(sentence), shown(&digest.0));
-    format!("{what} {id} {sentence}?\n\ndigest       {digest}\nreason       {reason}")
+    // Before the sentence, which can be long.
+    let length = match question.scope() {
+        Scope::Once => String::new(),
+        scope => format!("for {}: ", scope.words()),
+    };
+    let words: Vec<_> = scopes.iter().map(|scope| scope.words()).collect();
+    let choice = match &words[..] {
+        [chosen, others @ ..] if !others.is_empty() => format!("for          {chosen} (s: {})\n", others.join(", ")),
+        _ => String::new(),
+    };
+    format!("{what} {length}{id} {sentence}?\n\n{choice}digest       {digest}\nreason       {reason}")
 }
 
 fn draw_page(frame: &mut Frame<'_>, page: &Page) -> Room {
