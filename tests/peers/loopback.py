@@ -18,8 +18,9 @@ PATIENCE = 20
 
 
 class Request(NamedTuple):
-    """A POST as it arrived, its headers in lower case."""
+    """A request as it arrived, its headers in lower case."""
 
+    method: str
     path: str
     headers: dict
     body: bytes
@@ -33,27 +34,37 @@ class Response(NamedTuple):
     seconds: float
 
 
-class Site:
-    """Answers every POST with 200 and `reply`, and keeps them in order."""
+def said(reply):
+    """200 and `reply`: status, headers and body."""
+    return 200, {"content-type": "application/json"}, json.dumps(reply).encode()
 
-    def __init__(self, reply):
+
+class Site:
+    """Answers every request with what `answer` makes of it, as `said` does, and keeps them in order."""
+
+    def __init__(self, answer):
         self._requests = queue.Queue()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(json.dumps(reply).encode()))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(answer))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def _handler(self, reply):
+    def _handler(self, answer):
         requests = self._requests
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                requests.put(Request(self.path, headers, body))
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
+                request = Request(self.command, self.path, headers, body)
+                status, headers, reply = answer(request)
+                requests.put(request)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.send_header("content-length", str(len(reply)))
                 self.end_headers()
                 self.wfile.write(reply)
+
+            do_GET = do_POST
 
             def log_message(self, *_):
                 pass
@@ -66,11 +77,11 @@ class Site:
         return json.loads(sys.stdin.readline())
 
     def next(self):
-        """The next POST."""
+        """The next request."""
         return self._requests.get(timeout=PATIENCE)
 
     def is_quiet(self):
-        """Whether all that arrived was taken by `next`."""
+        """Whether all that has arrived was taken by `next`."""
         return self._requests.empty()
 
 

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 from slack_sdk.signature import SignatureVerifier
 
-from loopback import Site, post
-from slack_messages import buttons, check
+from loopback import Site, post, said
+from slack_messages import buttons, check, choices
 
 SECONDS = 3
 """What Slack waits for an answer."""
@@ -22,7 +22,7 @@ class Workspace:
     """Slack, and Holdpoint as it has introduced itself."""
 
     def __init__(self):
-        self.site = Site({"ok": True, "channel": "C1", "ts": TS})
+        self.site = Site(lambda _: said({"ok": True, "channel": "C1", "ts": TS}))
         self.holdpoint = self.site.meet()
 
     def called(self, method):
@@ -51,10 +51,11 @@ class Workspace:
         """The status of a click."""
         return self.send(*self.signed(click, **how))
 
-    def check_told(self, user, why):
-        """Holdpoint has told `user` alone why it does not count."""
-        told = self.called("chat.postEphemeral")
-        assert told == {"channel": "C1", "user": user, "text": f"Your answer does not count: {why}."}, told
+
+def check_told(slack, user, why):
+    """Holdpoint has told `user` alone why it does not count."""
+    told = slack.called("chat.postEphemeral")
+    assert told == {"channel": "C1", "user": user, "text": f"Your answer does not count: {why}."}, told
 
 
 def click(button, user="U1", team="T1", conversation="C1"):
@@ -73,12 +74,15 @@ def click(button, user="U1", team="T1", conversation="C1"):
 
 
 def with_value(button, **changed):
-    """`button`, saying something else."""
+    """`button`, or a choice, saying something else."""
+    if "selected_option" in button:
+        return button | {"selected_option": with_value(button["selected_option"], **changed)}
     return button | {"value": json.dumps(json.loads(button["value"]) | changed)}
 
 
-def refused(slack, approve, deny):
+def refused(slack, asked):
     """What does not count, and who is told."""
+    approve, deny = buttons(asked)["Approve"], buttons(asked)["Deny"]
     assert slack.click(click(deny), secret=NOBODY_KNOWS) == 401
     assert slack.click(click(deny), age=400) == 401
     assert slack.click(click(deny), age=-400) == 401
@@ -89,20 +93,23 @@ def refused(slack, approve, deny):
     assert slack.click(click(with_value(approve, by="alice"))) == 400
     for user, team in [("U2", "T1"), ("U1", "T2")]:
         assert slack.click(click(deny, user, team)) == 200
-        slack.check_told(user, f"no reviewer in the policy is Slack's user {team}/{user}")
+        check_told(slack, user, f"no reviewer in the policy is Slack's user {team}/{user}")
     assert slack.click(click(with_value(approve, digest="0" * 64))) == 200
-    slack.check_told("U1", "wrong digest: this is not what is held")
+    check_told(slack, "U1", "wrong digest: this is not what is held")
     assert slack.click(click(with_value(approve, hold="0000000000000008"))) == 200
-    slack.check_told("U1", "unknown hold")
+    check_told(slack, "U1", "unknown hold")
+    longer = choices(asked)["this tree until it ends"]
+    assert slack.click(click(with_value(longer, scope="host"))) == 400
+    assert slack.click(click(with_value(longer, scope="24h"))) == 200
+    check_told(slack, "U1", "this rule does not offer that scope; it offers: once, process, tree, 30m")
 
 
 def main():
     slack = Workspace()
     asked = slack.called("chat.postMessage")
     check(asked)
-    approve, deny = buttons(asked)["Approve"], buttons(asked)["Deny"]
-    refused(slack, approve, deny)
-    body, headers = slack.signed(click(approve))
+    refused(slack, asked)
+    body, headers = slack.signed(click(choices(asked)["this tree until it ends"]))
     assert slack.send(body, headers) == 200
     assert slack.send(body, headers) == 401, "replayed"
     told = slack.called("chat.update")

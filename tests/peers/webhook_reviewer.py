@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from loopback import Site, post
+from loopback import Site, post, said
 
 ANOTHER = "whsec_" + base64.b64encode(bytes(32)).decode()
 
@@ -15,7 +15,7 @@ class Reviewer:
     """The receiver, and Holdpoint as it has introduced itself."""
 
     def __init__(self):
-        self.site = Site({})
+        self.site = Site(lambda _: said({}))
         self.webhook = Webhook(self.site.meet()["secret"])
 
     def message(self):
@@ -25,10 +25,10 @@ class Reviewer:
         check_refused(self.webhook, request.body.replace(b"holdpoint.request", b"holdpoint.Request"), request.headers)
         return self.webhook.verify(request.body, request.headers)
 
-    def answer(self, question, webhook=None, tampered=False, age=0, **said):
+    def answer(self, question, webhook=None, tampered=False, age=0, **changed):
         """The status of an answer to `question`."""
         data = question["data"]
-        answer = {"hold": data["hold"], "digest": data["digest"], "decision": "approve", "who": "alice"} | said
+        answer = {"hold": data["hold"], "digest": data["digest"], "decision": "approve", "who": "alice"} | changed
         body, at = json.dumps(answer), datetime.now(timezone.utc) - timedelta(seconds=age)
         signature = (webhook or self.webhook).sign("msg_1", at, body)
         stamp = str(int(at.timestamp()))

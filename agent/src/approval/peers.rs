@@ -24,6 +24,7 @@ use crate::{
     policy::Person,
     quorum::Assurance,
     request::{End, sample},
+    scope::Scope,
 };
 
 const HOLD: HoldId = HoldId(7);
@@ -152,12 +153,14 @@ impl Agent {
         let (note, record) = mpsc::channel(64);
         tokio::spawn(Callbacks::new(&config, submit.clone(), note.clone()).serve(listener));
         let approval = Approval::new(&config, "host-1".into(), submit, note);
+        approval.listen();
         Self { approval, holds: Holds::default(), answers, record, listener: format!("http://{address}") }
     }
 
     /// Holds the sample's connection until `peer` has done what it does.
     async fn hold(&mut self, peer: Peer) {
-        let hold = Box::new(sample::hold(HOLD));
+        let scopes = vec![Scope::Process, Scope::Tree, Scope::Time(1800)];
+        let hold = Box::new(Hold { scopes, ..sample::hold(HOLD) });
         self.on(Input::Held { hold, kernel: None, passed: false, recorded: None }, None);
         let mut ended = Box::pin(peer.ends_well());
         loop {
@@ -237,6 +240,39 @@ async fn what_slack_sdk_signs_is_a_click_once_and_in_time() {
         "clicked in another conversation",
         "malformed: not our button",
         "malformed: not our button",
+        "malformed: not our button",
+        "replayed",
+    ]);
+}
+
+#[tokio::test]
+#[ignore = "needs the peers' libraries: cargo xtask test --only peers"]
+async fn what_slack_sdk_sends_by_a_socket_is_a_click_once_and_is_acknowledged() {
+    const TOKEN: &str = "xoxb-1";
+    const APP_TOKEN: &str = "xapp-1";
+    let place = Place::new("socket");
+    place.file("token", TOKEN);
+    place.file("app", APP_TOKEN);
+    let mut peer = Peer::start("slack_socket.py");
+    let channel = r#"
+        [[channel]]
+        name = "team"
+        kind = "slack"
+        channel = "C1"
+        token_file = "@/token"
+        app_token_file = "@/app"
+        api = "URL/api"
+        reviewers = ["security"]
+    "#;
+    let mut agent = Agent::start(&place, &channel.replace("URL", &peer.says().await)).await;
+    peer.tell(&json!({ "token": TOKEN, "app_token": APP_TOKEN })).await;
+    assert_eq!(peer.says().await, "connected");
+    agent.hold(peer).await;
+    agent.check(&[
+        "clicked in another conversation",
+        "malformed: not our button",
+        "malformed: not our button",
+        "replayed",
         "replayed",
     ]);
 }
@@ -260,4 +296,31 @@ async fn the_library_of_standard_webhooks_verifies_and_answers() {
     peer.tell(&json!({ "secret": SECRET })).await;
     agent.hold(peer).await;
     agent.check(&["bad signature", "bad signature", "old timestamp", "old timestamp"]);
+}
+
+#[tokio::test]
+#[ignore = "needs the peers' libraries: cargo xtask test --only peers"]
+async fn the_library_of_standard_webhooks_verifies_who_looks_for_answers_and_signs_them() {
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let place = Place::new("relay");
+    place.file("secret", SECRET);
+    let mut peer = Peer::start("webhook_relay.py");
+    let channel = r#"
+        [[channel]]
+        name = "ops"
+        kind = "webhook"
+        url = "URL/hook"
+        decision_url = "URL/decisions/{hold}"
+        secret_file = "@/secret"
+        reviewers = ["security"]
+    "#;
+    let mut agent = Agent::start(&place, &channel.replace("URL", &peer.says().await)).await;
+    peer.tell(&json!({ "secret": SECRET })).await;
+    agent.hold(peer).await;
+    agent.check(&[
+        "a webhook header is missing or malformed",
+        "bad signature",
+        "old timestamp",
+        "malformed: another hold than is asked about",
+    ]);
 }
