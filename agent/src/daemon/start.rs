@@ -96,6 +96,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     if let Some(listener) = callbacks {
         tokio::spawn(Callbacks::new(&config, answers_in, notes_in).serve(listener));
     }
+    let channels: Vec<_> = config.channels.iter().map(|channel| &*channel.name).collect();
     let boot = boot_moment(run_dir)?;
     let mut daemon = Daemon {
         pins: PathBuf::from(PINS),
@@ -128,6 +129,9 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     match daemon.revisions.policy().observes {
         true => tracing::warn!(policy, "observing: nothing is held, denied or killed"),
         false => tracing::info!(policy, "enforcing"),
+    }
+    for (reviewer, channel) in daemon.revisions.policy().missing_channels(&channels) {
+        tracing::warn!(reviewer, channel, "no channel has the name of this integration of the policy");
     }
     let event = record::Event::Started { version: env!("CARGO_PKG_VERSION"), policy };
     daemon.note(&Entry { time: daemon.now(), event });

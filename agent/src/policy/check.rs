@@ -11,8 +11,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Host, Linked, LoadError, Place, Places, Policy, Problem, Refusal, Source, compile, here, load, parse, parts,
-    problem::Severity, secrets,
+    Host, Linked, LoadError, Place, Places, Policy, Problem, Refusal, Source, compile, doubts, here, load, parse,
+    parts, problem::Severity, secrets,
 };
 
 /// Exit code if a policy is refused.
@@ -24,7 +24,7 @@ const UNREADABLE: u8 = 2;
 /// everything on the standard output, one object a line. 0: all good; 1: one is refused; 2: one cannot be read.
 ///
 /// Each is judged for the host that is named, or else for this one and all others that its parts tell from it. With
-/// `here`, what this host lacks is said too; what looks like a secret, always. Those are warnings.
+/// `here`, what this host lacks is said too; what looks like a secret, and what nobody can approve, always. Those are warnings.
 pub fn check(files: &[PathBuf], named: Option<&Host>, here: bool, json: bool) -> ExitCode {
     let outcomes = files.iter().map(|file| {
         let file = load::main_file(file);
@@ -90,6 +90,7 @@ fn on(source: &Source, host: &Host, places: &dyn Places) -> Result<Policy, Refus
 fn warnings(good: &Good, here: bool) -> Refusal {
     let mut found = secrets::found(&good.policy.source);
     found.extend(good.idle.iter().cloned());
+    found.extend(doubts::found(&good.policy));
     if here {
         found.extend(here::lacks(&good.policy));
     }

@@ -12,6 +12,8 @@ use super::{
 
 /// Most files that are named.
 const SHOWN: usize = 8;
+/// Where the agent reads its channels, unless told otherwise.
+const CONFIG: &str = "/etc/holdpoint/config.toml";
 /// The first kernel that has what Holdpoint needs.
 const FIRST_KERNEL: (u32, u32) = (6, 1);
 
@@ -26,6 +28,7 @@ pub fn judge(file: &Path, named: Option<&Host>) -> Result<Good, LoadError> {
 pub fn lacks(policy: &Policy) -> Vec<Problem> {
     let mut problems = files(policy);
     problems.extend(links(policy));
+    problems.extend(channels(policy, Path::new(CONFIG)));
     problems.extend(kernel());
     problems
 }
@@ -56,6 +59,20 @@ fn links(policy: &Policy) -> Option<Problem> {
     let message = format!("{} files that rules are about have further names: {}", files.len(), shown.join(", "));
     let remedy = "they are judged by each of their names; remove those that should not be (find -samefile)";
     (!files.is_empty()).then(|| Problem::new(0..0, message, remedy))
+}
+
+/// Integrations that are none of the channels in `config`, where there is one and it can be read. What it says of them is for
+/// the agent to judge.
+fn channels(policy: &Policy, config: &Path) -> Vec<Problem> {
+    let text = fs::read_to_string(config).ok();
+    let Some(table) = text.and_then(|text| text.parse::<toml::Table>().ok()) else { return vec![] };
+    let channels = table.get("channel").and_then(toml::Value::as_array).into_iter().flatten();
+    let names: Vec<_> = channels.filter_map(|channel| channel.get("name")?.as_str()).collect();
+    let missing = |(person, channel)| {
+        let message = format!("{channel:?} may speak for {person}, and {} has no such channel", config.display());
+        Problem::new(0..0, message, "correct integrations in [[reviewer]], or add a [[channel]] of that name")
+    };
+    policy.missing_channels(&names).into_iter().map(missing).collect()
 }
 
 /// What can be seen of the kernel without root.
@@ -89,4 +106,24 @@ fn kernel() -> Vec<Problem> {
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Source, parse};
+
+    #[test]
+    fn an_integration_that_is_no_channel_of_this_host_is_told() {
+        let text = "[[subject]]\nname = \"agent\"\nexe = [\"/usr/bin/agent\"]\n\n[reviewers]\nsecurity = [\"alice\"]\n\n\
+                    [[reviewer]]\nname = \"alice\"\nintegrations = { ops = \"basic\", sso = \"medium\" }\n";
+        let policy = parse(Source::one("p.toml", text), &Host::this()).unwrap_or_else(|error| panic!("{error}"));
+        let config = std::env::temp_dir().join(format!("holdpoint-here-{}.toml", std::process::id()));
+        fs::write(&config, "[[channel]]\nname = \"ops\"\nkind = \"webhook\"\n").unwrap();
+        let said: Vec<_> = channels(&policy, &config).into_iter().map(|problem| problem.message).collect();
+        fs::remove_file(&config).unwrap();
+        let expected = format!("\"sso\" may speak for alice, and {} has no such channel", config.display());
+        assert_eq!(said, [expected]);
+        assert!(channels(&policy, &config).is_empty(), "without a configuration nothing is known");
+    }
 }

@@ -15,6 +15,7 @@ mod built_in;
 pub mod cases;
 mod check;
 mod compile;
+mod doubts;
 mod evaluate;
 mod here;
 mod host;
@@ -256,6 +257,12 @@ impl Policy {
         let of_canaries = || rule.subjects.iter().any(|one| CANARIES.contains(one));
         let is_seen_only = rule.only.observes || self.observes && !rule.lets_pass() && !of_canaries();
         if is_seen_only { Verdict::Audit } else { rule.verdict() }
+    }
+
+    /// Reviewers and the integrations that may speak for them and are none of these channels.
+    pub fn missing_channels<'a>(&'a self, channels: &[&str]) -> Vec<(&'a str, &'a str)> {
+        let named = |person: &'a Person| person.integrations.keys().map(|channel| (&*person.name, &**channel));
+        self.people.iter().flat_map(named).filter(|(_, channel)| !channels.contains(channel)).collect()
     }
 
     /// The rule with this index, as the kernel reports it.
