@@ -189,9 +189,13 @@ impl Holds {
         }
     }
 
-    /// How long the same request is refused without a question: where a reviewer said no. Nothing where nobody did.
+    /// How long the same request is refused without a question: where a reviewer said no, or nobody could be asked. Nothing
+    /// where nobody answered.
     pub fn pause(&self, id: HoldId) -> Option<Duration> {
-        let Live { hold, state: State::Decided { standing, .. }, .. } = self.live.get(&id)? else { return None };
+        let Live { hold, crowd, state: State::Decided { standing, .. }, .. } = self.live.get(&id)? else { return None };
+        if crowd.is_some() {
+            return Some(crowd::PAUSE);
+        }
         let said_no = standing.state == End::Denied && standing.by.is_some();
         (said_no && !hold.pause.is_zero()).then_some(hold.pause)
     }

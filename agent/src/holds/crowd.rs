@@ -1,7 +1,7 @@
 //! How many requests may wait at once, and how fast those may follow each other that nobody answers. Reviewers who are flooded
 //! approve without reading, so what exceeds this is refused: never asked, never let through.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ pub const OF_A_TREE: usize = 64;
 /// Most of all trees. Fewer than the kernel's side has room for ([`holdpoint_common::pending::PENDING_HOLDS`]): what is turned
 /// away is there until it has met its denial.
 pub const OF_A_HOST: usize = 1024;
+
+/// How long what was turned away is refused without being recorded anew, if it is asked for again.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// How fast questions may follow each other that nobody answers, since they are taken back or run out: so many at once, and one
 /// more in each `every`.
@@ -161,6 +164,7 @@ mod tests {
             panic!("{effects:?}")
         };
         assert_eq!((*decision, standing.state, *crowd), (Decision::Fail, End::Denied, by));
+        assert_eq!(holds.pause(id), Some(PAUSE), "whatever the rule says of a reviewer's no");
     }
 
     #[test]
