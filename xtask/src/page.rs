@@ -25,6 +25,7 @@ const HOSTILE: std::ops::RangeInclusive<u32> = 6..=12;
 
 /// Tries the page of `program`.
 pub fn try_out(program: &Path) -> Result<()> {
+    let cards = teams::hostile_cards().context("cards about what subjects write")?;
     let driver = Driver::start(Instant::now() + LIMIT)?;
     let sample = Sample::start(program, 600)?;
     let (alice, bob) = (driver.browser("alice", true)?, driver.browser("bob", true)?);
@@ -38,6 +39,7 @@ pub fn try_out(program: &Path) -> Result<()> {
         pictures::take(&alice, &sample, &fresh.alice)
     })?;
     told("a card in Teams", || teams::render(&alice, program))?;
+    told("what subjects write, in Teams", || teams::render_hostile(&alice, &cards))?;
     told("what subjects write", || hostile(&alice, &sample))?;
     told("what a screen reader is told", || named(&alice, &sample))?;
     told("approving by mouse, seen by another", || by_mouse(&alice, &bob, &sample))?;

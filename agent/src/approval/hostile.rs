@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use holdpoint_common::decision::Decision;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     channel::{Message, Says},
@@ -430,4 +430,17 @@ fn json_says_it_exactly_or_says_that_it_is_cut() {
         }
         assert!(data["cut"] == true || text.len() < 4096);
     }
+}
+
+#[test]
+#[ignore = "for the renderer: cargo xtask test --only page"]
+fn hostile_cards_for_the_renderer() {
+    let file = std::env::var_os("HOLDPOINT_CARDS").expect("HOLDPOINT_CARDS names the file to write");
+    let page = "https://review.example/holds".parse().unwrap();
+    let cards = |text: &str| -> Vec<Value> {
+        let card = |message: &Message| teams::body(message, Some(&page))["attachments"][0]["content"].take();
+        messages(text).iter().map(card).collect()
+    };
+    let sent: Vec<_> = hostile().iter().map(|text| cards(text)).collect();
+    std::fs::write(file, json!({ "plain": cards("plain"), "sent": sent }).to_string()).unwrap();
 }
