@@ -56,10 +56,12 @@ fn is_unclear(value: &Value) -> bool {
 }
 
 impl Hold {
-    /// What other requests are the same as this one: [`Class::of`]. None after labelled data was read, where the rule asks for
+    /// What other requests are the same as this one: [`Class::of`] what was asked, with its secrets. What has no class has none
+    /// by what is shown of it either, since no mask covers what is unclear. None after labelled data was read, where the rule asks for
     /// that: of each label the first file alone is known, and what else was read is what the question is about.
     pub fn class(&self) -> Option<Class> {
-        if self.read.is_empty() { Class::of(&self.request) } else { None }
+        let class = || self.class.clone().or_else(|| Class::of(&self.request));
+        if self.read.is_empty() { class() } else { None }
     }
 }
 
@@ -109,6 +111,7 @@ mod tests {
             filename: "x".into(),
             argv: argv.iter().map(|word| (*word).to_owned()).collect(),
             cut: false,
+            masked: 0,
             object: Object { device: 1, inode: 2 },
             directory: Object { device: 1, inode: directory },
             content: content(1),

@@ -211,6 +211,24 @@ pub enum PolicyVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Show words as reviewers would see them: what the policy masks in them
+    ///
+    /// Each is one argument of a command line. Without any, they are the lines of the standard input, which is where to give
+    /// what is secret.
+    Mask {
+        /// The policy
+        #[arg(long, value_name = "FILE", default_value = policy::POLICY)]
+        policy: PathBuf,
+        /// Mask for the host of this name; unless said, for this one
+        #[arg(long, value_name = "NAME", value_parser = policy::host)]
+        host_name: Option<Host>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The words
+        #[arg(last = true, value_name = "WORD")]
+        words: Vec<String>,
+    },
     /// Print a JSON Schema of policy files, for editors
     Schema,
     /// Have the agent read its policy anew and put it in force (root only); SIGHUP does the same
@@ -437,6 +455,9 @@ pub fn policy(run_dir: &Path, verb: &PolicyVerb) -> ExitCode {
         }
         PolicyVerb::Learn { learning, json } => policy::learn(learning, *json),
         PolicyVerb::Show { file, host_name, json } => policy::show(file, &policy::Asking::new(host_name, true), *json),
+        PolicyVerb::Mask { policy, host_name, json, words } => {
+            policy::mask(policy, words, &policy::Asking::new(host_name, false), *json)
+        }
         PolicyVerb::Schema => policy::schema(),
         PolicyVerb::Reload { json } => reload(run_dir, *json),
     }

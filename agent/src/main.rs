@@ -14,6 +14,7 @@ mod identity;
 mod kept;
 mod kernel;
 mod ladder;
+mod mask;
 mod page;
 mod policy;
 mod process;

@@ -24,6 +24,7 @@ pub use self::answer::{
 };
 use crate::{
     claims::Claim,
+    class::Class,
     ladder::{self, Step},
     quorum::{self, Assurance, Group, SelfAnswer},
     scope::Scope,
@@ -94,6 +95,9 @@ pub enum Operation {
         /// of a hold.
         #[serde(skip_serializing_if = "is_false")]
         cut: bool,
+        /// How many pieces of them are masked: see [`crate::mask`].
+        #[serde(skip_serializing_if = "is_zero")]
+        masked: usize,
         /// Device and inode of the file.
         object: Object,
         /// Device and inode of the working directory.
@@ -224,6 +228,11 @@ impl Operation {
 /// Serde asks by reference.
 pub fn is_false(flag: &bool) -> bool {
     !flag
+}
+
+/// Likewise.
+pub fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// One argument or path, so that it can be told from two.
@@ -491,7 +500,10 @@ pub struct Hold {
     pub user: Option<String>,
     /// User name of `request.launcher`, where there is one: likewise.
     pub launcher_name: Option<String>,
-    /// What is asked.
+    /// What other requests are the same, told before its secrets were masked: see [`Hold::class`].
+    #[serde(skip)]
+    pub class: Option<Class>,
+    /// What is asked, its secrets masked.
     #[serde(flatten)]
     pub request: Request,
     /// What was read before, where the rule asks for that.
@@ -570,6 +582,7 @@ mod tests {
                 filename: "x".into(),
                 argv: vec![],
                 cut: false,
+                masked: 0,
                 object: Object { device: 1, inode },
                 directory: Object { device: 1, inode: 3 },
                 content: Some((&stamps).into()),

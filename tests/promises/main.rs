@@ -43,6 +43,7 @@ mod only_time_passes;
 mod only_time_passes_for_programs;
 mod others_are_asked_in_time;
 mod ready_policies;
+mod secrets_are_masked;
 mod several_must_approve;
 mod silence_denies;
 mod silence_denies_at_the_webhook;

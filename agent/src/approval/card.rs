@@ -179,13 +179,14 @@ fn fitted(text: &str, characters: usize) -> (String, bool) {
 
 fn objects(what: &Operation, add: &mut impl FnMut(&'static str, Vec<String>)) {
     match what {
-        Operation::Exec { path, filename, argv, check, cut, .. } => {
+        Operation::Exec { path, filename, argv, check, cut, masked, .. } => {
             add("Program", vec![path.clone()]);
             add("Check", said(*check, "only whether it could be executed"));
             if filename != path {
                 add("Called as", vec![filename.clone()]);
             }
             add("Arguments", argv.clone());
+            add("Masked", (*masked > 0).then(|| pieces(*masked)).into_iter().collect());
             add("More arguments", said(*cut, "they are not all here"));
         }
         Operation::Open { path, access, owner, mode, size, length, .. } => {
@@ -222,6 +223,12 @@ fn objects(what: &Operation, add: &mut impl FnMut(&'static str, Vec<String>)) {
 /// What a flag says, where it is set.
 fn said(flag: bool, text: &str) -> Vec<String> {
     flag.then(|| text.to_owned()).into_iter().collect()
+}
+
+/// What stands for secrets, told from what only looks like it.
+fn pieces(masked: usize) -> String {
+    let pieces = if masked == 1 { "1 piece".to_owned() } else { format!("{masked} pieces") };
+    format!("{pieces} of the arguments, by the policy")
 }
 
 fn octal(mode: Option<u32>) -> Vec<String> {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     claims::{Claim, Kind, Speaker},
+    mask::{Masks, Said},
     request::{Content, End, Hold, HoldId, Object, Operation, Process, Reading, Request, Standing, sample, shown},
     scope::Scope,
 };
@@ -79,6 +80,7 @@ pub fn operations(text: &str) -> [Operation; 5] {
         path: text(),
         check: true,
         cut: true,
+        masked: 2,
         filename: text() + "2",
         argv: vec![text(); 3],
         object,
@@ -245,7 +247,11 @@ fn slack_shows_text_as_text() {
 #[test]
 fn every_field_of_an_operation_is_a_fact() {
     let expected = [
-        vec!["Check: only whether it could be executed", "More arguments: they are not all here"],
+        vec![
+            "Check: only whether it could be executed",
+            "Masked: 2 pieces of the arguments, by the policy",
+            "More arguments: they are not all here",
+        ],
         vec!["Truncated to: 17 bytes", "Mode: 0644", "Size: 18 bytes"],
         vec![
             "Kind: directory",
@@ -381,6 +387,30 @@ fn teams_shows_text_as_text() {
                 assert!(lines.windows(2).any(|two| two == claimed(&text)), "{lines:#?}");
             }
         }
+    }
+}
+
+/// Where the agent describes a hold its secrets are masked: then none of them is on any channel.
+#[test]
+fn what_is_masked_is_on_no_channel() {
+    let secrets =
+        ["hunter2-of-x", "s3cret-of-y", "ghp_a1B2c3D4e5F6g7H8a1B2c3D4e5F6g7H8a1B2", "xoxb-1234567890-a1B2c3D4"];
+    let argv = ["rm", "--password", secrets[0], &format!("https://ann:{}@host/x", secrets[1])].map(str::to_owned);
+    let mut message = padded(argv.into(), &format!("sh -c 'TOKEN=\"{}\" run'", secrets[2]));
+    message.hold.claims.iter_mut().for_each(|claim| claim.text = format!("by {}", secrets[3]));
+    let sent = |message: &Message| {
+        let body = String::from_utf8(message.body().to_vec()).unwrap();
+        [slack::blocks::message(message).to_string(), teams::body(message, None).to_string(), body]
+    };
+    let has = |text: &str| secrets.map(|secret| text.contains(secret));
+    assert!(sent(&message).iter().all(|text| has(text) == [true; 4]), "the control");
+    let (masks, hold) = (Masks::new(Said::default()), &mut message.hold);
+    masks.request(&mut hold.request);
+    masks.context(&mut hold.context);
+    masks.claims(&mut hold.claims);
+    for text in sent(&message) {
+        assert_eq!(has(&text), [false; 4], "{text}");
+        assert!(text.contains("https://ann:‹masked: 11 characters›@host/x"), "{text}");
     }
 }
 

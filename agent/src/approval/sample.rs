@@ -90,6 +90,7 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         pause: Duration::ZERO,
         user: Some("agent".into()),
         launcher_name: Some("laura".into()),
+        class: None,
         request,
         read: vec![],
         claims: vec![
@@ -120,6 +121,7 @@ fn request(at: Timestamp) -> Request {
             check: false,
             argv,
             cut: false,
+            masked: 0,
             object,
             directory: object,
             content: None,

@@ -339,6 +339,7 @@ fn the_longest_question_fits() {
         filename: worst,
         argv,
         cut: false,
+        masked: 0,
         object,
         directory: object,
         content: None,

@@ -339,6 +339,7 @@ mod tests {
             pause: std::time::Duration::ZERO,
             user: Some("agent".into()),
             launcher_name: None,
+            class: None,
             request: Request {
                 tree: "00000000000000aa".into(),
                 subject: "coding-agent".into(),

@@ -5,6 +5,7 @@
 mod diff;
 mod explain;
 mod learn;
+mod mask;
 mod show;
 mod test;
 
@@ -18,7 +19,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use holdpoint_common::request::Class;
 use serde_json::{Value, json};
 
-pub use self::{diff::diff, explain::explain, learn::learn, show::show, test::test};
+pub use self::{diff::diff, explain::explain, learn::learn, mask::mask, show::show, test::test};
 use super::commands::{pretty, print};
 use crate::{
     policy::{self, Asked, Flaw, Host, Judge, LoadError, Mounts, Own, Refusal, Site, What},

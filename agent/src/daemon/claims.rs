@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use super::Daemon;
 use crate::{
     claims::{Claim, Said, Speaker},
@@ -26,13 +28,21 @@ impl Daemon {
             return Err(outside.remedy("say it inside the tree; or as you start one: holdpoint run --intent TEXT"));
         };
         let speaker = self.speaker(from.pid, governed.tree);
-        let new = self.claim(governed.tree, &speaker, said)?;
+        let mut new = self.claim(governed.tree, &speaker, said)?;
         let tree = tree_text(governed.tree);
+        self.masks().claims(&mut new);
         new.into_iter().for_each(|claim| self.claimed(&tree, claim));
-        Ok(self.claims.of(&tree, self.now()))
+        Ok(self.claims_of(&tree, self.now()))
     }
 
-    /// Puts a claim on record.
+    /// What is claimed of `tree`, as it is shown, without what was said after `at`.
+    pub(super) fn claims_of(&self, tree: &str, at: Timestamp) -> Vec<Claim> {
+        let mut claims = self.claims.of(tree, at);
+        self.masks().claims(&mut claims);
+        claims
+    }
+
+    /// Puts a claim on record, its secrets masked.
     pub(super) fn claimed(&mut self, tree: &str, claim: Claim) {
         self.note(&Entry { time: claim.at, event: record::Event::Claimed { tree: tree.to_owned(), claim } });
     }

@@ -47,11 +47,13 @@ use crate::{
     approval::{Approval, Submission},
     canary::Finding,
     claims::{Claims, Speaker},
+    class::Class,
     cli::AgentArgs,
     denials::{Denial, Denials},
     holds::{Effect, Holds, Input, Ticket},
     identity,
     kernel::{Event, Events, Kernel, Reader},
+    mask::Masks,
     page::Page,
     policy::{Policy, verdict_word},
     process::{self, State},
@@ -371,7 +373,7 @@ impl Daemon {
         if already_running {
             tracing::info!(pid, subject, tree, "already running: governed from now on");
         }
-        let mut claims = self.claims.of(&tree, self.now());
+        let mut claims = self.claims_of(&tree, self.now());
         claims.retain(|claim| matches!(claim.by, Speaker::Launcher { .. }));
         let launcher = governed.launcher;
         let event = record::Event::Enrolled { tree: tree.clone(), subject, pid, launcher, already_running };
@@ -394,6 +396,7 @@ impl Daemon {
         let reader = Reader { policy: &policy, mounts: self.revisions.mounts(), boot: self.boot };
         let Some(mut request) = reader.reported(facts, strings).map(Box::new) else { return };
         self.add_hosts(&mut request, facts);
+        self.masks().request(&mut request);
         self.labelled(&policy, labels, &request);
         let time = request.at;
         let event = match end {
@@ -537,7 +540,7 @@ impl Daemon {
         }
     }
 
-    /// Everything that is shown and compared of a hold.
+    /// Everything that is shown and compared of a hold. From here on it has no secret that a mask knows.
     fn describe(&mut self, id: HoldId, pending: &Pending) -> Option<Hold> {
         let policy = self.revisions.of(pending.facts.revision)?;
         let reader = Reader { policy: &policy, mounts: self.revisions.mounts(), boot: self.boot };
@@ -545,11 +548,14 @@ impl Daemon {
         self.add_hosts(&mut request, &pending.facts);
         let rule = policy.rule(pending.facts.rule)?;
         let terms = rule.terms()?;
-        let context = process::context(request.pid);
+        let (digest, class) = (Digest::of(id, &request), Class::of(&request));
+        let mut context = process::context(request.pid);
+        self.masks().request(&mut request);
+        self.masks().context(&mut context);
         let read = self.readings.of(&request.tree, &rule.only.labels, &context);
         let mut hold = Hold {
             id,
-            digest: Digest::of(id, &request),
+            digest,
             deadline: reader.moment(pending.deadline),
             reviewers: terms.reviewers.clone(),
             escalation: terms.escalate.iter().map(|escalation| escalation.of(request.at)).collect(),
@@ -564,8 +570,9 @@ impl Daemon {
             user: user::known(request.uid),
             launcher_name: user::known(request.launcher),
             read,
-            claims: self.claims.of(&request.tree, request.at),
+            claims: self.claims_of(&request.tree, request.at),
             context,
+            class,
             request,
         };
         // A policy that is not in force any more offers nothing; and what cannot be told from other requests is asked each time.
@@ -574,6 +581,11 @@ impl Daemon {
             hold.scopes.clear();
         }
         Some(hold)
+    }
+
+    /// The masks of the policy that is in force, whichever judged what they are put on.
+    fn masks(&self) -> &Masks {
+        &self.revisions.policy().masks
     }
 
     /// The names of the address that the request is about.

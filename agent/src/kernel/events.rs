@@ -116,6 +116,7 @@ impl Reader<'_> {
                 filename: given.filename.clone(),
                 argv: given.argv.clone(),
                 cut: given.cut,
+                masked: 0,
                 object: object(facts),
                 directory: Object {
                     device: u32::try_from(facts.binding.target_anchor).ok()?,

@@ -77,6 +77,7 @@ pub use self::{
 };
 use crate::{
     ladder::Escalation,
+    mask::Masks,
     quorum::{Assurance, Group, SelfAnswer},
     scope::Scope,
 };
@@ -94,6 +95,8 @@ pub struct Policy {
     pub observes: bool,
     /// Whose answers say which host has which address; none if the policy leaves that to the host.
     pub resolvers: Option<Vec<IpAddr>>,
+    /// What is not shown of what is asked.
+    pub masks: Masks,
     /// Process trees that it governs.
     pub subjects: Vec<Subject>,
     /// Groups of reviewers and their members.

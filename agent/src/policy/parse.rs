@@ -4,6 +4,7 @@
 pub mod dns;
 pub mod escalation;
 pub mod label;
+pub mod mask;
 pub mod person;
 mod reviewers;
 pub mod rule;
@@ -29,9 +30,10 @@ use super::{
     section::Section,
     source::{File, Source},
 };
-use crate::request::hexadecimal;
+use crate::{mask::Masks, request::hexadecimal};
 
-pub const TOP_KEYS: [&str; 9] = ["mode", "host", "lists", "subject", "reviewers", "reviewer", "labels", "dns", "rule"];
+pub const TOP_KEYS: [&str; 10] =
+    ["mode", "host", "lists", "subject", "reviewers", "reviewer", "labels", "dns", "mask", "rule"];
 pub const SUBJECT_KEYS: [&str; 8] = ["name", "exe", "parent", "cgroup", "unit", "container", "user", "group"];
 
 /// Where container engines put containers: docker, podman, nerdctl, containerd's and CRI-O's with the systemd driver;
@@ -69,7 +71,7 @@ pub struct Names {
 pub fn parse(source: Source, host: &Host) -> Result<Policy, Refusal> {
     match read(&source, host) {
         Ok(read) => {
-            let Read { here, observes, resolvers, subjects, groups, people, labels, rules, idle } = read;
+            let Read { here, observes, resolvers, masks, subjects, groups, people, labels, rules, idle } = read;
             let (host, digest) = (host.clone(), digest(&source));
             Ok(Policy {
                 source,
@@ -77,6 +79,7 @@ pub fn parse(source: Source, host: &Host) -> Result<Policy, Refusal> {
                 here,
                 observes,
                 resolvers,
+                masks,
                 subjects,
                 groups,
                 people,
@@ -106,6 +109,7 @@ struct Read {
     here: Vec<bool>,
     observes: bool,
     resolvers: Option<Vec<IpAddr>>,
+    masks: Masks,
     subjects: Vec<Subject>,
     groups: BTreeMap<String, Vec<String>>,
     people: Vec<Person>,
@@ -127,6 +131,7 @@ fn read(source: &Source, host: &Host) -> Result<Read, Vec<Problem>> {
     let mut names = Names::default();
     let observes = observes(&top, &mut problems);
     let resolvers = dns::read(&top, &mut problems);
+    let masks = mask::read_all(&top, &mut problems);
     let subjects = subjects(&top, &mut names, &mut problems);
     let groups = reviewers::groups(&top, &mut names, &mut problems);
     let people = person::read_all(&top, &names, &mut problems);
@@ -138,7 +143,7 @@ fn read(source: &Source, host: &Host) -> Result<Read, Vec<Problem>> {
     match problems.is_empty() {
         true => {
             let (labels, idle) = (names.labels, uses.idle);
-            Ok(Read { here, observes, resolvers, subjects, groups, people, labels, rules, idle })
+            Ok(Read { here, observes, resolvers, masks, subjects, groups, people, labels, rules, idle })
         }
         false => Err(uses.located(problems)),
     }

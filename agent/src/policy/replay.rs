@@ -18,7 +18,7 @@ pub enum Line {
     /// Somebody asked for this.
     Asks(Box<Asked>),
     /// Somebody asked for something that takes more to judge than the record has: two names (rename, link), or none; or
-    /// arguments of which it has not all.
+    /// arguments of which it has not all, or not all that was in them.
     CannotBeAsked,
     /// It is about something else.
     SomethingElse,
@@ -81,6 +81,7 @@ fn asked(request: &Value) -> Option<Asked> {
 pub fn what(request: &Value) -> Option<What> {
     let word = |key: &str| request[key].as_str();
     match word("operation")? {
+        "exec" if request.get("masked").is_some() => None,
         "exec" => file(request, Class::Exec.bit(), arguments(request)?),
         "open" => {
             let bits = request["access"].as_array()?.iter().map(|word| rule::access(word.as_str()?).ok());
@@ -105,7 +106,8 @@ fn names(request: &Value) -> Vec<String> {
     request["names"].as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
 }
 
-/// The arguments of an exec, without the name that the program was given; none if the record does not have them whole.
+/// The arguments of an exec, without the name that the program was given, as the record has them: secrets may be masked. None if
+/// it does not have them all.
 pub fn arguments(request: &Value) -> Option<Vec<String>> {
     let argv = request["argv"].as_array().filter(|argv| !argv.is_empty() && request["cut"] != true)?;
     argv.iter().skip(1).map(|word| word.as_str().map(str::to_owned)).collect()

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::only;
 use crate::{
     ladder,
+    mask::BuiltIn,
     quorum::{self, Assurance, SelfAnswer},
 };
 
@@ -46,6 +47,7 @@ pub fn schema() -> Value {
                 "additionalProperties": { "anyOf": [{ "$ref": "#/$defs/patterns" }, { "$ref": "#/$defs/label" }] },
             },
             "dns": { "$ref": "#/$defs/dns" },
+            "mask": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/mask" } },
             "rule": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/rule" } },
         },
         "$defs": {
@@ -77,6 +79,7 @@ pub fn schema() -> Value {
             "modes": words("The file has one of these permissions", &only::all_modes()),
             "label": label(),
             "dns": dns(),
+            "mask": mask(),
             "subject": subject(),
             "reviewer": reviewer(),
             "rule": rule(),
@@ -125,6 +128,19 @@ fn dns() -> Value {
         "Whose answers say which host has which address",
         &["resolvers"],
         &json!({ "resolvers": texts("Addresses of resolvers; the host's own if [dns] is not there") }),
+    )
+}
+
+fn mask() -> Value {
+    table(
+        "What is not shown of arguments, command lines and claims, beside what is built in",
+        &[],
+        &json!({
+            "after": texts("Options: what follows is a secret"),
+            "variable": texts("Variables, with *: what they are set to is a secret"),
+            "text": texts("Regular expressions: how secrets look; with groups, these alone"),
+            "off": words("Built-in masks that are off", &BuiltIn::ALL.map(BuiltIn::word)),
+        }),
     )
 }
 

@@ -36,6 +36,7 @@ pub fn hold(id: HoldId) -> Hold {
         pause: Duration::from_mins(10),
         user: Some("agent".into()),
         launcher_name: Some("laura".into()),
+        class: None,
         request,
         read: Vec::new(),
         claims: vec![

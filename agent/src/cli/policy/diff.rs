@@ -70,6 +70,8 @@ struct Rules {
     removed: Vec<String>,
     changed: Vec<String>,
     reordered: bool,
+    /// Whether other things are masked.
+    masks: bool,
 }
 
 impl Rules {
@@ -87,31 +89,34 @@ impl Rules {
             removed: names(before, &|name| !new.contains_key(name)),
             changed: names(after, &|name| in_both(name) && old[name] != new[name]),
             reordered: names(before, &in_both) != names(after, &in_both),
+            masks: before.masks.said != after.masks.said,
         }
     }
 
     fn is_nothing(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty() && !self.reordered
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty() && !self.reordered && !self.masks
     }
 
     fn text(&self) -> String {
         let lines =
             |what: &str, names: &[String]| names.iter().map(|name| format!("{what}  {name:?}\n")).collect::<String>();
         let order = if self.reordered { "the rules stand in another order\n" } else { "" };
+        let masks = if self.masks { "other things are masked\n" } else { "" };
         let none = if self.is_nothing() { "the rules are the same\n" } else { "" };
         [
             &*lines("added  ", &self.added),
             &*lines("removed", &self.removed),
             &*lines("changed", &self.changed),
             order,
+            masks,
             none,
         ]
         .concat()
     }
 
     fn value(&self) -> Value {
-        let Self { added, removed, changed, reordered } = self;
-        json!({ "added": added, "removed": removed, "changed": changed, "reordered": reordered })
+        let Self { added, removed, changed, reordered, masks } = self;
+        json!({ "added": added, "removed": removed, "changed": changed, "reordered": reordered, "masks": masks })
     }
 }
 

@@ -5,7 +5,10 @@ use std::{path::Path, process::ExitCode};
 use serde_json::{Value, json};
 
 use super::{Asking, Report, said};
-use crate::policy::{Judge, Pattern, Rule, Usage, User, usage, verdict_word};
+use crate::{
+    mask::{Masks, Said},
+    policy::{Judge, Pattern, Rule, Usage, User, usage, verdict_word},
+};
 
 /// Shows the policy in `file`.
 pub fn show(file: &Path, asking: &Asking, json: bool) -> ExitCode {
@@ -36,6 +39,7 @@ fn text(judge: &Judge, usage: &[Usage]) -> String {
         let only: String = only.map(|(word, names): &(_, Vec<String>)| format!("{word}{}", names.join(", "))).collect();
         text += &format!("  {}: {}{}\n", subject.name, starters.escape_debug(), only.escape_debug());
     }
+    text += &format!("\nmasks\n{}", masks(&policy.masks));
     text += "\nrules, the first that matches wins\n";
     for (index, rule) in policy.rules.iter().enumerate() {
         text += &format!("{index:>5}  {:<5}  {:?} ({})\n", word(rule), rule.name, judge.place(rule));
@@ -45,6 +49,16 @@ fn text(judge: &Judge, usage: &[Usage]) -> String {
         text += &format!("  {what:<36}{rows:>7} of {limit:>6}  {bytes:>9} bytes\n");
     }
     text
+}
+
+/// What is not shown of what is asked.
+fn masks(masks: &Masks) -> String {
+    let Said { off: _, after, variable, text } = &masks.said;
+    let text = text.iter().map(ToString::to_string).collect();
+    let built_in = masks.built_in().map(|one| one.word().to_owned()).collect();
+    let all = [("built in", built_in), ("after", after.clone()), ("variable", variable.clone()), ("text", text)];
+    let said = all.iter().filter(|(_, words): &&(_, Vec<String>)| !words.is_empty());
+    said.map(|(word, words)| format!("  {word}: {}\n", words.join(", ").escape_debug())).collect()
 }
 
 fn value(judge: &Judge, usage: &[Usage]) -> Value {
@@ -66,6 +80,7 @@ fn value(judge: &Judge, usage: &[Usage]) -> Value {
     json!({
         "host": judge.policy.host, "files": files.collect::<Vec<_>>(),
         "revision": judge.policy.revision(), "digest": judge.policy.digest, "observes": judge.policy.observes,
+        "masks": { "built_in": judge.policy.masks.built_in().collect::<Vec<_>>(), "said": judge.policy.masks.said },
         "subjects": subjects.collect::<Vec<_>>(), "rules": rules.collect::<Vec<_>>(), "tables": tables.collect::<Vec<_>>(),
     })
 }

@@ -69,6 +69,7 @@ fn all_of_the_operation_is_shown() {
         filename: "f".into(),
         argv: words.clone(),
         cut: false,
+        masked: 0,
         object: Object { device: 1, inode: 2 },
         directory: Object { device: 1, inode: 3 },
         content: None,

@@ -10,6 +10,7 @@ use crate::policy::{
         dns::DNS_KEYS,
         escalation::ESCALATION_KEYS,
         label::LABEL_KEYS,
+        mask::MASK_KEYS,
         person::REVIEWER_KEYS,
         rule::{CONNECT_KEYS, EXEC_KEYS, OPEN_KEYS, RULE_KEYS},
     },
@@ -17,11 +18,12 @@ use crate::policy::{
 };
 
 /// Where each table's keys are in the schema.
-fn tables_of_keys() -> [(&'static str, Vec<&'static str>); 10] {
+fn tables_of_keys() -> [(&'static str, Vec<&'static str>); 11] {
     [
         ("", TOP_KEYS.to_vec()),
         ("/$defs/label", LABEL_KEYS.to_vec()),
         ("/$defs/dns", DNS_KEYS.to_vec()),
+        ("/$defs/mask", MASK_KEYS.to_vec()),
         ("/$defs/reviewer", REVIEWER_KEYS.to_vec()),
         ("/$defs/subject", SUBJECT_KEYS.to_vec()),
         ("/$defs/rule", RULE_KEYS.to_vec()),
