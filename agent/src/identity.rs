@@ -15,7 +15,7 @@ use std::mem;
 use crate::{
     policy::Person,
     quorum::Assurance,
-    request::{Answer, Caller, Known, Proof, Refusal, shown},
+    request::{Answer, Caller, Entrance, Known, Proof, Refusal, shown},
 };
 
 /// Puts the answer in the name of whose it is, as `people` have it.
@@ -24,8 +24,8 @@ use crate::{
 /// It is nobody's whom the policy knows by this way; then it stays as it is.
 pub fn identify(people: &[Person], answer: &mut Answer) -> Result<(), Refusal> {
     let (who, assurance) = match &answer.proof {
-        Proof::Local(caller) | Proof::Page { caller: Some(caller), .. } => (local(people, caller)?, Assurance::Medium),
-        Proof::Page { user, caller: None } => (user.clone(), Assurance::Medium),
+        Proof::Local(caller) => (local(people, caller)?, Assurance::Medium),
+        Proof::Page { user, entrance } => (on_page(people, user, entrance.as_ref())?, Assurance::Medium),
         Proof::Slack { user, .. } => (slack(people, user)?, Assurance::Basic),
         Proof::Webhook { channel, .. } | Proof::Exec { channel, .. } => called(people, &answer.who, channel)?,
         Proof::Signed { .. } => (answer.who.clone(), Assurance::High),
@@ -49,6 +49,17 @@ pub fn local(people: &[Person], caller: &Caller) -> Result<String, Refusal> {
             Err(Refusal::Stranger(format!("this is the user {name}, but user {login} by the login: it can be either")))
         }
         Caller { name, .. } => user(people, name),
+    }
+}
+
+/// Who it is that came to the page by `entrance`, for the reviewer `user`.
+///
+/// # Errors
+/// Nobody whom the policy knows: see [`local`].
+pub fn on_page(people: &[Person], user: &str, entrance: Option<&Entrance>) -> Result<String, Refusal> {
+    match entrance {
+        Some(Entrance::Local(caller)) => local(people, caller),
+        None => Ok(user.to_owned()),
     }
 }
 
@@ -113,7 +124,7 @@ mod tests {
 
     fn page(user: &str, caller: Option<&str>) -> Proof {
         let caller = caller.map(|name| Caller { uid: 1, login: None, name: name.into() });
-        Proof::Page { user: user.into(), caller }
+        Proof::Page { user: user.into(), entrance: caller.map(Entrance::Local) }
     }
 
     fn slack(user: &str) -> Proof {

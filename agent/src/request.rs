@@ -20,7 +20,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 pub use self::answer::{
-    Answer, Caller, End, Known, Outcome, Proof, Refusal, Standing, Withdrawal, Word, decision_word, word,
+    Answer, Caller, End, Entrance, Known, Outcome, Proof, Refusal, Standing, Withdrawal, Word, decision_word, word,
 };
 use crate::{
     claims::Claim,

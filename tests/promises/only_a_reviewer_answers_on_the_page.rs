@@ -1,6 +1,6 @@
 //! Promise 4 on the review page: who has come by a link of their own answers in their name, and nobody else does.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use holdpoint_tests::{Agent, Hold, User, agent::holdpoint, everything, site, ungoverned, wait_until};
 use serde_json::json;
@@ -117,9 +117,54 @@ fn a_reviewer_approves_for_longer_on_the_page_and_takes_it_back() {
     assert_eq!(actor.end().stdout, "open ok\nopen ok\nopen EPERM\n");
 }
 
+/// A policy with two groups of reviewers, of which its rules ask one: with these people.
+fn asking(people: &str) -> String {
+    let usual = "people = [\"root\", \"reviewer\"]";
+    everything().replace(usual, &format!("people = [{people}]\nothers = [\"nobody\"]"))
+}
+
+#[test]
+fn a_session_ends_with_its_identity() {
+    let agent = Agent::builder(&asking(r#""root", "reviewer""#)).config("[page]\n").start();
+    let cookies = [&[][..], &["--for", "root"]].map(|words| {
+        let user = if words.is_empty() { User::REVIEWER } else { User::ROOT };
+        format!("Cookie: {}", logged_in(&agent, user, words))
+    });
+    let list = || cookies.each_ref().map(|cookie| replied(&["--header", cookie, &format!("{PAGE}/")]));
+    assert_eq!(list().map(|(status, _)| status), ["200", "200"], "the control");
+    let unused = agent.say(User::ROOT, ["page", "--for", "reviewer"]).stdout;
+    let actor = agent.act([format!("open {} r", site::file("hold", "Ada\n"))]);
+    let hold = agent.hold_of(&actor);
+    let mut watching = Command::new("curl");
+    watching.args(["--silent", "--no-buffer", "--header", &cookies[0], &format!("{PAGE}/events")]);
+    let watching = watching.stdout(Stdio::piped()).spawn().expect("curl");
+
+    assert!(agent.reload(&asking(r#""root""#)).success());
+    let [(of_reviewer, page), (of_root, _)] = list();
+    assert_eq!((&*of_reviewer, &*of_root), ("401", "200"));
+    assert!(page.contains("Your session is over"), "{page}");
+    let watched = watching.wait_with_output().expect("curl ends with the stream");
+    assert!(watched.stdout.starts_with(b"retry: "), "it had begun: {watched:?}");
+    let fields = unused.trim().split_once('?').expect("a link").1;
+    let origin = format!("Origin: {PAGE}");
+    assert_eq!(
+        replied(&["--header", &origin, "--data", fields, &format!("{PAGE}/r")]).0,
+        "410",
+        "nor is the link good"
+    );
+    let again = agent.say(User::REVIEWER, ["page"]);
+    assert!(!again.success() && again.stderr.contains("no reviewer"), "{again:?}");
+
+    assert!(agent.reload(&asking(r#""root", "reviewer""#)).success());
+    assert_eq!(list().map(|(status, _)| status), ["401", "200"], "what is over stays over");
+    let cookie = logged_in(&agent, User::REVIEWER, &[]);
+    assert_eq!(answered(&hold, &cookie, "approve"), "303");
+    assert_eq!(actor.end().stdout, "open ok\n");
+}
+
 #[test]
 fn nobody_else_decides_on_the_page() {
-    let agent = agent();
+    let agent = Agent::builder(&asking(r#""root", "reviewer""#)).config("[page]\n").start();
     let cookie = logged_in(&agent, User::REVIEWER, &[]);
     let file = site::file("hold", "Ada\n");
     let actor = agent.act([format!("open {file} r")]);
@@ -136,6 +181,8 @@ fn nobody_else_decides_on_the_page() {
         let said = agent.say(User::AGENT, words);
         assert!(!said.status.success() && said.stdout.is_empty(), "who may not answer: {said:?}");
     }
+    let said = agent.say(User::ROOT, ["page", "--for", "agent"]);
+    assert!(!said.status.success() && said.stdout.is_empty(), "for nobody's name: {said:?}");
     let said = agent.say(User::REVIEWER, ["page", "--for", "root"]);
     assert!(!said.status.success() && said.stdout.is_empty(), "for somebody else: {said:?}");
 

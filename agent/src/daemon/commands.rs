@@ -18,7 +18,7 @@ use crate::{
     holds::Input,
     identity,
     kernel::{HOOKS, Pins},
-    page::Reviewer,
+    page::{Reviewer, Roll},
     policy, process,
     record::{self, Entry},
     request::{Answer, Caller, Hold, HoldId, Proof, Refusal, shown},
@@ -136,6 +136,12 @@ impl Daemon {
         let none = || Declined::new("there is no review page").remedy("add [page] to config.toml: docs/channels.md");
         let page = self.page.as_ref().ok_or_else(none)?;
         let user = reviewer.user.clone();
+        if !page.knows(&reviewer) {
+            let message = format!("{} is no reviewer: no group of the policy has that name", shown(&user));
+            return Err(
+                Declined::new(message).remedy("see [reviewers] in the policy; root asks for another: --for NAME")
+            );
+        }
         let full = || Declined::new("too many links have not been used").remedy("try again in 10 minutes");
         let link = page.link(reviewer).ok_or_else(full)?;
         let event = record::Event::PageLink { reviewer: user.clone(), by: from.uid, login, pid: from.pid };
@@ -202,6 +208,7 @@ impl Daemon {
             tracing::error!("the policy was not put in force, and that of before stays: {error:#}");
             return Err(Declined::new(format!("{error:#}")).remedy("the policy of before stays in force"));
         }
+        self.enrol_reviewers();
         let policy = self.revisions.policy().revision().to_owned();
         tracing::info!(policy, before, "another policy is in force");
         let event = record::Event::PolicyChanged { policy: policy.clone(), before: before.clone(), by };
@@ -214,6 +221,13 @@ impl Daemon {
                 tracing::error!("policy {policy} is in force, but not on all that runs already: {error:#}");
                 Err(Declined::new(format!("policy {policy} is in force, but not on all that runs already: {error:#}")))
             }
+        }
+    }
+
+    /// Tells the page who is a reviewer now.
+    pub(super) fn enrol_reviewers(&self) {
+        if let Some(page) = &self.page {
+            page.enrol(Roll::of(self.revisions.policy()));
         }
     }
 

@@ -125,6 +125,7 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
         findings,
         detaching: None,
     };
+    daemon.enrol_reviewers();
     let policy = daemon.revisions.policy().revision().to_owned();
     match daemon.revisions.policy().observes {
         true => tracing::warn!(policy, "observing: nothing is held, denied or killed"),

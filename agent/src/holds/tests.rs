@@ -4,7 +4,7 @@ use jiff::ToSpan as _;
 use super::*;
 use crate::quorum::{Assurance, SelfAnswer};
 use crate::request::{
-    Caller, Digest, Known, Login, Proof, Withdrawal, Word,
+    Caller, Digest, Entrance, Known, Login, Proof, Withdrawal, Word,
     sample::{LAUNCHER, REQUESTER, hold, start},
 };
 use crate::scope::Scope;
@@ -52,7 +52,7 @@ fn by_login(login: u32, who: &str) -> Answer {
 /// An approval.
 fn by_page(user: &str, uid: Option<u32>) -> Answer {
     let caller = uid.map(|uid| caller(uid, None));
-    by(user, Word::Approve, Assurance::Medium, Proof::Page { user: user.into(), caller })
+    by(user, Word::Approve, Assurance::Medium, Proof::Page { user: user.into(), entrance: caller.map(Entrance::Local) })
 }
 
 /// An approval that was signed by `who`, and passed on by `uid`.

@@ -120,6 +120,11 @@ impl Links {
         Some(link)
     }
 
+    /// Ends the links of others than these.
+    pub fn keep(&mut self, these: impl Fn(&Reviewer) -> bool) {
+        self.open.retain(|open| these(&open.reviewer));
+    }
+
     /// Whether `link` can be used. Looking does not use it.
     ///
     /// # Errors
@@ -159,7 +164,7 @@ mod tests {
     use crate::request::sample::start;
 
     fn reviewer(user: &str) -> Reviewer {
-        Reviewer { user: user.into(), caller: None }
+        Reviewer { user: user.into(), entrance: None }
     }
 
     fn links() -> Links {

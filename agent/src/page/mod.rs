@@ -13,6 +13,7 @@ mod board;
 mod events;
 mod guard;
 mod links;
+mod roll;
 mod routes;
 pub mod sample;
 mod sessions;
@@ -26,6 +27,7 @@ use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
 };
 
+pub use self::roll::Roll;
 use self::{
     board::{Board, Past},
     guard::Place,
@@ -37,7 +39,7 @@ use crate::{
     config::Listener,
     holds::grants::Grant,
     record::Entry,
-    request::{Caller, Hold, HoldId, Standing},
+    request::{Caller, Entrance, Hold, HoldId, Standing},
     web::{self, Refused},
 };
 
@@ -49,8 +51,8 @@ const STREAMS: usize = 64;
 pub struct Reviewer {
     /// As the policy names reviewers.
     pub user: String,
-    /// The user of this host that has asked for the link; none where root did so for somebody else.
-    pub caller: Option<Caller>,
+    /// By what that is known; none where root had a link made for somebody else.
+    pub entrance: Option<Entrance>,
 }
 
 impl Reviewer {
@@ -59,9 +61,9 @@ impl Reviewer {
     pub fn asked_by(caller: Caller, own: Option<String>, named: Option<String>) -> Option<Self> {
         match (own, named) {
             (own, Some(user)) if own.as_ref() != Some(&user) => {
-                (caller.uid == 0).then_some(Self { user, caller: None })
+                (caller.uid == 0).then_some(Self { user, entrance: None })
             }
-            (own, _) => own.map(|user| Self { user, caller: Some(caller) }),
+            (own, _) => own.map(|user| Self { user, entrance: Some(Entrance::Local(caller)) }),
         }
     }
 }
@@ -95,6 +97,7 @@ pub struct Page {
 
 /// How one comes in. Nothing is awaited while they are locked.
 struct Doors {
+    roll: Roll,
     links: Links,
     sessions: Sessions,
 }
@@ -127,7 +130,11 @@ impl Page {
             prefix: listener.prefix(),
             place: Place::of(&listener.url),
             board: watch::Sender::default(),
-            doors: Mutex::new(Doors { links: Links::new(lifetime), sessions: Sessions::default() }),
+            doors: Mutex::new(Doors {
+                roll: Roll::default(),
+                links: Links::new(lifetime),
+                sessions: Sessions::default(),
+            }),
             streams: Arc::new(Semaphore::new(STREAMS)),
             answers,
             revocations,
@@ -139,6 +146,22 @@ impl Page {
     /// Serves `listener` until the task is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
         web::serve(listener, routes::router(self)).await;
+    }
+
+    /// From now on these are the reviewers. Sessions and links of who is none any more end, and so do their streams.
+    pub fn enrol(&self, roll: Roll) {
+        let mut doors = self.doors();
+        doors.links.keep(|reviewer| roll.has(reviewer));
+        doors.sessions.keep(|reviewer| roll.has(reviewer));
+        doors.roll = roll;
+        drop(doors);
+        // Whoever watches looks at the session again.
+        self.board.send_modify(|_| {});
+    }
+
+    /// Whether that is a reviewer's name, and the entrance leads to it.
+    pub fn knows(&self, reviewer: &Reviewer) -> bool {
+        self.doors().roll.has(reviewer)
     }
 
     /// A link for `reviewer`, good once and for some minutes; none if too many others have not been used.

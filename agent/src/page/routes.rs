@@ -243,7 +243,8 @@ impl Page {
     /// For whoever is not logged in, or comes from another site and may be.
     fn stranger(&self, headers: &HeaderMap, path: &str) -> Response {
         let again = guard::is_from_elsewhere(headers).then_some(path);
-        (StatusCode::UNAUTHORIZED, Html(view::stranger(self, again))).into_response()
+        let over = self.doors().sessions.is_over(self.place.cookie(headers));
+        (StatusCode::UNAUTHORIZED, Html(view::stranger(self, again, over))).into_response()
     }
 
     fn bad_link(&self, flaw: Flaw) -> Response {
@@ -264,7 +265,7 @@ impl Page {
     fn stopped(&self, headers: &HeaderMap, (status, why): Stopped) -> Response {
         let session = self.session(self.place.cookie(headers));
         match status {
-            StatusCode::UNAUTHORIZED => (status, Html(view::stranger(self, None))).into_response(),
+            StatusCode::UNAUTHORIZED => self.stranger(headers, ""),
             StatusCode::FORBIDDEN => self.sorry(session.as_ref(), status, &view::ELSEWHERE),
             StatusCode::NOT_FOUND => self.sorry(session.as_ref(), status, &view::NO_HOLD),
             _ => self.sorry(session.as_ref(), status, &Apology { title: "This was not taken", text: why }),
@@ -291,6 +292,6 @@ fn answer(hold: HoldId, session: &Session, fields: &Fields) -> Option<Answer> {
     let scope = fields.get("scope").map_or(Some(Scope::Once), |scope| scope.parse().ok())?;
     let reviewer = session.reviewer.clone();
     let digest = Digest(fields.get("digest")?.clone());
-    let proof = Proof::Page { user: reviewer.user.clone(), caller: reviewer.caller };
+    let proof = Proof::Page { user: reviewer.user.clone(), entrance: reviewer.entrance };
     Some(Answer { hold, digest, word, scope, who: reviewer.user, why, proof, known: Box::default() })
 }

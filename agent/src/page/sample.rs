@@ -9,7 +9,7 @@ use tokio::{
     time::interval,
 };
 
-use super::{Page, Reviewer, Revocation};
+use super::{Page, Reviewer, Revocation, Roll};
 use crate::{
     approval::{Submission, sample},
     claims::Speaker,
@@ -58,8 +58,9 @@ pub async fn serve(
     let (revocations_in, mut revocations) = mpsc::channel(16);
     let listens = Listener { address, url: format!("http://{address}") };
     let page = Arc::new(Page::with_links(&listens, "sample".into(), answers_in, revocations_in, notes, lifetime));
+    page.enrol(Roll::new(["alice", "bob"].map(str::to_owned), vec![]));
     let link = |user: &'static str| {
-        page.link(Reviewer { user: user.into(), caller: None }).map(|link| (user, link)).expect("there is room")
+        page.link(Reviewer { user: user.into(), entrance: None }).map(|link| (user, link)).expect("there is room")
     };
     let links = ["alice", "bob"].map(link).to_vec();
     tokio::spawn(Arc::clone(&page).serve(listener));

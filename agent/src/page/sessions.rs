@@ -24,6 +24,8 @@ pub struct Session {
     /// Stands in each form of the session: another site does not know it.
     pub token: String,
     until: Timestamp,
+    /// Whether the policy has taken it back. It is kept, for who comes with it to be told.
+    over: bool,
 }
 
 /// All sessions.
@@ -54,13 +56,23 @@ impl Sessions {
         }
         let [cookie, token] = rand::random::<[[u8; 32]; 2]>().map(|random| hexadecimal(&random));
         let until = now.saturating_add(LIFETIME).unwrap_or(now);
-        self.open.insert(key(&cookie), Session { reviewer, token, until });
+        self.open.insert(key(&cookie), Session { reviewer, token, until, over: false });
         Some(cookie)
     }
 
     /// The session of this cookie.
     pub fn get(&self, now: Timestamp, cookie: &str) -> Option<&Session> {
-        self.open.get(&key(cookie)).filter(|session| now < session.until)
+        self.open.get(&key(cookie)).filter(|session| now < session.until && !session.over)
+    }
+
+    /// Ends the sessions of others than these, for good.
+    pub fn keep(&mut self, these: impl Fn(&Reviewer) -> bool) {
+        self.open.values_mut().for_each(|session| session.over |= !these(&session.reviewer));
+    }
+
+    /// Whether the policy has ended the session of this cookie.
+    pub fn is_over(&self, cookie: &str) -> bool {
+        self.open.get(&key(cookie)).is_some_and(|session| session.over)
     }
 
     /// Ends it.
@@ -79,7 +91,7 @@ mod tests {
     use crate::request::sample::start;
 
     fn reviewer(user: &str) -> Reviewer {
-        Reviewer { user: user.into(), caller: None }
+        Reviewer { user: user.into(), entrance: None }
     }
 
     #[test]
@@ -109,6 +121,17 @@ mod tests {
         sessions.end(&cookies[0]);
         let open = cookies.map(|cookie| sessions.get(start(), &cookie).is_some());
         assert_eq!(open, [false, true]);
+    }
+
+    #[test]
+    fn what_the_policy_has_ended_does_not_begin_again() {
+        let mut sessions = Sessions::default();
+        let cookies = ["alice", "bob"].map(|user| sessions.begin(start(), reviewer(user)).unwrap());
+        sessions.keep(|reviewer| reviewer.user == "bob");
+        sessions.keep(|_| true);
+        let open = cookies.each_ref().map(|cookie| sessions.get(start(), cookie).is_some());
+        let over = cookies.each_ref().map(|cookie| sessions.is_over(cookie));
+        assert_eq!((open, over), ([false, true], [true, false]));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod markup;
+mod policy;
 
 /// A browser that is logged in, or is not.
 #[derive(Clone)]
@@ -102,6 +103,11 @@ fn caller(uid: u32) -> Caller {
     Caller { uid, login: None, name: "alice".into() }
 }
 
+/// Alice, who has asked for a link.
+fn alice_here() -> Reviewer {
+    Reviewer { user: "alice".into(), entrance: Some(Entrance::Local(caller(1002))) }
+}
+
 /// A page whose agent always says the same.
 async fn canned(result: Result<Outcome, Refusal>) -> (Browser, mpsc::Receiver<Answer>, mpsc::Receiver<Entry>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -111,7 +117,8 @@ async fn canned(result: Result<Outcome, Refusal>) -> (Browser, mpsc::Receiver<An
     let (tell, heard) = mpsc::channel(8);
     let listens = Listener { address, url: format!("http://{address}") };
     let page = Arc::new(Page::new(&listens, "host-1".into(), answers, mpsc::channel(1).0, note));
-    let link = page.link(Reviewer { user: "alice".into(), caller: Some(caller(1002)) }).unwrap();
+    page.enrol(Roll::new(["alice".to_owned()], vec![]));
+    let link = page.link(alice_here()).unwrap();
     tokio::spawn(page.serve(listener));
     tokio::spawn(async move {
         while let Some(Submission { answer, reply }) = submissions.recv().await {
@@ -131,11 +138,11 @@ fn a_link_is_for_who_asks_and_only_root_asks_for_others() {
     let asked = |uid, named: Option<&str>| {
         let own = if uid == 0 { "root" } else { "alice" };
         let asked = Reviewer::asked_by(caller(uid), Some(own.into()), named.map(Into::into));
-        asked.map(|reviewer| (reviewer.user, reviewer.caller.map(|caller| caller.uid)))
+        asked.map(|reviewer| (reviewer.user, reviewer.entrance.map(|Entrance::Local(caller)| caller.uid)))
     };
     let stranger = |uid, named: Option<&str>| Reviewer::asked_by(caller(uid), None, named.map(Into::into));
     assert_eq!((stranger(1002, None), stranger(1002, Some("alice")), stranger(0, None)), (None, None, None));
-    assert!(stranger(0, Some("alice")).is_some_and(|reviewer| reviewer.caller.is_none()));
+    assert!(stranger(0, Some("alice")).is_some_and(|reviewer| reviewer.entrance.is_none()));
     assert_eq!(asked(1002, None), Some(("alice".into(), Some(1002))));
     assert_eq!(asked(1002, Some("alice")), Some(("alice".into(), Some(1002))));
     assert_eq!(asked(1002, Some("bob")), None);
@@ -344,7 +351,7 @@ async fn each_result_has_its_status_and_its_words() {
         let (found, page) = alice.says(7, "kill", "d").await;
         assert!(found == status && page.contains(words), "{found}: {page}");
         let answer = heard.recv().await.unwrap();
-        let proof = Proof::Page { user: "alice".into(), caller: Some(caller(1002)) };
+        let proof = Proof::Page { user: "alice".into(), entrance: alice_here().entrance };
         assert_eq!((answer.word, answer.who.as_str(), answer.proof), (Word::Kill, "alice", proof));
         assert_eq!(
             (answer.hold, answer.digest.0.as_str(), answer.why.as_deref()),

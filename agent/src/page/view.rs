@@ -161,10 +161,16 @@ pub fn door(page: &Page, link: &Link) -> String {
     Frame { page, session: None, title: "Log in" }.still(&content)
 }
 
-/// For whoever is not logged in; `again` is the path for who may be, and came from another site.
-pub fn stranger(page: &Page, again: Option<&str>) -> String {
+/// For whoever is not logged in; `again` is the path for who may be, and came from another site. Who was, and is not since the
+/// policy was changed (`over`), is told so.
+pub fn stranger(page: &Page, again: Option<&str>, over: bool) -> String {
     let content = html! {
-        h1 { "You are not logged in" }
+        @if over {
+            h1 { "Your session is over" }
+            p { "By the policy that is in force now, you are not the reviewer any more as whom you had logged in." }
+        } @else {
+            h1 { "You are not logged in" }
+        }
         @if let Some(path) = again {
             p { "If you have logged in with this browser, go on: a link on another site does not show that." }
             p { a.button href=(path) { "Go on" } }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::{
-    request::{Answer, Caller, Known, Proof, Word},
+    request::{Answer, Caller, Entrance, Known, Proof, Word},
     scope::Scope,
 };
 
@@ -87,10 +87,10 @@ fn what_is_known_of_who_answers_is_on_record() {
     for (proof, said) in [
         (Proof::Local(caller()), r#"{"by":"local","uid":0,"login":1000}"#),
         (
-            Proof::Page { user: "alice".into(), caller: Some(caller()) },
+            Proof::Page { user: "alice".into(), entrance: Some(Entrance::Local(caller())) },
             r#"{"by":"page","user":"alice","uid":0,"login":1000}"#,
         ),
-        (Proof::Page { user: "alice".into(), caller: None }, r#"{"by":"page","user":"alice"}"#),
+        (Proof::Page { user: "alice".into(), entrance: None }, r#"{"by":"page","user":"alice"}"#),
     ] {
         let answer = Answer { proof, ..answer.clone() };
         let text = serde_json::to_string(&answer).unwrap();

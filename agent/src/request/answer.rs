@@ -36,8 +36,10 @@ impl Proof {
     pub fn caller(&self) -> Option<&Caller> {
         match self {
             Self::Local(caller) => Some(caller),
-            Self::Page { caller, .. } => caller.as_ref(),
-            Self::Webhook { .. } | Self::Slack { .. } | Self::Exec { .. } | Self::Signed { .. } => None,
+            Self::Page { entrance: Some(Entrance::Local(caller)), .. } => Some(caller),
+            Self::Page { .. } | Self::Webhook { .. } | Self::Slack { .. } | Self::Exec { .. } | Self::Signed { .. } => {
+                None
+            }
         }
     }
 }
@@ -91,13 +93,13 @@ pub enum Proof {
         #[serde(skip)]
         asks: Vec<String>,
     },
-    /// Said on the review page, in a session that began with a link for this reviewer.
+    /// Said on the review page, in a session of this reviewer.
     Page {
         /// The reviewer's name.
         user: String,
-        /// Who has asked for the link; none where root did so for somebody else.
+        /// By what the reviewer came in; none where root had a link made for somebody else.
         #[serde(flatten)]
-        caller: Option<Caller>,
+        entrance: Option<Entrance>,
     },
     /// A local user, as the kernel names the peer of the control socket.
     Local(Caller),
@@ -110,6 +112,14 @@ pub enum Proof {
         /// User id of who passed it on. Decides nothing.
         uid: u32,
     },
+}
+
+/// By what somebody is known who comes to the review page. What it leads to is looked up again whenever it matters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Entrance {
+    /// The user of this host who has asked for the link.
+    Local(Caller),
 }
 
 /// A user of this host, as the kernel names the peer of the control socket.

@@ -27,7 +27,7 @@ fn text_that_a_subject_chooses_is_never_markup() {
     let (notes, _) = mpsc::channel(1);
     let listens = Listener { address: ([127, 0, 0, 1], 1).into(), url: "http://127.0.0.1:1".into() };
     let page = Page::new(&listens, "host-1".into(), answers, mpsc::channel(1).0, notes);
-    let reviewer = Reviewer { user: "alice".into(), caller: None };
+    let reviewer = Reviewer { user: "alice".into(), entrance: None };
     let cookie = page.doors().sessions.begin(Timestamp::now(), reviewer).unwrap();
     let session = page.session(&cookie).unwrap();
     let now = sample::start();

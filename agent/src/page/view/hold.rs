@@ -17,7 +17,7 @@ use crate::{
         sessions::Session,
     },
     quorum::{Assurance, SelfAnswer},
-    request::Hold,
+    request::{Entrance, Hold},
     scope::Scope,
     sockets::message::word,
 };
@@ -90,7 +90,10 @@ fn facts(facts: &[Fact]) -> Markup {
 
 /// Whether the reviewer asks for it, as far as the session tells: the answer is judged by more.
 fn is_requester(session: &Session, hold: &Hold) -> bool {
-    let is_caller = |name: &String| session.reviewer.caller.as_ref().is_some_and(|caller| caller.name == *name);
+    let is_caller = |name: &String| match &session.reviewer.entrance {
+        Some(Entrance::Local(caller)) => caller.name == *name,
+        None => false,
+    };
     hold.requesters().any(|name| *name == session.reviewer.user || is_caller(name))
 }
 
