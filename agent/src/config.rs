@@ -17,6 +17,7 @@
 //! secret_file = "/etc/holdpoint/ops.secret"  # whsec_...; or credential = "NAME" (systemd)
 //! ca_file = "/etc/holdpoint/ops-ca.pem"      # optional: trust these authorities only
 //! reviewers = ["security"]                   # groups that this channel asks
+//! reader = "alice"                           # optional: who alone reads it, and is logged in by its links
 //! ```
 //!
 //! The other kinds: docs/channels.md.
@@ -26,6 +27,7 @@ mod keys;
 mod secrets;
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -40,7 +42,10 @@ use toml::{
 
 pub use self::keys::{Around, Keys};
 use crate::{
-    approval::channel::{Channel, KINDS},
+    approval::{
+        channel::{Channel, KINDS},
+        review::Review,
+    },
     policy::{Problem, Refusal, Source},
 };
 
@@ -67,6 +72,28 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What reviewers call it, without a slash at the end.
     pub url: String,
+}
+
+impl Config {
+    /// Whether who is said to read a channel alone is a reviewer whom it asks, by these groups.
+    ///
+    /// # Errors
+    /// The first who is not.
+    pub fn judge(&self, groups: &BTreeMap<String, Vec<String>>) -> Result<(), String> {
+        let readers =
+            self.channels.iter().filter_map(|channel| Some((channel, channel.review.as_ref()?.reader.as_ref()?)));
+        for (Channel { name, reviewers, .. }, reader) in readers {
+            let asked = groups.iter().filter(|(group, _)| reviewers.contains(group));
+            if !asked.into_iter().any(|(_, members)| members.contains(reader)) {
+                let asked = reviewers.join(", ");
+                return Err(format!(
+                    "channel \"{name}\": the reader {reader:?} is in none of the groups that it asks ({asked}): add the name \
+                     to one of them in the policy's [reviewers], or remove reader"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Listener {
@@ -129,6 +156,7 @@ struct RawChannel {
     name: Spanned<String>,
     kind: Spanned<String>,
     reviewers: Spanned<Vec<String>>,
+    reader: Option<Spanned<String>>,
 }
 
 /// Reads the file at `path` and the secrets that it names, and gives the files of these too: no subject may have them.
@@ -253,7 +281,8 @@ fn channels<'a>(
             let problem = at(name, message, "give each channel a name of its own");
             problems.push(problem.against(earlier.name.span()));
         }
-        let mut keys = Keys { name, table, around, secrets: vec![], trusted: vec![] };
+        let reader = raw_channel.reader.as_ref();
+        let mut keys = Keys { name, table, reader, around, secrets: vec![], trusted: vec![] };
         let channel = kept(channel(raw_channel, &mut keys), problems);
         files.secrets.append(&mut keys.secrets);
         files.trusted.append(&mut keys.trusted);
@@ -286,12 +315,26 @@ fn channel(raw: &RawChannel, keys: &mut Keys<'_>) -> Result<Channel, Problem> {
         return Err(at(&raw.reviewers, "this channel asks nobody", "name groups of the policy's [reviewers]"));
     }
     if let DeValue::Table(table) = keys.table.get_mut() {
-        for common in ["name", "kind", "reviewers"] {
+        for common in ["name", "kind", "reviewers", "reader"] {
             table.remove(common);
         }
     }
+    let review = review(raw, keys.around.page)?;
     let way = (kind.read)(keys)?;
-    Ok(Channel { name: name.clone(), kind: kind.word, reviewers: raw.reviewers.get_ref().clone(), way })
+    Ok(Channel { name: name.clone(), kind: kind.word, reviewers: raw.reviewers.get_ref().clone(), review, way })
+}
+
+/// Where the channel's messages lead. Whether its reader is one of the reviewers is for the policy to say: [`Config::judge`].
+fn review(raw: &RawChannel, page: Option<&Listener>) -> Result<Option<Review>, Problem> {
+    match (page, &raw.reader) {
+        (None, Some(reader)) => {
+            Err(at(reader, "there is no page to log the reader in", "add [page], or remove reader"))
+        }
+        (page, reader) => {
+            let reader = reader.as_ref().map(|reader| reader.get_ref().clone());
+            Ok(page.map(|page| Review { page: page.url.clone(), reader }))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub fn local(people: &[Person], caller: &Caller) -> Result<String, Refusal> {
 pub fn on_page(people: &[Person], user: &str, entrance: Option<&Entrance>) -> Result<String, Refusal> {
     match entrance {
         Some(Entrance::Local(caller)) => local(people, caller),
-        None => Ok(user.to_owned()),
+        Some(Entrance::Message { .. }) | None => Ok(user.to_owned()),
     }
 }
 

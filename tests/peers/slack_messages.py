@@ -17,10 +17,11 @@ CHARACTERS = 12_000
 NOTIFICATION = 4_000
 
 TYPES = {"header", "section", "context", "divider", "actions", "button", "static_select", "plain_text"}
-KEYS = {"type", "text", "elements", "block_id", "action_id", "value", "style", "emoji", "placeholder", "options", "confirm"}
-"""All that a block may have: nothing that links, loads or mentions, and no `fields`."""
+KEYS = {"type", "text", "elements", "block_id", "action_id", "value", "style", "emoji", "placeholder", "options", "confirm", "url"}
+"""All that a block may have: nothing that loads or mentions, no link but the button's to the page, and no `fields`."""
 TYPELESS = [{"text", "value"}, {"title", "text", "confirm", "deny"}]
 """An option of a list, and what Slack asks back."""
+PAGE = re.compile(r"https://review\.example/h/[0-9a-f]{16}")
 NOTHING_ELSE = {"mrkdwn": False, "parse": "none", "link_names": False, "unfurl_links": False, "unfurl_media": False}
 
 
@@ -39,6 +40,8 @@ def check(message):
             continue
         only(part, KEYS)
         only([part["type"]], TYPES)
+        if "url" in part:
+            assert part["action_id"] == "review" and PAGE.fullmatch(part["url"]), part
         if part["type"] == "plain_text":
             assert part["emoji"] is False
             check_visible(part["text"])

@@ -2,7 +2,13 @@
 
 use std::process::{Command, Stdio};
 
-use holdpoint_tests::{Agent, Hold, User, agent::holdpoint, everything, site, ungoverned, wait_until};
+use holdpoint_tests::{
+    Agent, Hold, LIMIT, User,
+    agent::holdpoint,
+    everything,
+    reviewer::{Message, Reviewer},
+    site, ungoverned, wait_for, wait_until,
+};
 use serde_json::json;
 
 /// Where the page is unless the configuration says otherwise.
@@ -25,7 +31,12 @@ fn replied(words: &[&str]) -> (String, String) {
 /// The cookie of a session that begins with the link that `holdpoint page` prints for this user.
 fn logged_in(agent: &Agent, user: User, words: &[&str]) -> String {
     let said = agent.say(user, [&["page"], words].concat());
-    let link = said.stdout.trim().strip_prefix(PAGE).unwrap_or_else(|| panic!("{said:?}"));
+    come_in(said.stdout.trim(), "/")
+}
+
+/// The cookie of a session that begins with this link, and leads to `path`.
+fn come_in(link: &str, path: &str) -> String {
+    let link = link.strip_prefix(PAGE).unwrap_or_else(|| panic!("{link}"));
     let fields = link.strip_prefix("/r?").expect("a link to the door");
     assert_eq!(replied(&[&format!("{PAGE}{link}")]).0, "200", "looking at it does not use it");
     let origin = format!("Origin: {PAGE}");
@@ -33,6 +44,7 @@ fn logged_in(agent: &Agent, user: User, words: &[&str]) -> String {
     let door: Vec<&str> = door.iter().map(String::as_str).collect();
     let (status, text) = replied(&door);
     assert_eq!(status, "303", "{text}");
+    assert!(text.contains(&format!("\nlocation: {path}\r\n")), "{text}");
     assert_eq!(replied(&door).0, "410", "a link is good once");
     let cookie = text.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
     cookie.split(';').next().expect("its name and value").to_owned()
@@ -160,6 +172,47 @@ fn a_session_ends_with_its_identity() {
     let cookie = logged_in(&agent, User::REVIEWER, &[]);
     assert_eq!(answered(&hold, &cookie, "approve"), "303");
     assert_eq!(actor.end().stdout, "open ok\n");
+}
+
+#[test]
+fn a_message_lets_in_who_reads_it_alone() {
+    let side = Reviewer::start();
+    let asks = "reviewers = [\"people\"]";
+    let of = |reader: &str| side.config().replace(asks, &format!("{asks}\nreader = \"{reader}\""));
+    let mut agent = Agent::builder(&everything()).config(format!("{}\n[page]\n", of("reviewer"))).start();
+    let (actor, hold, file) = agent.emptying("hold");
+    let url = |question: Message| question.data()["review_url"].as_str().expect("a URL").to_owned();
+    let first = url(side.question(&hold));
+    let shown = agent.say(User::ROOT, ["channel", "preview", "tests", "--hold", hold.id()]).stdout;
+    assert!(shown.contains("made-when-it-is-sent") && !shown.contains(&first), "{shown}");
+
+    agent.kill_9();
+    agent.restart();
+    let link = wait_for("the question of the new agent", LIMIT, || {
+        side.questions(&hold).into_iter().map(url).find(|link| *link != first)
+    });
+    assert_eq!(replied(&[&first]).0, "403", "it has ended with its agent");
+    let cookie = come_in(&link, &format!("/h/{}", hold.id()));
+    let began = agent.wait_recorded("the session", |line| line["event"] == "logged-in");
+    assert_eq!((&began["reviewer"], &began["channel"]), (&json!("reviewer"), &json!("tests")), "{began}");
+    hold.check_waits(&file);
+    assert_eq!(answered(&hold, &cookie, "approve"), "303");
+    assert_eq!((&*actor.end().stdout, &*site::content(&file)), ("open ok\n", ""));
+    let decided = agent.wait_recorded("the decision", |line| line["event"] == "decided" && line["hold"] == hold.id());
+    let proof = json!({ "by": "page", "user": "reviewer", "channel": "tests" });
+    assert_eq!((&decided["answer"]["proof"], &decided["answer"]["assurance"]), (&proof, &json!("medium")), "{decided}");
+
+    let (actor, hold, _) = agent.emptying("hold");
+    let unused = url(side.question(&hold));
+    agent.deny(&hold);
+    assert_eq!(actor.end().stdout, "open EPERM\n");
+    agent.wait_over(&hold);
+    wait_until("the link has ended with the hold", || replied(&[&unused]).0 == "410");
+    let written = format!("{:?}{}", agent.record(), agent.log());
+    for link in [first, link, unused] {
+        let (_, signature) = link.split_once("signature=").expect("a link that is signed");
+        assert!(!written.contains(signature), "it is neither in the record nor in the log");
+    }
 }
 
 #[test]

@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 use super::{
     Submission,
     delivery::{Attempt, PATIENCE},
-    exec, message, slack,
+    exec, message,
+    review::{Link, Review},
+    slack,
     standard_webhooks::Secret,
     teams, webhook,
 };
@@ -82,6 +84,8 @@ pub struct Channel {
     pub kind: &'static str,
     /// Groups of reviewers that are asked this way, and that it answers for.
     pub reviewers: Vec<String>,
+    /// Where its messages lead, if there is a page.
+    pub review: Option<Review>,
     /// What its kind makes of it.
     pub way: Arc<dyn Way>,
 }
@@ -197,6 +201,8 @@ pub struct Message {
     pub hold: Hold,
     /// What is said of it.
     pub says: Says,
+    /// Where it leads.
+    pub review: Option<Link>,
     /// Whether it is marked as a test of the channel.
     pub test: bool,
 }
@@ -245,7 +251,8 @@ impl Message {
     /// It as JSON.
     pub fn body(&self) -> Bytes {
         let asking = |kind, callback: &Option<String>| {
-            message::asking(kind, self.at, &self.host, &self.hold, callback.as_deref(), self.test)
+            let urls = message::Urls { callback: callback.as_deref(), review: self.review.as_ref().map(Link::url) };
+            message::asking(kind, self.at, &self.host, &self.hold, urls, self.test)
         };
         match &self.says {
             Says::Question { callback } => asking(message::CREATED, callback),

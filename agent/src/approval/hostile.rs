@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     channel::{Message, Says},
+    review::{Link, Review},
     slack, teams,
 };
 use crate::{
@@ -153,13 +154,24 @@ fn claimed(text: &str) -> [String; 2] {
     speakers(text).map(|by| format!("ticket, said by {by}: {text}"))
 }
 
+/// Where messages lead where there is a page.
+fn review() -> Option<Link> {
+    Some(Review { page: "https://review.example".into(), reader: None }.plain(HOLD))
+}
+
 /// Of each operation the question and its end.
 pub(super) fn messages(text: &str) -> Vec<Message> {
     let (at, host) = (sample::start(), "host-1".to_owned());
     let standing = Standing { hold: HOLD, state: End::Denied, decision: Decision::Kill, by: Some(text.into()) };
     let says = [Says::Question { callback: None }, Says::Outcome(standing)];
-    let message =
-        |what: &Operation, says| Message { at, host: host.clone(), hold: hold(text, what.clone()), says, test: false };
+    let message = |what: &Operation, says| Message {
+        at,
+        host: host.clone(),
+        hold: hold(text, what.clone()),
+        says,
+        review: review(),
+        test: false,
+    };
     operations(text).iter().flat_map(|what| says.clone().map(|says| message(what, says))).collect()
 }
 

@@ -150,7 +150,14 @@ pub(super) mod tests {
     fn question(tree: usize) -> Message {
         let mut hold = sample::hold(HoldId(7));
         hold.request.tree = format!("{tree:016x}");
-        Message { at: sample::start(), host: "h".into(), hold, says: Says::Question { callback: None }, test: false }
+        Message {
+            at: sample::start(),
+            host: "h".into(),
+            hold,
+            says: Says::Question { callback: None },
+            review: None,
+            test: false,
+        }
     }
 
     /// Of so many attempts of each tree, in the order of the list and each of a minute: when they had their turns, in

@@ -17,6 +17,15 @@ pub(super) const CREATED: &str = "holdpoint.request.created";
 /// Of one that is asked again, since nobody has decided.
 pub(super) const REMINDED: &str = "holdpoint.request.reminded";
 
+/// Where the reader can go.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Urls<'a> {
+    /// With a signed answer.
+    pub callback: Option<&'a str>,
+    /// To the page of the hold.
+    pub review: Option<&'a str>,
+}
+
 /// How much is shown.
 #[derive(Clone, Copy)]
 struct Room {
@@ -38,17 +47,10 @@ const ROOMS: [Room; 5] = [
 ];
 
 /// The question: everything that a reviewer needs to decide. `kind` is [`CREATED`] or [`REMINDED`].
-pub(super) fn asking(
-    kind: &str,
-    now: Timestamp,
-    host: &str,
-    hold: &Hold,
-    callback: Option<&str>,
-    test: bool,
-) -> Vec<u8> {
+pub(super) fn asking(kind: &str, now: Timestamp, host: &str, hold: &Hold, urls: Urls<'_>, test: bool) -> Vec<u8> {
     let mut body = vec![];
     for room in ROOMS {
-        let question = question(host, hold, callback, room);
+        let question = question(host, hold, urls, room);
         body = envelope(kind, now, marked(question, test));
         if body.len() < LONGEST {
             break;
@@ -85,7 +87,7 @@ fn envelope(kind: &str, now: Timestamp, data: Value) -> Vec<u8> {
     json!({ "type": kind, "timestamp": now, "data": data }).to_string().into_bytes()
 }
 
-fn question(host: &str, hold: &Hold, callback: Option<&str>, room: Room) -> Value {
+fn question(host: &str, hold: &Hold, urls: Urls<'_>, room: Room) -> Value {
     let request = &hold.request;
     let mut what = json!({
         "summary": hold.sentence(),
@@ -125,10 +127,13 @@ fn question(host: &str, hold: &Hold, callback: Option<&str>, room: Room) -> Valu
         "ancestors_left_out": ancestors.saturating_sub(room.ancestors),
         "asked_at": request.at,
         "deadline": hold.deadline,
-        "callback_url": callback,
+        "callback_url": urls.callback,
         "self": hold.own,
         "cut": cut,
     });
+    if let Some(review) = urls.review {
+        data["review_url"] = json!(review);
+    }
     for part in [what, context] {
         let (Value::Object(data), Value::Object(part)) = (&mut data, part) else { continue };
         data.extend(part);

@@ -14,6 +14,7 @@ mod http;
 mod lane;
 mod message;
 mod poll;
+pub mod review;
 pub mod said;
 pub mod sample;
 mod slack;
@@ -37,6 +38,7 @@ use self::{
     channel::{Channel, Desk, Looked, Message, Preview, Says},
     delivery::{Delivered, Failure, Limit},
     lane::{Lane, Lanes},
+    review::Invites,
 };
 use crate::{
     config::Config,
@@ -69,12 +71,13 @@ const QUESTIONS: u32 = 4;
 const FAREWELL: Limit = Limit { time: Duration::from_secs(60), attempts: 5 };
 
 /// The configured channels and the questions that are open on them.
-#[derive(Debug)]
 pub struct Approval {
     host: String,
     /// Beginning of callback URLs.
     base: Option<String>,
     channels: Vec<Channel>,
+    /// Makes links that log in, if there is a page.
+    invites: Option<Arc<dyn Invites>>,
     /// For each channel, those who may try at a time: a thousand questions are no attack on who is to hear them.
     lanes: Vec<Lanes>,
     asking: HashMap<HoldId, Vec<AbortHandle>>,
@@ -91,7 +94,12 @@ impl Approval {
         let channels = config.channels.clone();
         let lanes = channels.iter().map(|channel| Lanes::new(channel.way.turns())).collect();
         let desk = Desk { answers, refused: Arc::new(Refused::new(notes.clone())), notes };
-        Self { host, base, channels, lanes, asking: HashMap::new(), showing: HashMap::new(), desk }
+        Self { host, base, channels, invites: None, lanes, asking: HashMap::new(), showing: HashMap::new(), desk }
+    }
+
+    /// The same, where messages that one reviewer alone reads have links that log in.
+    pub fn inviting(self, invites: Option<Arc<dyn Invites>>) -> Self {
+        Self { invites, ..self }
     }
 
     /// Hears what comes by channels that need no listener, for as long as this process lives. Needs a Tokio runtime.
@@ -162,7 +170,8 @@ impl Approval {
     pub fn preview(&self, now: Timestamp, hold: &Hold, name: &str) -> Option<Preview> {
         let channel = self.channels.iter().find(|channel| channel.name == name)?;
         let says = Says::Question { callback: self.callback(hold) };
-        let message = Message { at: now, host: self.host.clone(), hold: hold.clone(), says, test: false };
+        let review = channel.review.as_ref().map(|review| review.shown(hold.id));
+        let message = Message { at: now, host: self.host.clone(), hold: hold.clone(), says, review, test: false };
         Some(channel.way.preview(&message))
     }
 
@@ -186,9 +195,19 @@ impl Approval {
         limit: Limit,
         hear: impl Fn(&Channel) -> bool,
     ) -> Vec<AbortHandle> {
-        let message = Arc::new(Message { at, host: self.host.clone(), hold: hold.clone(), says, test: false });
+        let message = Message { at, host: self.host.clone(), hold: hold.clone(), says, review: None, test: false };
         let heard = self.channels.iter().zip(&self.lanes).filter(|(channel, _)| hear(channel));
-        heard.map(|(channel, lanes)| self.send(channel.clone(), lanes.of(&message), message.clone(), limit)).collect()
+        let send = |(channel, lanes): (&Channel, &Lanes)| {
+            let message = Message { review: self.review(channel, &message), ..message.clone() };
+            self.send(channel.clone(), lanes.of(&message), Arc::new(message), limit)
+        };
+        heard.map(send).collect()
+    }
+
+    /// Where the message leads on this channel: nowhere once it is over.
+    fn review(&self, channel: &Channel, message: &Message) -> Option<review::Link> {
+        let review = channel.review.as_ref().filter(|_| message.asks())?;
+        Some(review.sent(&message.hold, &channel.name, self.invites.as_deref()))
     }
 
     fn send(&self, channel: Channel, lane: Lane, message: Arc<Message>, limit: Limit) -> AbortHandle {

@@ -9,6 +9,7 @@ use super::{
     channel::{Channel, Message, Preview, Says},
     delivery::{self, Delivered, Failure, Limit},
     lane::Lanes,
+    review::Link,
 };
 use crate::{
     claims::{Claim, Kind, Speaker},
@@ -33,14 +34,17 @@ pub struct Tried {
 
 /// What `channel` would send of a sample.
 pub fn preview(channel: &Channel, host: &str) -> Preview {
-    channel.way.preview(&question(host, false))
+    let review = channel.review.as_ref().map(|review| review.shown(NOBODY));
+    channel.way.preview(&question(host, review, false))
 }
 
 /// Sends a question marked as a test to `channel`, and that it is over: after `clicked`, if there is something to click.
 pub async fn try_out(channel: &Channel, host: &str, clicked: impl Future<Output = ()>) -> Tried {
-    let question = question(host, true);
+    // Nobody is logged in by a test: the links are the agent's.
+    let review = channel.review.as_ref().map(|review| review.plain(NOBODY));
+    let question = question(host, review, true);
     let standing = Standing { hold: NOBODY, state: End::Withdrawn, decision: Decision::Withdraw, by: None };
-    let outcome = Message { says: Says::Outcome(standing), ..question.clone() };
+    let outcome = Message { says: Says::Outcome(standing), review: None, ..question.clone() };
     match send(channel, question).await {
         Err(failure) => Tried { question: Err(failure.error), outcome: None },
         Ok(Delivered { answer, .. }) => {
@@ -58,9 +62,9 @@ async fn send(channel: &Channel, message: Message) -> Result<Delivered, Failure>
     delivery::deliver(TRIAL, patience, &Lanes::new(1).of(&message), || channel.way.send(channel, &message)).await
 }
 
-fn question(host: &str, test: bool) -> Message {
+fn question(host: &str, review: Option<Link>, test: bool) -> Message {
     let at = Timestamp::now();
-    Message { at, host: host.into(), hold: hold(NOBODY, at), says: Says::Question { callback: None }, test }
+    Message { at, host: host.into(), hold: hold(NOBODY, at), says: Says::Question { callback: None }, review, test }
 }
 
 /// A hold of this id that nobody holds, asked about at that moment.

@@ -29,7 +29,7 @@ pub struct Teams {
     /// Who has it can post: a secret.
     url: Url,
     http: Http,
-    /// Beginning of the page's URL.
+    /// Beginning of another page's URL.
     review: Option<Url>,
 }
 
@@ -46,8 +46,10 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     let raw: Raw = keys.read()?;
     let url = keys.secret("url_file", &raw.url_file, "url_credential", &raw.url_credential, workflow)?;
     let http = Http::new(&url, None).map_err(|flaw| at(keys.name, flaw, "install ca-certificates"))?;
-    let page = || keys.around.page.and_then(|page| Url::parse(&format!("{}/h", page.url)).ok());
-    let review = raw.review_url.as_ref().map(|url| keys.url(url)).transpose()?.or_else(page);
+    let review = raw.review_url.as_ref().map(|url| keys.url(url)).transpose()?;
+    if let (Some(url), Some(_)) = (&raw.review_url, keys.reader) {
+        return Err(at(url, "a reader is logged in on the agent's own page", "remove review_url, or reader"));
+    }
     Ok(Arc::new(Teams { url, http, review }))
 }
 
@@ -98,7 +100,9 @@ fn content(message: &Message, card: &Card, review: Option<&Url>) -> Value {
     if message.asks() {
         body.extend(listed("Seen by the kernel", &card.facts));
         body.extend(listed("Claimed, not verified", &card.claims));
-        actions.extend(review.and_then(|page| button(page, message)));
+        let elsewhere = review.and_then(|page| page_of(page, message));
+        let url = elsewhere.or_else(|| message.review.as_ref().map(|link| link.url().to_owned()));
+        actions.extend(url.map(|url| json!({ "type": "Action.OpenUrl", "title": "Review", "url": url })));
     } else {
         // What follows a question does not repeat it.
         body.extend(card.facts.iter().filter(|fact| ["Host", "Hold"].contains(&fact.label)).map(fact));
@@ -112,11 +116,11 @@ fn content(message: &Message, card: &Card, review: Option<&Url>) -> Value {
     })
 }
 
-/// Opens the page of this question, if there can be one.
-fn button(page: &Url, message: &Message) -> Option<Value> {
+/// The page of this question below `page`, if there can be one.
+fn page_of(page: &Url, message: &Message) -> Option<String> {
     let mut url = page.clone();
     url.path_segments_mut().ok()?.pop_if_empty().push(&message.hold.id.to_string());
-    Some(json!({ "type": "Action.OpenUrl", "title": "Review", "url": url.as_str() }))
+    Some(url.into())
 }
 
 /// Facts under a heading, if there are any.

@@ -113,8 +113,13 @@ async fn receive(State(side): State<Side>, headers: HeaderMap, body: Bytes) -> R
 
 fn approval(url: &str) -> (Approval, mpsc::Receiver<Entry>) {
     let way = Webhook::new(url.parse().unwrap(), secret(), None).unwrap();
-    let channel =
-        Channel { name: "ops".into(), kind: "webhook", reviewers: vec!["security".into()], way: Arc::new(way) };
+    let channel = Channel {
+        name: "ops".into(),
+        kind: "webhook",
+        reviewers: vec!["security".into()],
+        review: None,
+        way: Arc::new(way),
+    };
     let (notes, lines) = mpsc::channel(16);
     let config = Config { listener: None, channels: vec![channel], ..Config::default() };
     (Approval::new(&config, "host-1".into(), mpsc::channel(1).0, notes), lines)
@@ -264,8 +269,9 @@ async fn a_reminder_is_a_message_of_its_own() {
 }
 
 fn question(hold: &Hold) -> (usize, Value) {
-    let body =
-        message::asking(message::CREATED, sample::start(), "host-1", hold, Some("https://hp.example/v1/x"), false);
+    let review = Some("https://hp.example/h/0000000000000007");
+    let urls = message::Urls { callback: Some("https://hp.example/v1/x"), review };
+    let body = message::asking(message::CREATED, sample::start(), "host-1", hold, urls, false);
     (body.len(), serde_json::from_slice(&body).unwrap())
 }
 

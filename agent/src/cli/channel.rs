@@ -112,7 +112,7 @@ fn configured(file: &Path, name: &str) -> Result<Channel, Declined> {
 /// A channel of this kind that leads nowhere.
 fn example(kind: &str) -> Option<Channel> {
     let kind = KINDS.iter().find(|known| known.word == kind)?;
-    Some(Channel { name: kind.word.into(), kind: kind.word, reviewers: vec![], way: (kind.example)() })
+    Some(Channel { name: kind.word.into(), kind: kind.word, reviewers: vec![], review: None, way: (kind.example)() })
 }
 
 fn host() -> String {

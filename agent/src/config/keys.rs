@@ -28,6 +28,8 @@ pub struct Keys<'a> {
     /// The channel's name.
     pub name: &'a Spanned<String>,
     pub(super) table: Spanned<DeValue<'a>>,
+    /// Who reads the channel alone, if that is said.
+    pub reader: Option<&'a Spanned<String>>,
     /// See there.
     pub around: Around<'a>,
     /// Files with secrets: no subject may have them.

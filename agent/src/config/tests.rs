@@ -111,6 +111,30 @@ fn teams_opens_the_page_unless_it_is_given_another_one() {
 }
 
 #[test]
+fn a_reader_is_logged_in_on_the_page_and_is_one_of_those_who_are_asked() {
+    let place = Place::new("reader");
+    let config = |page: &str| format!("{page}{CHANNEL}reader = \"alice\"\n");
+    let refused = place.parse(&config("")).unwrap_err();
+    assert!(refused.starts_with("config.toml:7:10: there is no page to log the reader in (add [page]"), "{refused}");
+    let read = place.parse(&config("[page]\nurl = \"https://hp.example\"\n")).unwrap();
+    for (group, member, good) in [("security", "alice", true), ("security", "bob", false), ("other", "alice", false)] {
+        let groups = [(group.to_owned(), vec![member.to_owned()])].into();
+        let judged = read.judge(&groups);
+        assert_eq!(judged.is_ok(), good, "{judged:?}");
+        assert!(judged.err().is_none_or(|why| why.contains("\"ops\": the reader \"alice\" is in none of the groups")));
+    }
+    let shown = sample::preview(&read.channels[0], "host-1").message;
+    assert_eq!(shown["data"]["review_url"], "https://hp.example/r?for=alice&signature=made-when-it-is-sent");
+
+    place.file("teams", "https://flows.example/x", 0o600);
+    let teams =
+        "[page]\n[[channel]]\nname = \"dm\"\nkind = \"teams\"\nreviewers = [\"security\"]\nreader = \"alice\"\n";
+    let teams = format!("{teams}url_file = \"@/teams\"\nreview_url = \"https://other.example/r\"\n");
+    let refused = place.parse(&teams).unwrap_err();
+    assert!(refused.starts_with("config.toml:8:14: a reader is logged in on the agent's own page"), "{refused}");
+}
+
+#[test]
 fn a_channel_is_read_and_shows_neither_secret_nor_url() {
     let place = Place::new("channel");
     let (config, secrets) = place.parse_whole(CHANNEL).unwrap();
@@ -118,7 +142,7 @@ fn a_channel_is_read_and_shows_neither_secret_nor_url() {
     assert_eq!(config.channels[0].reviewers, ["security"]);
     assert_eq!(
         format!("{config:?}"),
-        r#"Config { listener: None, page: None, channels: [Channel { name: "ops", kind: "webhook", reviewers: ["security"], way: Webhook { host: "reviews.example", .. } }], trusted: [] }"#
+        r#"Config { listener: None, page: None, channels: [Channel { name: "ops", kind: "webhook", reviewers: ["security"], review: None, way: Webhook { host: "reviews.example", .. } }], trusted: [] }"#
     );
 }
 

@@ -25,7 +25,7 @@ use super::{
     since_boot,
 };
 use crate::{
-    approval::{Approval, Submission, callback::Callbacks},
+    approval::{Approval, Submission, callback::Callbacks, review::Invites},
     canary::{Canary, Finding},
     claims::Claims,
     cli::AgentArgs,
@@ -61,12 +61,14 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let host = nix::unistd::gethostname().context("cannot read the host name")?.to_string_lossy().into_owned();
     let (notes_in, notes) = mpsc::channel(QUEUE);
     let (answers_in, answers) = mpsc::channel(QUEUE);
-    let approval = Approval::new(&config, host.clone(), answers_in.clone(), notes_in.clone());
     let callbacks = bind(config.listener.as_ref(), "for callbacks").await?;
     let page_listener = bind(config.page.as_ref(), "for the review page").await?;
     let (revocations_in, revocations) = mpsc::channel(QUEUE);
-    let page = |listener| Arc::new(Page::new(listener, host, answers_in.clone(), revocations_in, notes_in.clone()));
+    let page =
+        |listener| Arc::new(Page::new(listener, host.clone(), answers_in.clone(), revocations_in, notes_in.clone()));
     let page = config.page.as_ref().map(page);
+    let invites = page.clone().map(|page| page as Arc<dyn Invites>);
+    let approval = Approval::new(&config, host, answers_in.clone(), notes_in.clone()).inviting(invites);
     let control = sockets::bind::control(run_dir).context("cannot bind the control socket")?;
     let tree = sockets::bind::tree(run_dir).context("cannot bind the tree socket")?;
     let (control_device, control_inode) = control.identity().context("cannot identify the control socket")?;
@@ -212,6 +214,8 @@ fn boot_moment(run_dir: &Path) -> Result<Timestamp> {
 fn read(args: &AgentArgs) -> Result<(Config, Vec<PathBuf>, Policy)> {
     let (config, secrets) = config::load(&args.config, config::credentials().as_deref())?;
     let policy = policy::load(&args.policy, &Host::this())?;
+    let judged = config.judge(&policy.groups).map_err(anyhow::Error::msg);
+    judged.with_context(|| format!("{} does not fit the policy", args.config.display()))?;
     Ok((config, secrets, policy))
 }
 

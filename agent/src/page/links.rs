@@ -1,12 +1,14 @@
-//! Links by which reviewers come to the page: signed with a key that this agent alone has, each good once, for a few
-//! minutes, for one reviewer. They end with the agent.
+//! Links by which reviewers come to the page: signed with a key that this agent alone has, each good once, for one reviewer;
+//! for a few minutes, or, in the message about a hold, until that is over. They end with the agent.
+
+use std::collections::VecDeque;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::{SignedDuration, Timestamp};
 use sha2::Sha256;
 
 use super::Reviewer;
-use crate::request::hexadecimal;
+use crate::request::{HoldId, hexadecimal};
 
 /// How long a link is good.
 pub const LIFETIME: SignedDuration = SignedDuration::from_mins(10);
@@ -14,6 +16,9 @@ pub const LIFETIME: SignedDuration = SignedDuration::from_mins(10);
 const OF_ONE: usize = 8;
 /// Links that have not been used.
 const MOST: usize = 256;
+/// Links in messages that have not been used, beside these; a further one ends the oldest. There is one for each message, and
+/// the holds are bounded.
+const IN_MESSAGES: usize = 4096;
 
 /// All links that have not been used.
 pub struct Links {
@@ -21,6 +26,8 @@ pub struct Links {
     lifetime: SignedDuration,
     /// Oldest first.
     open: Vec<Open>,
+    /// Those in messages, likewise.
+    invitations: VecDeque<Invitation>,
 }
 
 struct Open {
@@ -29,11 +36,26 @@ struct Open {
     until: Timestamp,
 }
 
+/// A link in a message about a hold.
+struct Invitation {
+    link: Link,
+    reviewer: Reviewer,
+    hold: HoldId,
+}
+
+/// Where a link is that has not been used.
+enum Place {
+    Open(usize),
+    InMessage(usize),
+}
+
 /// What a link says. Who has written it is another matter: see [`Links::check`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// For whom.
     pub user: String,
+    /// What it leads to, unless that is the list.
+    pub hold: Option<HoldId>,
     until: i64,
     number: String,
     signature: String,
@@ -46,7 +68,7 @@ pub enum Flaw {
     Foreign,
     /// Its time is over.
     Expired,
-    /// It was used, or there were too many after it.
+    /// It was used, there were too many after it, or what it leads to is over.
     Used,
 }
 
@@ -68,6 +90,7 @@ impl Link {
         for (key, value) in form_urlencoded::parse(fields) {
             match &*key {
                 "for" => link.user = value.into_owned(),
+                "hold" => link.hold = value.parse().ok(),
                 "until" => link.until = value.parse().unwrap_or_default(),
                 "number" => link.number = value.into_owned(),
                 "signature" => link.signature = value.into_owned(),
@@ -78,9 +101,11 @@ impl Link {
     }
 
     /// The same, as keys and values.
-    pub fn fields(&self) -> [(&'static str, String); 4] {
-        let Self { user, until, number, signature } = self.clone();
-        [("for", user), ("until", until.to_string()), ("number", number), ("signature", signature)]
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, String)> + use<> {
+        let Self { user, hold, until, number, signature } = self.clone();
+        let hold = hold.map(|hold| ("hold", hold.to_string()));
+        let others = [("until", until.to_string()), ("number", number), ("signature", signature)];
+        [("for", user)].into_iter().chain(hold).chain(others)
     }
 
     /// The same, as a query.
@@ -89,7 +114,7 @@ impl Link {
     }
 
     fn mac(&self, key: &[u8]) -> Hmac<Sha256> {
-        let said = serde_json::json!([self.user, self.until, self.number]).to_string();
+        let said = serde_json::json!([self.user, self.hold, self.until, self.number]).to_string();
         Hmac::<Sha256>::new_from_slice(key).expect("a key of any length").chain_update(said)
     }
 }
@@ -97,7 +122,7 @@ impl Link {
 impl Links {
     /// None yet, each to be good for `lifetime`.
     pub fn new(lifetime: SignedDuration) -> Self {
-        Self { key: rand::random(), lifetime, open: vec![] }
+        Self { key: rand::random(), lifetime, open: vec![], invitations: VecDeque::new() }
     }
 
     /// A new link for `reviewer`; none if too many of others have not been used.
@@ -113,16 +138,43 @@ impl Links {
             return None;
         }
         let until = now.saturating_add(self.lifetime).unwrap_or(now);
-        let number = hexadecimal(&rand::random::<[u8; 32]>());
-        let mut link = Link { user: reviewer.user.clone(), until: until.as_second(), number, ..Link::default() };
-        link.signature = hexadecimal(&link.mac(&self.key).finalize().into_bytes());
+        let link = self.signed(&reviewer, None, until);
         self.open.push(Open { number: link.number.clone(), reviewer, until });
         Some(link)
+    }
+
+    /// The link for `reviewer` in a message about `hold`, good until then. The one of before, if nobody has used it: so often
+    /// as it is said, there is one.
+    pub fn invite(&mut self, reviewer: Reviewer, hold: HoldId, until: Timestamp) -> Link {
+        let same = |invitation: &&Invitation| invitation.hold == hold && invitation.reviewer == reviewer;
+        if let Some(invitation) = self.invitations.iter().find(same) {
+            return invitation.link.clone();
+        }
+        if self.invitations.len() >= IN_MESSAGES {
+            self.invitations.pop_front();
+        }
+        let link = self.signed(&reviewer, Some(hold), until);
+        self.invitations.push_back(Invitation { link: link.clone(), reviewer, hold });
+        link
+    }
+
+    fn signed(&self, reviewer: &Reviewer, hold: Option<HoldId>, until: Timestamp) -> Link {
+        let (user, until) = (reviewer.user.clone(), until.as_second());
+        let number = hexadecimal(&rand::random::<[u8; 32]>());
+        let mut link = Link { user, hold, until, number, signature: String::new() };
+        link.signature = hexadecimal(&link.mac(&self.key).finalize().into_bytes());
+        link
+    }
+
+    /// Ends the links in messages about that hold.
+    pub fn over(&mut self, hold: HoldId) {
+        self.invitations.retain(|invitation| invitation.hold != hold);
     }
 
     /// Ends the links of others than these.
     pub fn keep(&mut self, these: impl Fn(&Reviewer) -> bool) {
         self.open.retain(|open| these(&open.reviewer));
+        self.invitations.retain(|invitation| these(&invitation.reviewer));
     }
 
     /// Whether `link` can be used. Looking does not use it.
@@ -138,17 +190,24 @@ impl Links {
     /// # Errors
     /// It cannot be used, any more.
     pub fn redeem(&mut self, now: Timestamp, link: &Link) -> Result<Reviewer, Flaw> {
-        let at = self.find(now, link)?;
-        Ok(self.open.remove(at).reviewer)
+        let found = match self.find(now, link)? {
+            Place::Open(at) => Some(self.open.remove(at).reviewer),
+            Place::InMessage(at) => self.invitations.remove(at).map(|invitation| invitation.reviewer),
+        };
+        found.ok_or(Flaw::Used)
     }
 
-    fn find(&self, now: Timestamp, link: &Link) -> Result<usize, Flaw> {
+    fn find(&self, now: Timestamp, link: &Link) -> Result<Place, Flaw> {
         let signature = bytes(&link.signature).ok_or(Flaw::Foreign)?;
         link.mac(&self.key).verify_slice(&signature).map_err(|_| Flaw::Foreign)?;
         if now.as_second() >= link.until {
             return Err(Flaw::Expired);
         }
-        self.open.iter().position(|open| open.number == link.number).ok_or(Flaw::Used)
+        let found = match link.hold {
+            None => self.open.iter().position(|open| open.number == link.number).map(Place::Open),
+            Some(_) => self.invitations.iter().position(|open| open.link.number == link.number).map(Place::InMessage),
+        };
+        found.ok_or(Flaw::Used)
     }
 }
 
@@ -161,7 +220,7 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::sample::start;
+    use crate::request::{Entrance, sample::start};
 
     fn reviewer(user: &str) -> Reviewer {
         Reviewer { user: user.into(), entrance: None }
@@ -211,6 +270,46 @@ mod tests {
             assert_eq!(links.redeem(start(), &link), Err(Flaw::Foreign), "{link:?}");
         }
         assert_eq!(links.redeem(start(), &link), Ok(reviewer("alice")));
+    }
+
+    #[test]
+    fn a_link_in_a_message_is_one_for_the_hold_and_ends_with_it() {
+        let (mut links, until) = (links(), start() + SignedDuration::from_hours(1));
+        let reader = |channel: &str| Reviewer {
+            user: "alice".into(),
+            entrance: Some(Entrance::Message { channel: channel.into() }),
+        };
+        let link = links.invite(reader("dm"), HoldId(7), until);
+        assert_eq!(Link::read(link.query().as_bytes()), link);
+        assert_eq!(links.invite(reader("dm"), HoldId(7), until), link, "said again");
+        let [other_channel, other_hold] =
+            [("desk", 7), ("dm", 8)].map(|(channel, hold)| links.invite(reader(channel), HoldId(hold), until));
+        assert!(link != other_channel && link != other_hold);
+        let forged = Link { hold: Some(HoldId(8)), ..link.clone() };
+        assert_eq!(links.redeem(start(), &forged), Err(Flaw::Foreign));
+        assert_eq!(links.redeem(start(), &Link { hold: None, ..link.clone() }), Err(Flaw::Foreign));
+        assert_eq!(links.redeem(until, &link), Err(Flaw::Expired));
+        assert_eq!(links.redeem(start() + LIFETIME, &link), Ok(reader("dm")), "longer than others");
+        assert_eq!(links.redeem(start(), &link), Err(Flaw::Used));
+        assert_ne!(links.invite(reader("dm"), HoldId(7), until), link, "another one in its place");
+        links.over(HoldId(7));
+        assert_eq!(
+            (links.check(start(), &other_channel), links.check(start(), &other_hold)),
+            (Err(Flaw::Used), Ok(()))
+        );
+        links.keep(|_| false);
+        assert_eq!(links.check(start(), &other_hold), Err(Flaw::Used));
+    }
+
+    #[test]
+    fn links_in_messages_take_no_room_from_others_and_are_bounded() {
+        let mut links = links();
+        let printed = links.issue(start(), reviewer("alice")).unwrap();
+        let many: Vec<_> = (0..=IN_MESSAGES as u64)
+            .map(|hold| links.invite(reviewer("alice"), HoldId(hold), start() + LIFETIME))
+            .collect();
+        assert_eq!(links.check(start(), &many[0]), Err(Flaw::Used));
+        assert!([&many[1], &many[IN_MESSAGES], &printed].iter().all(|link| links.check(start(), link).is_ok()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! `holdpoint page` -- control socket --> Links -- one link --> browser -- POST /r --> Sessions -- cookie --> browser
+//! a message of a channel that one reads ----^
 //! the agent's loop -- what is held ----> Board -- GET / and /h/ID ----------------------------------------> browser
 //! the agent's loop <-- Submission ------------------------------------ POST /h/ID: token, digest, word ---- browser
 //! ```
@@ -35,7 +36,7 @@ use self::{
     sessions::{Session, Sessions},
 };
 use crate::{
-    approval::Submission,
+    approval::{Submission, review::Invites},
     config::Listener,
     holds::grants::Grant,
     record::Entry,
@@ -183,6 +184,7 @@ impl Page {
     /// Shows how `hold` ended; `why` are the words of the reviewer whose answer counted.
     pub fn ended(&self, at: Timestamp, hold: &Hold, standing: &Standing, why: Option<String>) {
         let past = Past { hold: hold.clone(), standing: standing.clone(), why, at };
+        self.doors().links.over(hold.id);
         self.board.send_modify(|board| board.ended(past));
     }
 
@@ -202,6 +204,16 @@ impl Page {
 
     fn session(&self, cookie: &str) -> Option<Session> {
         self.doors().sessions.get(Timestamp::now(), cookie).cloned()
+    }
+}
+
+impl Invites for Page {
+    fn invite(&self, hold: &Hold, channel: &str, reader: &str) -> Option<String> {
+        let entrance = Some(Entrance::Message { channel: channel.to_owned() });
+        let reviewer = Reviewer { user: reader.to_owned(), entrance };
+        let mut doors = self.doors();
+        let link = doors.roll.has(&reviewer).then(|| doors.links.invite(reviewer, hold.id, hold.deadline))?;
+        Some(format!("{}/r?{}", self.url, link.query()))
     }
 }
 

@@ -94,7 +94,7 @@ async fn door(State(page): State<Arc<Page>>, RawQuery(query): RawQuery) -> Respo
     let good = page.doors().links.check(Timestamp::now(), &link);
     match good {
         Ok(()) => Html(view::door(&page, &link)).into_response(),
-        Err(flaw) => page.bad_link(flaw),
+        Err(flaw) => page.bad_link(flaw, &link),
     }
 }
 
@@ -118,22 +118,22 @@ async fn log_in(
         Ok(reviewer) => reviewer,
         Err(flaw) => {
             page.refused.note(None, flaw.words(), from, false);
-            return page.bad_link(flaw);
+            return page.bad_link(flaw, &link);
         }
     };
     let Some(cookie) = doors.sessions.begin(now, reviewer.clone()) else {
         return page.sorry(None, StatusCode::SERVICE_UNAVAILABLE, &view::FULL);
     };
-    let event = Event::LoggedIn { reviewer: reviewer.user, from };
+    let event = Event::LoggedIn { reviewer: reviewer.user, from, entrance: reviewer.entrance };
     note(&page.notes, Entry { time: now, event });
-    page.leave(&page.place.set_cookie(Some(&cookie)))
+    page.leave(&page.place.set_cookie(Some(&cookie)), link.hold)
 }
 
 async fn log_out(State(page): State<Arc<Page>>, headers: HeaderMap, body: Body) -> Response {
     match page.form(&headers, body).await {
         Ok(_) => {
             page.doors().sessions.end(page.place.cookie(&headers));
-            page.leave(&page.place.set_cookie(None))
+            page.leave(&page.place.set_cookie(None), None)
         }
         Err(stopped) => page.stopped(&headers, stopped),
     }
@@ -234,9 +234,10 @@ impl Page {
         format!("{}/h/{hold}", self.prefix)
     }
 
-    /// To the list, with another cookie.
-    fn leave(&self, cookie: &str) -> Response {
-        let headers = [(LOCATION, format!("{}/", self.prefix)), (SET_COOKIE, cookie.to_owned())];
+    /// To the hold or the list, with another cookie.
+    fn leave(&self, cookie: &str, to: Option<HoldId>) -> Response {
+        let path = to.map_or_else(|| format!("{}/", self.prefix), |hold| self.path(hold));
+        let headers = [(LOCATION, path), (SET_COOKIE, cookie.to_owned())];
         (StatusCode::SEE_OTHER, headers).into_response()
     }
 
@@ -247,12 +248,14 @@ impl Page {
         (StatusCode::UNAUTHORIZED, Html(view::stranger(self, again, over))).into_response()
     }
 
-    fn bad_link(&self, flaw: Flaw) -> Response {
-        match flaw {
-            Flaw::Foreign => self.sorry(None, StatusCode::FORBIDDEN, &view::FOREIGN),
-            Flaw::Expired => self.sorry(None, StatusCode::GONE, &view::EXPIRED),
-            Flaw::Used => self.sorry(None, StatusCode::GONE, &view::USED),
-        }
+    /// Who has logged in by it before can go on to what it led to.
+    fn bad_link(&self, flaw: Flaw, link: &Link) -> Response {
+        let (status, apology, hold) = match flaw {
+            Flaw::Foreign => (StatusCode::FORBIDDEN, &view::FOREIGN, None),
+            Flaw::Expired => (StatusCode::GONE, &view::EXPIRED, link.hold),
+            Flaw::Used => (StatusCode::GONE, &view::USED, link.hold),
+        };
+        (status, Html(view::bad_link(self, apology, hold))).into_response()
     }
 
     /// What came about a hold, or about the grant of that id, has no effect: on record, too.

@@ -138,16 +138,17 @@ fn a_link_is_for_who_asks_and_only_root_asks_for_others() {
     let asked = |uid, named: Option<&str>| {
         let own = if uid == 0 { "root" } else { "alice" };
         let asked = Reviewer::asked_by(caller(uid), Some(own.into()), named.map(Into::into));
-        asked.map(|reviewer| (reviewer.user, reviewer.entrance.map(|Entrance::Local(caller)| caller.uid)))
+        asked.map(|reviewer| (reviewer.user, reviewer.entrance))
     };
     let stranger = |uid, named: Option<&str>| Reviewer::asked_by(caller(uid), None, named.map(Into::into));
     assert_eq!((stranger(1002, None), stranger(1002, Some("alice")), stranger(0, None)), (None, None, None));
     assert!(stranger(0, Some("alice")).is_some_and(|reviewer| reviewer.entrance.is_none()));
-    assert_eq!(asked(1002, None), Some(("alice".into(), Some(1002))));
-    assert_eq!(asked(1002, Some("alice")), Some(("alice".into(), Some(1002))));
+    let own = |user: &str, uid| Some((user.to_owned(), Some(Entrance::Local(caller(uid)))));
+    assert_eq!(asked(1002, None), own("alice", 1002));
+    assert_eq!(asked(1002, Some("alice")), own("alice", 1002));
     assert_eq!(asked(1002, Some("bob")), None);
     assert_eq!(asked(0, Some("bob")), Some(("bob".into(), None)));
-    assert_eq!(asked(0, None), Some(("root".into(), Some(0))));
+    assert_eq!(asked(0, None), own("root", 0));
 }
 
 #[tokio::test]

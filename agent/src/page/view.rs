@@ -50,12 +50,13 @@ pub const FOREIGN: Apology = Apology {
 /// A link that is too old.
 pub const EXPIRED: Apology = Apology {
     title: "This link has expired",
-    text: "A link is good for 10 minutes. Run `holdpoint page` on the host for another one.",
+    text: "A link is good for 10 minutes, and one in a message until the hold is over. Run `holdpoint page` on the host for \
+           another one.",
 };
 /// A link that somebody has used.
 pub const USED: Apology = Apology {
     title: "This link was used",
-    text: "A link is good once. If it was not you who used it, tell whoever runs the host. Run `holdpoint page` on the \
+    text: "A link is good once, or what it led to is over. If it was not you who used it, tell whoever runs the host. Run `holdpoint page` on the \
            host for another one.",
 };
 /// No room for another session.
@@ -152,7 +153,11 @@ pub fn door(page: &Page, link: &Link) -> String {
     let user = card::line(&link.user, NAME);
     let content = html! {
         h1 { "Review what is held" }
-        p { "This link logs in " strong { (user) } ", once. Only go on if that is you." }
+        p {
+            "This link logs in " strong { (user) } ", once"
+            @if let Some(hold) = link.hold { ", and shows the hold " code { (hold) } }
+            ". Only go on if that is you."
+        }
         form.card method="post" action={ (page.prefix) "/r" } {
             @for (name, value) in link.fields() { input type="hidden" name=(name) value=(value); }
             button.approve type="submit" { "Log in as " (user) }
@@ -188,6 +193,16 @@ pub fn sorry(page: &Page, session: Option<&Session>, Apology { title, text }: &A
         @if session.is_some() { p { a.button href={ (page.prefix) "/" } { "See what is held" } } }
     };
     Frame { page, session, title }.still(&content)
+}
+
+/// Why a link does not log in, and the way to the hold that it led to.
+pub fn bad_link(page: &Page, Apology { title, text }: &Apology, hold: Option<HoldId>) -> String {
+    let content = html! {
+        h1 { (title) }
+        p { (prose(text)) }
+        @if let Some(hold) = hold { p { a.button href=(page.path(hold)) { "See the hold" } } }
+    };
+    Frame { page, session: None, title }.still(&content)
 }
 
 /// Text of our own, in which backticks are around what is typed.

@@ -14,7 +14,7 @@ use crate::{
     },
     ladder::Step,
     quorum::{Assurance, Group, SelfAnswer},
-    request::{Answer, Digest, End, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false},
+    request::{Answer, Digest, End, Entrance, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false},
     scope::Scope,
 };
 
@@ -143,6 +143,9 @@ pub enum Event {
         reviewer: String,
         /// Address that it came from; a proxy's, if there is one.
         from: IpAddr,
+        /// By what that is known; none where root had a link made for them.
+        #[serde(flatten)]
+        entrance: Option<Entrance>,
     },
     /// A hold ended because its call is gone.
     Withdrawn {

@@ -120,6 +120,11 @@ pub enum Proof {
 pub enum Entrance {
     /// The user of this host who has asked for the link.
     Local(Caller),
+    /// The link stood in a message that the reviewer alone reads.
+    Message {
+        /// The channel's name in the configuration.
+        channel: String,
+    },
 }
 
 /// A user of this host, as the kernel names the peer of the control socket.

@@ -9,6 +9,7 @@ use crate::{
     approval::{
         card::{Card, Fact, head, line},
         channel::{Message, Says},
+        review::Link,
     },
     quorum::Assurance,
     request::{Hold, Word, span},
@@ -44,7 +45,7 @@ pub fn message(message: &Message) -> Value {
     }
     if message.asks() {
         let enough = message.hold.assurance == Assurance::Basic;
-        blocks.push(buttons(&message.hold, card.whole && enough));
+        blocks.push(buttons(&message.hold, card.whole && enough, message.review.as_ref()));
     }
     let text = format!("{note} on {}: hold {}", escaped(&line(&message.host, 80)), message.hold.id);
     json!({
@@ -103,8 +104,8 @@ fn plain(text: &str) -> Value {
 }
 
 /// Deny, and Approve beside it where all of the operation has been shown and a click is enough; with what the rule offers
-/// besides once.
-fn buttons(hold: &Hold, approve: bool) -> Value {
+/// besides once, and the way to the page.
+fn buttons(hold: &Hold, approve: bool, review: Option<&Link>) -> Value {
     let button = |text: &str, style: &str, word: Word| {
         let action = format!("holdpoint_{}", text.to_lowercase());
         let value = value(hold, word, Scope::Once);
@@ -112,7 +113,11 @@ fn buttons(hold: &Hold, approve: bool) -> Value {
     };
     let once = approve.then(|| button("Approve", "primary", Word::Approve));
     let longer = (approve && !hold.scopes.is_empty()).then(|| longer(hold));
-    let elements: Vec<_> = once.into_iter().chain(longer).chain([button("Deny", "danger", Word::Deny)]).collect();
+    // Slack tells of this click, too; it is no answer's name.
+    let review = review
+        .map(|link| json!({ "type": "button", "text": plain("Review"), "action_id": "review", "url": link.url() }));
+    let deny = button("Deny", "danger", Word::Deny);
+    let elements: Vec<_> = once.into_iter().chain(longer).chain([deny]).chain(review).collect();
     json!({ "type": "actions", "block_id": format!("holdpoint-{}", hold.id), "elements": elements })
 }
 

@@ -83,7 +83,7 @@ fn channel(api: &Url) -> Channel {
     let http = Http::new(api, None).unwrap();
     let ear = Ear::Signed(Signing::read(SECRET).unwrap());
     let way = Slack::new(api.clone(), http, "xoxb-1".into(), ear, "C1".into());
-    Channel { name: "team".into(), kind: "slack", reviewers: vec!["security".into()], way: Arc::new(way) }
+    Channel { name: "team".into(), kind: "slack", reviewers: vec!["security".into()], review: None, way: Arc::new(way) }
 }
 
 async fn desk(manner: Manner) -> Desk {
@@ -244,7 +244,7 @@ async fn what_is_chosen_is_an_approval_for_so_long() {
 /// The question about it.
 fn question(hold: Hold) -> Message {
     let says = Says::Question { callback: None };
-    Message { at: sample::start(), host: "host-1".into(), hold, says, test: false }
+    Message { at: sample::start(), host: "host-1".into(), hold, says, review: None, test: false }
 }
 
 /// A choice from a list, as Slack sends it.

@@ -46,8 +46,13 @@ async fn a_card_asks_and_another_says_how_it_ended() {
     let review = Some("https://review.example/r/".parse().unwrap());
     let way = Teams { http: Http::new(&url, None).unwrap(), url, review };
     assert!(!format!("{way:?}").contains("secret"));
-    let channel =
-        Channel { name: "office".into(), kind: "teams", reviewers: vec!["security".into()], way: Arc::new(way) };
+    let channel = Channel {
+        name: "office".into(),
+        kind: "teams",
+        reviewers: vec!["security".into()],
+        review: None,
+        way: Arc::new(way),
+    };
     let (note, mut notes) = mpsc::channel(16);
     let config = Config { channels: vec![channel], ..Config::default() };
     let mut approval = Approval::new(&config, "host-1".into(), mpsc::channel(1).0, note);
@@ -73,6 +78,6 @@ async fn a_card_asks_and_another_says_how_it_ended() {
 fn there_is_no_button_without_a_page() {
     let hold = sample::hold(HOLD);
     let says = Says::Question { callback: None };
-    let message = Message { at: sample::start(), host: "host-1".into(), hold, says, test: false };
+    let message = Message { at: sample::start(), host: "host-1".into(), hold, says, review: None, test: false };
     assert_eq!(body(&message, None)["attachments"][0]["content"]["actions"], json!([]));
 }

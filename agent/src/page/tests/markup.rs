@@ -75,7 +75,7 @@ fn all_of_the_operation_is_shown() {
         content: None,
     };
     let says = Says::Question { callback: None };
-    let message = Message { at: Timestamp::now(), host: "h".into(), hold, says, test: false };
+    let message = Message { at: Timestamp::now(), host: "h".into(), hold, says, review: None, test: false };
     let card = Card::whole(&message);
     assert!(card.whole);
     let arguments = card.facts.iter().find(|fact| fact.label == "Arguments").unwrap();

@@ -51,6 +51,30 @@ async fn a_session_ends_with_its_identity_and_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn a_link_in_a_message_leads_to_its_hold_once() {
+    let (page, [_, bob], _) = page().await;
+    let hold = crate::request::sample::hold(HoldId(7));
+    let hold = Hold { deadline: Timestamp::now() + SignedDuration::from_mins(30), ..hold };
+    page.asked(&hold);
+    assert_eq!(page.invite(&hold, "dm", "mallory"), None, "nobody's name");
+    let link = page.invite(&hold, "dm", "alice").unwrap();
+    assert_eq!(page.invite(&hold, "dm", "alice").as_ref(), Some(&link), "the same in a reminder");
+    let (_, query) = link.split_once("/r?").unwrap();
+    let (status, door) = bob.get(&format!("/r?{query}")).await;
+    assert!(status == 200 && door.contains("Log in as alice") && door.contains(&HoldId(7).to_string()), "{door}");
+    let came = bob.post("/r", query.to_owned()).send().await.unwrap();
+    assert_eq!((came.status().as_u16(), came.headers()["location"].to_str().unwrap()), (303, &*path(7)));
+    let (status, used) = bob.get(&format!("/r?{query}")).await;
+    assert!(status == 410 && used.contains(&format!("href=\"{}\">See the hold", path(7))), "{used}");
+
+    let other = page.invite(&hold, "dm", "alice").unwrap();
+    assert_ne!(other, link, "another one in the place of what was used");
+    let standing = Standing { hold: HoldId(7), ..standing() };
+    page.ended(Timestamp::now(), &hold, &standing, None);
+    assert_eq!(bob.get(&format!("/r?{}", other.split_once("/r?").unwrap().1)).await.0, 410, "the hold is over");
+}
+
+#[tokio::test]
 async fn a_session_outlives_a_policy_that_has_the_person() {
     let (page, [alice, _], unused) = page().await;
     let same = Person { name: "alice".into(), users: vec!["alice".into()], ..Person::default() };

@@ -29,7 +29,8 @@ pub fn hold(page: &Page, session: &Session, seen: Seen<'_>, now: Timestamp) -> S
         Seen::Past(past) => &past.hold,
     };
     let says = Says::Question { callback: None };
-    let card = Card::whole(&Message { at: now, host: page.host.clone(), hold: hold.clone(), says, test: false });
+    let card =
+        Card::whole(&Message { at: now, host: page.host.clone(), hold: hold.clone(), says, review: None, test: false });
     let (title, status, answer) = match seen {
         Seen::Pending(hold) => ("Approval needed".to_owned(), waiting(hold, now), form(page, session, hold)),
         Seen::Past(past) => (card::ending(&past.standing), over(past), html! {}),
@@ -92,7 +93,7 @@ fn facts(facts: &[Fact]) -> Markup {
 fn is_requester(session: &Session, hold: &Hold) -> bool {
     let is_caller = |name: &String| match &session.reviewer.entrance {
         Some(Entrance::Local(caller)) => caller.name == *name,
-        None => false,
+        Some(Entrance::Message { .. }) | None => false,
     };
     hold.requesters().any(|name| *name == session.reviewer.user || is_caller(name))
 }
