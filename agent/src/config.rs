@@ -10,6 +10,11 @@
 //! address = "127.0.0.1:8701"                 # the default
 //! url = "https://holdpoint.example"          # what browsers call it; default: http://<address>
 //!
+//! [page.sso]                                 # optional: logging in there by OpenID Connect
+//! issuer = "https://login.example"
+//! client_id = "holdpoint"
+//! client_secret_file = "/etc/holdpoint/sso.secret"
+//!
 //! [[channel]]
 //! name = "ops"
 //! kind = "webhook"
@@ -31,6 +36,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use reqwest::Url;
@@ -46,6 +52,7 @@ use crate::{
         channel::{Channel, KINDS},
         review::Review,
     },
+    page::sso::{self, Sso},
     policy::{Problem, Refusal, Source},
 };
 
@@ -59,6 +66,8 @@ pub struct Config {
     pub listener: Option<Listener>,
     /// Where the review page is, if anywhere.
     pub page: Option<Listener>,
+    /// The login provider of the page, if there is one.
+    pub sso: Option<Arc<Sso>>,
     /// Ways to reviewers. Names are unique, and so are secrets of callbacks: these tell which channel answers.
     pub channels: Vec<Channel>,
     /// Programs of channels, what may be their scripts, and authorities that they trust: no subject may change them.
@@ -141,6 +150,7 @@ struct RawListener {
 struct RawPage {
     address: Option<Spanned<String>>,
     url: Option<Spanned<String>>,
+    sso: Option<sso::Raw>,
 }
 
 /// Files that channels name.
@@ -190,17 +200,25 @@ fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<Path
     };
     let mut problems = vec![];
     let listener = file.listener.and_then(|raw| kept(listener(&raw), &mut problems));
-    let page = file.page.and_then(|raw| kept(page(raw), &mut problems));
+    let login = file.page.as_ref().and_then(|raw| raw.sso.as_ref());
+    let page = file.page.as_ref().and_then(|raw| kept(page(raw), &mut problems));
     let tables = match table.get_mut().remove("channel").map(Spanned::into_inner) {
         Some(DeValue::Array(tables)) => tables.into_iter().collect(),
         _ => vec![],
     };
     let mut files = Files::default();
     let around = Around { listens: listener.is_some(), page: page.as_ref(), credentials };
+    let sso = login.zip(page.as_ref()).and_then(|(raw, page)| {
+        let mut keys = Keys::of_login(&raw.issuer, around);
+        let sso = kept(Sso::read(raw, &page.url, &mut keys), &mut problems);
+        files.secrets.append(&mut keys.secrets);
+        files.trusted.append(&mut keys.trusted);
+        sso.map(Arc::new)
+    });
     let channels = channels(&file.channel, tables, around, &mut files, &mut problems);
     let Files { secrets, trusted } = files;
     match problems.is_empty() {
-        true => Ok((Config { listener, page, channels, trusted }, secrets)),
+        true => Ok((Config { listener, page, sso, channels, trusted }, secrets)),
         false => Err(Refusal::new(source, problems)),
     }
 }
@@ -235,17 +253,17 @@ fn listener(raw: &RawListener) -> Result<Listener, Problem> {
     Ok(Listener { address, url })
 }
 
-fn page(raw: RawPage) -> Result<Listener, Problem> {
-    let RawPage { address, url } = raw;
+fn page(raw: &RawPage) -> Result<Listener, Problem> {
+    let RawPage { address, url, .. } = raw;
     let Some(address) = address else {
         let Some(raw) = url else { return Ok(Listener { address: PAGE, url: format!("http://{PAGE}") }) };
-        return shown_to_nobody_else(Listener { address: PAGE, url: base(&raw)? }, &raw);
+        return shown_to_nobody_else(Listener { address: PAGE, url: base(raw)? }, raw);
     };
     let page = listener(&RawListener { address: address.clone(), url: url.clone() })?;
     if page.address.port() == 0 {
-        return Err(at(&address, "subjects cannot be kept from a port that is not known", "name a port"));
+        return Err(at(address, "subjects cannot be kept from a port that is not known", "name a port"));
     }
-    shown_to_nobody_else(page, url.as_ref().unwrap_or(&address))
+    shown_to_nobody_else(page, url.as_ref().unwrap_or(address))
 }
 
 /// The page, unless a reviewer's session would go over a network in clear: who takes it answers.
@@ -282,7 +300,7 @@ fn channels<'a>(
             problems.push(problem.against(earlier.name.span()));
         }
         let reader = raw_channel.reader.as_ref();
-        let mut keys = Keys { name, table, reader, around, secrets: vec![], trusted: vec![] };
+        let mut keys = Keys { name, table, reader, around, is_login: false, secrets: vec![], trusted: vec![] };
         let channel = kept(channel(raw_channel, &mut keys), problems);
         files.secrets.append(&mut keys.secrets);
         files.trusted.append(&mut keys.trusted);

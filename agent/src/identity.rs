@@ -6,6 +6,7 @@
 //! | a user of this host, on the page too | whose `user` that is; of root, the one who has logged in |
 //! | Slack | whose `slack` that is |
 //! | webhook, exec | whose `name` or `email` is said, where the channel is among the person's `integrations` |
+//! | a login by SSO on the page | whose `sso` that is, else whose `email`, where the configuration lets that count |
 //! | a signature | whose key it is |
 //!
 //! Of who has no `[[reviewer]]` the name is all that is known: it is the user of that name, and any channel can say it.
@@ -59,6 +60,12 @@ pub fn local(people: &[Person], caller: &Caller) -> Result<String, Refusal> {
 pub fn on_page(people: &[Person], user: &str, entrance: Option<&Entrance>) -> Result<String, Refusal> {
     match entrance {
         Some(Entrance::Local(caller)) => local(people, caller),
+        Some(entrance @ Entrance::Sso { issuer, subject, email }) => {
+            let by_subject = people.iter().find(|person| person.logs_in(issuer, subject));
+            let by_email = || people.iter().find(|person| email.as_ref().is_some_and(|email| person.has_email(email)));
+            let stranger = || Refusal::Stranger(format!("no reviewer in the policy is {entrance}"));
+            by_subject.or_else(by_email).map(|person| person.name.clone()).ok_or_else(stranger)
+        }
         Some(Entrance::Message { .. }) | None => Ok(user.to_owned()),
     }
 }
@@ -112,6 +119,7 @@ mod tests {
             users: texts("al"),
             slack: texts("T1/U1"),
             emails: texts("a@b.example"),
+            sso: texts("https://login.example 42"),
             integrations: [("ops".into(), Assurance::Basic), ("sso".into(), Assurance::Medium)].into(),
             keys: vec![],
         };
@@ -125,6 +133,11 @@ mod tests {
     fn page(user: &str, caller: Option<&str>) -> Proof {
         let caller = caller.map(|name| Caller { uid: 1, login: None, name: name.into() });
         Proof::Page { user: user.into(), entrance: caller.map(Entrance::Local) }
+    }
+
+    fn sso(issuer: &str, subject: &str, email: Option<&str>) -> Proof {
+        let (issuer, subject, email) = (issuer.into(), subject.into(), email.map(Into::into));
+        Proof::Page { user: "alice".into(), entrance: Some(Entrance::Sso { issuer, subject, email }) }
     }
 
     fn slack(user: &str) -> Proof {
@@ -163,7 +176,9 @@ mod tests {
         let no_user = |name| format!("no reviewer in the policy is this host's user {name}");
         let no_slack = |id| format!("no reviewer in the policy is Slack's user {id}");
         let unbound = |channel, who| format!("the channel {channel:?} may not speak for {who}");
-        let rows: [(&str, Proof, Found<&str>); 25] = [
+        let no_subject = |who| format!("no reviewer in the policy is {who} at https://login.example");
+        let login = "https://login.example";
+        let rows: [(&str, Proof, Found<&str>); 32] = [
             ("al", local(7, None, "al"), Ok(("alice", Medium))),
             ("al", local(0, Some(7), "al"), Ok(("alice", Medium))),
             (
@@ -178,6 +193,17 @@ mod tests {
             ("alice", page("alice", Some("alice")), Err(no_user("alice"))),
             ("carol", page("carol", Some("carol")), Ok(("carol", Medium))),
             ("alice", page("alice", None), Ok(("alice", Medium))),
+            ("alice", sso(login, "42", None), Ok(("alice", Medium))),
+            ("alice", sso(login, "43", None), Err(no_subject("43"))),
+            ("alice", sso(login, "43", Some("a@B.example")), Ok(("alice", Medium))),
+            ("alice", sso(login, "43", Some("b@b.example")), Err(no_subject("43 (b@b.example)"))),
+            ("alice", sso(login, "alice", None), Err(no_subject("alice"))),
+            ("alice", sso(login, "4 2", None), Err(no_subject("4 2"))),
+            (
+                "alice",
+                sso("https://other.example", "42", None),
+                Err("no reviewer in the policy is 42 at https://other.example".into()),
+            ),
             ("T1/U1", slack("T1/U1"), Ok(("alice", Basic))),
             ("T1/U2", slack("T1/U2"), Err(no_slack("T1/U2"))),
             ("T2/U1", slack("T2/U1"), Err(no_slack("T2/U1"))),

@@ -229,7 +229,9 @@ fn slack_shows_text_as_text() {
             let body: Value = serde_json::from_str(&body.to_string()).unwrap();
             let known = ["header", "section", "context", "divider", "actions", "button", "static_select", "plain_text"];
             assert!(words(&body, "type").is_subset(&known.into()), "{body}");
-            for key in ["url", "accessory", "fields", "image_url", "attachments"] {
+            let ours = review().map(|link| link.url().to_owned());
+            assert!(all(&body, "url").into_iter().all(|url| url.as_str() == ours.as_deref()), "{body}");
+            for key in ["accessory", "fields", "image_url", "attachments"] {
                 assert!(all(&body, key).is_empty(), "{key}");
             }
             check_slack_limits(&body);

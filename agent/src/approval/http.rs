@@ -1,4 +1,4 @@
-//! Connections to where reviewers are. The only user of reqwest's client.
+//! Connections to where reviewers are, and to who says who they are. The only user of reqwest's client.
 //!
 //! No proxy from the environment, no cookies, no redirects: the question goes to the configured place or
 //! nowhere. Names are resolved here, so that one that points to a refused address is not followed.
@@ -31,7 +31,7 @@ const BUSY: Duration = Duration::from_secs(1);
 
 /// The connections to one place.
 #[derive(Clone)]
-pub(super) struct Http(Client);
+pub struct Http(Client);
 
 /// A place on this host where nobody listens: the discard port.
 pub(super) fn nowhere() -> Url {
@@ -44,7 +44,7 @@ impl Http {
     ///
     /// # Errors
     /// Why TLS cannot be set up: the system has no certificate authorities.
-    pub(super) fn new(url: &Url, authorities: Option<&[u8]>) -> Result<Self, String> {
+    pub fn new(url: &Url, authorities: Option<&[u8]>) -> Result<Self, String> {
         Self::build(Self::builder(url, authorities)?)
     }
 
@@ -80,9 +80,22 @@ impl Http {
     }
 
     /// What is at that place; what went wrong otherwise.
-    pub(super) async fn get(&self, url: Url, headers: Vec<(&'static str, String)>) -> Result<Response, String> {
+    pub async fn get(&self, url: Url, headers: Vec<(&'static str, String)>) -> Result<Response, String> {
         let request = headers.into_iter().fold(self.0.get(url), |request, (name, value)| request.header(name, value));
         request.send().await.map_err(|error| reason(&error))
+    }
+
+    /// Posts a form; what went wrong otherwise.
+    pub fn form(
+        &self,
+        url: Url,
+        headers: Vec<(&'static str, String)>,
+        form: String,
+    ) -> impl Future<Output = Result<Response, String>> + Send + use<> {
+        let request = self.0.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let sent = request.body(form).send();
+        async move { sent.await.map_err(|error| reason(&error)) }
     }
 
     /// A WebSocket to that place, with messages of at most `longest` bytes: RFC 6455, section 4.1.
@@ -138,7 +151,7 @@ fn judge(response: Response) -> Result<Response, Attempt> {
 }
 
 /// The body of a response; nothing if it has more than `longest` bytes, or breaks off.
-pub(super) async fn body(mut response: Response, longest: usize) -> Option<Vec<u8>> {
+pub async fn body(mut response: Response, longest: usize) -> Option<Vec<u8>> {
     let mut body = vec![];
     while let Some(chunk) = response.chunk().await.ok()? {
         if body.len() + chunk.len() > longest {

@@ -10,7 +10,7 @@ pub mod card;
 pub mod channel;
 mod delivery;
 mod exec;
-mod http;
+pub mod http;
 mod lane;
 mod message;
 mod poll;

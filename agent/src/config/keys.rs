@@ -6,7 +6,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use toml::{
     Spanned,
-    de::{DeValue, ValueDeserializer},
+    de::{DeTable, DeValue, ValueDeserializer},
 };
 
 use super::{Listener, at, destination, secrets};
@@ -25,13 +25,15 @@ pub struct Around<'a> {
 
 /// What stands in a channel's table besides what all kinds have, and what is around it.
 pub struct Keys<'a> {
-    /// The channel's name.
+    /// The channel's name; of a login, its issuer.
     pub name: &'a Spanned<String>,
     pub(super) table: Spanned<DeValue<'a>>,
     /// Who reads the channel alone, if that is said.
     pub reader: Option<&'a Spanned<String>>,
     /// See there.
     pub around: Around<'a>,
+    /// Whether they are no channel's, but those of `[page.sso]`.
+    pub(super) is_login: bool,
     /// Files with secrets: no subject may have them.
     pub(super) secrets: Vec<PathBuf>,
     /// Programs, what may be their scripts, and authorities: nobody else may change them.
@@ -39,6 +41,12 @@ pub struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
+    /// Those of a login by this issuer.
+    pub(super) fn of_login(issuer: &'a Spanned<String>, around: Around<'a>) -> Self {
+        let table = Spanned::new(issuer.span(), DeValue::Table(DeTable::default()));
+        Self { name: issuer, table, reader: None, around, is_login: true, secrets: vec![], trusted: vec![] }
+    }
+
     /// The keys as `T` has them.
     ///
     /// # Errors
@@ -77,14 +85,18 @@ impl<'a> Keys<'a> {
             }
             (None, None) => {
                 let remedy = format!("add {file_key} = \"...\" or {credential_key} = \"...\"");
-                return Err(at(self.name, format!("this channel has no {}", noun(file_key)), remedy));
+                return Err(at(self.name, format!("{} has no {}", self.whose(), noun(file_key)), remedy));
             }
             (Some(_), Some(name)) => {
-                let message = format!("this channel has two {}s", noun(file_key));
+                let message = format!("{} has two {}s", self.whose(), noun(file_key));
                 return Err(at(name, message, format!("keep {file_key} or {credential_key}")));
             }
         };
         parse(text.trim()).map_err(|flaw| flaw.at(span))
+    }
+
+    fn whose(&self) -> &'static str {
+        if self.is_login { "this login" } else { "this channel" }
     }
 
     /// The program that a key names, which nobody but the agent's user can change.

@@ -142,7 +142,7 @@ fn a_channel_is_read_and_shows_neither_secret_nor_url() {
     assert_eq!(config.channels[0].reviewers, ["security"]);
     assert_eq!(
         format!("{config:?}"),
-        r#"Config { listener: None, page: None, channels: [Channel { name: "ops", kind: "webhook", reviewers: ["security"], review: None, way: Webhook { host: "reviews.example", .. } }], trusted: [] }"#
+        r#"Config { listener: None, page: None, sso: None, channels: [Channel { name: "ops", kind: "webhook", reviewers: ["security"], review: None, way: Webhook { host: "reviews.example", .. } }], trusted: [] }"#
     );
 }
 

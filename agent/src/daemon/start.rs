@@ -64,8 +64,10 @@ pub async fn start(run_dir: &Path, args: &AgentArgs) -> Result<(Daemon, Events, 
     let callbacks = bind(config.listener.as_ref(), "for callbacks").await?;
     let page_listener = bind(config.page.as_ref(), "for the review page").await?;
     let (revocations_in, revocations) = mpsc::channel(QUEUE);
-    let page =
-        |listener| Arc::new(Page::new(listener, host.clone(), answers_in.clone(), revocations_in, notes_in.clone()));
+    let page = |listener| {
+        let page = Page::new(listener, host.clone(), answers_in.clone(), revocations_in, notes_in.clone());
+        Arc::new(page.with_login(config.sso.clone()))
+    };
     let page = config.page.as_ref().map(page);
     let invites = page.clone().map(|page| page as Arc<dyn Invites>);
     let approval = Approval::new(&config, host, answers_in.clone(), notes_in.clone()).inviting(invites);

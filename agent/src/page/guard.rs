@@ -12,10 +12,11 @@ use axum::{
     response::Response,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::SignedDuration;
 use reqwest::Url;
 use sha2::{Digest as _, Sha256};
 
-use super::{sessions, view};
+use super::{sessions, sso, view};
 
 /// The script and the style are in the page, and nothing else is executed or applied.
 static CONTENT: LazyLock<HeaderValue> = LazyLock::new(|| {
@@ -28,6 +29,10 @@ static CONTENT: LazyLock<HeaderValue> = LazyLock::new(|| {
     );
     HeaderValue::try_from(policy).expect("printable ASCII")
 });
+
+/// Names of cookies: of a session, and of a login that has begun.
+const SESSION: &str = "holdpoint";
+const ATTEMPT: &str = "holdpoint-sso";
 
 /// Puts the headers on that every response has.
 pub async fn shielded(mut response: Response) -> Response {
@@ -70,24 +75,43 @@ impl Place {
         text(headers, "origin") == Some(&self.origin) && site.is_none_or(|site| site == "same-origin")
     }
 
-    /// What the cookie is called. With TLS the browser itself keeps other hosts from setting it.
-    fn cookie_name(&self) -> &'static str {
-        if self.secure { "__Host-holdpoint" } else { "holdpoint" }
-    }
-
-    /// The cookie of this request; empty if there is none.
+    /// The session's cookie in this request; empty if there is none.
     pub fn cookie<'a>(&self, headers: &'a HeaderMap) -> &'a str {
-        let all = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(name, _)| *name == self.cookie_name()).map_or("", |(_, value)| value)
+        self.found(headers, SESSION)
     }
 
     /// Has the browser keep `cookie` as long as its session lasts; none has it forget the one that it has.
     pub fn set_cookie(&self, cookie: Option<&str>) -> String {
-        let name = self.cookie_name();
-        let age = if cookie.is_some() { sessions::LIFETIME.as_secs() } else { 0 };
-        let secure = if self.secure { "; Secure" } else { "" };
-        format!("{name}={}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}", cookie.unwrap_or_default())
+        self.set(SESSION, cookie, sessions::LIFETIME, "Strict")
+    }
+
+    /// The cookie of the login that the browser has begun, likewise.
+    pub fn attempt<'a>(&self, headers: &'a HeaderMap) -> &'a str {
+        self.found(headers, ATTEMPT)
+    }
+
+    /// Likewise. It comes along when the provider's page leads back here.
+    pub fn set_attempt(&self, cookie: Option<&str>) -> String {
+        self.set(ATTEMPT, cookie, sso::LIFETIME, "Lax")
+    }
+
+    fn found<'a>(&self, headers: &'a HeaderMap, name: &str) -> &'a str {
+        let wanted = format!("{}{name}", self.cookie_prefix());
+        let all = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+        let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.find(|(name, _)| *name == wanted).map_or("", |(_, value)| value)
+    }
+
+    fn set(&self, name: &str, cookie: Option<&str>, lifetime: SignedDuration, site: &str) -> String {
+        let age = if cookie.is_some() { lifetime.as_secs() } else { 0 };
+        let (prefix, secure) = (self.cookie_prefix(), if self.secure { "; Secure" } else { "" });
+        let cookie = cookie.unwrap_or_default();
+        format!("{prefix}{name}={cookie}; Path=/; Max-Age={age}; HttpOnly; SameSite={site}{secure}")
+    }
+
+    /// With TLS the browser itself keeps other hosts from setting cookies that begin so.
+    fn cookie_prefix(&self) -> &'static str {
+        if self.secure { "__Host-" } else { "" }
     }
 }
 
@@ -138,5 +162,9 @@ mod tests {
         assert_eq!(place.cookie(&headers(&[("cookie", "a=b; __Host-holdpoint=x; holdpoint=y")])), "x");
         assert_eq!(plain.cookie(&headers(&[("cookie", "a=b;holdpoint=y")])), "y");
         assert_eq!(plain.cookie(&headers(&[("cookie", "a=b")])), "");
+        let both = headers(&[("cookie", "holdpoint-sso=z; holdpoint=y")]);
+        assert_eq!((plain.cookie(&both), plain.attempt(&both), place.attempt(&both)), ("y", "z", ""));
+        let set = place.set_attempt(Some("x"));
+        assert_eq!(set, "__Host-holdpoint-sso=x; Path=/; Max-Age=600; HttpOnly; SameSite=Lax; Secure");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! `holdpoint page` -- control socket --> Links -- one link --> browser -- POST /r --> Sessions -- cookie --> browser
-//! a message of a channel that one reads ----^
+//! a message of a channel that one reads ----^                                        ^-- Sso <-- GET /sso/done -- browser
 //! the agent's loop -- what is held ----> Board -- GET / and /h/ID ----------------------------------------> browser
 //! the agent's loop <-- Submission ------------------------------------ POST /h/ID: token, digest, word ---- browser
 //! ```
@@ -18,6 +18,7 @@ mod roll;
 mod routes;
 pub mod sample;
 mod sessions;
+pub mod sso;
 mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,7 @@ use self::{
     guard::Place,
     links::Links,
     sessions::{Session, Sessions},
+    sso::Sso,
 };
 use crate::{
     approval::{Submission, review::Invites},
@@ -87,6 +89,8 @@ pub struct Page {
     /// Path of the URL, which a proxy may or may not take away.
     prefix: String,
     place: Place,
+    /// Another way in, if there is one.
+    sso: Option<Arc<Sso>>,
     board: watch::Sender<Board>,
     doors: Mutex<Doors>,
     streams: Arc<Semaphore>,
@@ -130,6 +134,7 @@ impl Page {
             url: listener.url.clone(),
             prefix: listener.prefix(),
             place: Place::of(&listener.url),
+            sso: None,
             board: watch::Sender::default(),
             doors: Mutex::new(Doors {
                 roll: Roll::default(),
@@ -142,6 +147,11 @@ impl Page {
             refused: Refused::new(notes.clone()),
             notes,
         }
+    }
+
+    /// The same, where one can log in by `sso`, too.
+    pub fn with_login(self, sso: Option<Arc<Sso>>) -> Self {
+        Self { sso, ..self }
     }
 
     /// Serves `listener` until the task is dropped.

@@ -6,6 +6,7 @@ use super::Reviewer;
 use crate::{
     identity,
     policy::{Person, Policy},
+    request::Entrance,
 };
 
 /// All reviewers. The default: nobody.
@@ -26,6 +27,12 @@ impl Roll {
         Self::new(policy.groups.values().flatten().cloned(), policy.people.clone())
     }
 
+    /// Which of them the entrance leads to.
+    pub fn who(&self, entrance: &Entrance) -> Option<String> {
+        let leads_to = identity::on_page(&self.people, "", Some(entrance)).ok()?;
+        self.names.contains(&leads_to).then_some(leads_to)
+    }
+
     /// Whether that is one of them, and is still who the entrance leads to.
     pub fn has(&self, Reviewer { user, entrance }: &Reviewer) -> bool {
         let leads_to = identity::on_page(&self.people, user, entrance.as_ref());
@@ -36,7 +43,7 @@ impl Roll {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{Caller, Entrance};
+    use crate::request::Caller;
 
     fn reviewer(user: &str, name: Option<&str>) -> Reviewer {
         let local = |name: &str| Entrance::Local(Caller { uid: 1, login: None, name: name.into() });

@@ -11,24 +11,25 @@ use axum::{
         header::{LOCATION, SET_COOKIE},
     },
     middleware::map_response,
-    response::{Html, IntoResponse as _, Response},
+    response::{AppendHeaders, Html, IntoResponse as _, Response},
     routing::{get, post},
 };
 use jiff::Timestamp;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Page, Revocation,
+    Page, Reviewer, Revocation,
     events::stream,
     guard::{self, shielded},
     links::{Flaw, Link},
     sessions::Session,
+    sso::{self, Begun, Ended},
     view::{self, Apology},
 };
 use crate::{
     approval::{note, said::WHY, submit},
     record::{Entry, Event},
-    request::{Answer, Digest, HoldId, Outcome, Proof, Refusal, Word},
+    request::{Answer, Digest, Entrance, HoldId, Outcome, Proof, Refusal, Word},
     scope::Scope,
     web::{self, Peer, Stopped, whole},
 };
@@ -46,6 +47,8 @@ pub fn router(page: Arc<Page>) -> Router {
             .route(&format!("{prefix}/"), get(list))
             .route(&format!("{prefix}/events"), get(list_events))
             .route(&format!("{prefix}/r"), get(door).post(log_in))
+            .route(&format!("{prefix}/sso"), get(log_in_elsewhere))
+            .route(&format!("{prefix}{}", sso::BACK), get(back))
             .route(&format!("{prefix}/logout"), post(log_out))
             .route(&format!("{prefix}/h/{{id}}"), get(show).post(decide))
             .route(&format!("{prefix}/h/{{id}}/events"), get(hold_events))
@@ -62,14 +65,14 @@ async fn nothing(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response 
 async fn list(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
     match page.session(page.place.cookie(&headers)) {
         Some(session) => Html(view::list(&page, &session, &page.board(), Timestamp::now())).into_response(),
-        None => page.stranger(&headers, &format!("{}/", page.prefix)),
+        None => page.stranger(&headers, None),
     }
 }
 
 async fn show(State(page): State<Arc<Page>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     let Ok(id) = id.parse() else { return nothing(State(page), headers).await };
     let Some(session) = page.session(page.place.cookie(&headers)) else {
-        return page.stranger(&headers, &page.path(id));
+        return page.stranger(&headers, Some(id));
     };
     match page.board().find(&session.reviewer.user, id) {
         Some(seen) => Html(view::hold(&page, &session, seen, Timestamp::now())).into_response(),
@@ -129,6 +132,39 @@ async fn log_in(
     page.leave(&page.place.set_cookie(Some(&cookie)), link.hold)
 }
 
+/// Sends the browser to the provider. By a link: a form of ours leads nowhere else (`form-action`).
+async fn log_in_elsewhere(State(page): State<Arc<Page>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let Some(sso) = page.sso.clone() else { return nothing(State(page), headers).await };
+    // Where it leads afterwards is an id of ours: never an address.
+    match sso.begin(query.and_then(|query| query.strip_prefix("hold=")?.parse().ok())).await {
+        Ok(Begun { to, cookie }) => {
+            let headers = [(LOCATION, to.into()), (SET_COOKIE, page.place.set_attempt(Some(&cookie)))];
+            (StatusCode::SEE_OTHER, headers).into_response()
+        }
+        Err(_) => page.sorry(None, StatusCode::BAD_GATEWAY, &view::NO_PROVIDER),
+    }
+}
+
+/// Where the provider sends the browser back to.
+async fn back(
+    State(page): State<Arc<Page>>,
+    Extension(Peer(from)): Extension<Peer>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let Some(sso) = page.sso.clone() else { return nothing(State(page), headers).await };
+    let ended = sso.end(&query.unwrap_or_default(), page.place.attempt(&headers)).await;
+    let ended = ended.map_err(|why| (why, &view::NO_LOGIN));
+    let response = match ended.and_then(|Ended { entrance, hold }| page.let_in(entrance, hold, from)) {
+        Ok(response) => response,
+        Err((why, apology)) => {
+            page.refused.note(None, &format!("a login by SSO: {why}"), from, false);
+            page.sorry(None, StatusCode::FORBIDDEN, apology)
+        }
+    };
+    (AppendHeaders([(SET_COOKIE, page.place.set_attempt(None))]), response).into_response()
+}
+
 async fn log_out(State(page): State<Arc<Page>>, headers: HeaderMap, body: Body) -> Response {
     match page.form(&headers, body).await {
         Ok(_) => {
@@ -176,6 +212,28 @@ impl Page {
             true => Ok((session, fields)),
             false => Err((StatusCode::FORBIDDEN, "not a form of this session")),
         }
+    }
+
+    /// A session for whom the provider has said that it is, if that is a reviewer.
+    fn let_in(
+        &self,
+        entrance: Entrance,
+        hold: Option<HoldId>,
+        from: IpAddr,
+    ) -> Result<Response, (String, &'static Apology)> {
+        let now = Timestamp::now();
+        // One lock for both: nobody gets in whom a policy has just taken out.
+        let mut doors = self.doors();
+        let Some(user) = doors.roll.who(&entrance) else {
+            return Err((format!("no reviewer in the policy is {entrance}"), &view::NOBODY));
+        };
+        let reviewer = Reviewer { user: user.clone(), entrance: Some(entrance.clone()) };
+        let cookie = doors.sessions.begin(now, reviewer).ok_or(("too many are logged in".to_owned(), &view::FULL))?;
+        let event = Event::LoggedIn { reviewer: user, from, entrance: Some(entrance) };
+        note(&self.notes, Entry { time: now, event });
+        let set = AppendHeaders([(SET_COOKIE, self.place.set_cookie(Some(&cookie)))]);
+        // Not a redirect: the browser would not send the cookie along, since another site has led it here.
+        Ok((set, Html(view::came(self, &self.path_to(hold)))).into_response())
     }
 
     async fn heard(&self, hold: Option<HoldId>, headers: &HeaderMap, body: Body) -> Result<Response, Stopped> {
@@ -234,18 +292,22 @@ impl Page {
         format!("{}/h/{hold}", self.prefix)
     }
 
+    /// Where a hold is shown, or the list.
+    pub fn path_to(&self, hold: Option<HoldId>) -> String {
+        hold.map_or_else(|| format!("{}/", self.prefix), |hold| self.path(hold))
+    }
+
     /// To the hold or the list, with another cookie.
     fn leave(&self, cookie: &str, to: Option<HoldId>) -> Response {
-        let path = to.map_or_else(|| format!("{}/", self.prefix), |hold| self.path(hold));
-        let headers = [(LOCATION, path), (SET_COOKIE, cookie.to_owned())];
+        let headers = [(LOCATION, self.path_to(to)), (SET_COOKIE, cookie.to_owned())];
         (StatusCode::SEE_OTHER, headers).into_response()
     }
 
-    /// For whoever is not logged in, or comes from another site and may be.
-    fn stranger(&self, headers: &HeaderMap, path: &str) -> Response {
-        let again = guard::is_from_elsewhere(headers).then_some(path);
+    /// For whoever is not logged in and wanted to see a hold or the list, or comes from another site and may be.
+    fn stranger(&self, headers: &HeaderMap, wanted: Option<HoldId>) -> Response {
+        let again = guard::is_from_elsewhere(headers);
         let over = self.doors().sessions.is_over(self.place.cookie(headers));
-        (StatusCode::UNAUTHORIZED, Html(view::stranger(self, again, over))).into_response()
+        (StatusCode::UNAUTHORIZED, Html(view::stranger(self, wanted, again, over))).into_response()
     }
 
     /// Who has logged in by it before can go on to what it led to.
@@ -268,7 +330,7 @@ impl Page {
     fn stopped(&self, headers: &HeaderMap, (status, why): Stopped) -> Response {
         let session = self.session(self.place.cookie(headers));
         match status {
-            StatusCode::UNAUTHORIZED => self.stranger(headers, ""),
+            StatusCode::UNAUTHORIZED => self.stranger(headers, None),
             StatusCode::FORBIDDEN => self.sorry(session.as_ref(), status, &view::ELSEWHERE),
             StatusCode::NOT_FOUND => self.sorry(session.as_ref(), status, &view::NO_HOLD),
             _ => self.sorry(session.as_ref(), status, &Apology { title: "This was not taken", text: why }),

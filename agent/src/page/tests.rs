@@ -10,6 +10,7 @@ use crate::{
 
 mod markup;
 mod policy;
+mod sso;
 
 /// A browser that is logged in, or is not.
 #[derive(Clone)]

@@ -65,6 +65,24 @@ pub const FULL: Apology = Apology {
     text: "Try again later, or answer on the host: `holdpoint approve ID`.",
 };
 
+/// The provider does not reply.
+pub const NO_PROVIDER: Apology = Apology {
+    title: "Nobody can log in by SSO now",
+    text: "The provider does not reply as it should: the agent's log says more. Try again later, or run `holdpoint page` on the host.",
+};
+/// The provider's answer is none.
+pub const NO_LOGIN: Apology = Apology {
+    title: "You are not logged in",
+    text: "What came from the provider is not the answer to a login that this browser has begun here, within 10 minutes, or the provider \
+           has let nobody in. Begin again here. The record says more.",
+};
+/// Somebody of whom the policy says nothing.
+pub const NOBODY: Apology = Apology {
+    title: "You are not known",
+    text: "The provider has said who you are, and that is no reviewer. Whoever writes the policy can add you: the record has what it \
+           takes.",
+};
+
 /// What is around every page.
 struct Frame<'a> {
     page: &'a Page,
@@ -85,7 +103,12 @@ struct Live {
 impl Frame<'_> {
     /// A page that stays as it is.
     fn still(&self, content: &Markup) -> String {
-        self.around(&html! { main id="main" tabindex="-1" { (content) } }, false)
+        self.around(&html! { main id="main" tabindex="-1" { (content) } }, false, None)
+    }
+
+    /// One that leads on by itself.
+    fn onward(&self, to: &str, content: &Markup) -> String {
+        self.around(&html! { main id="main" tabindex="-1" { (content) } }, false, Some(to))
     }
 
     /// One that is replaced when there is something else to see.
@@ -95,10 +118,10 @@ impl Frame<'_> {
                 (content)
             }
         };
-        self.around(&main, true)
+        self.around(&main, true, None)
     }
 
-    fn around(&self, main: &Markup, live: bool) -> String {
+    fn around(&self, main: &Markup, live: bool, onward: Option<&str>) -> String {
         let text = html! {
             (DOCTYPE)
             html lang="en" {
@@ -106,6 +129,7 @@ impl Frame<'_> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
+                    @if let Some(to) = onward { meta http-equiv="refresh" content={ "0;url=" (to) }; }
                     title { (self.title) " · Holdpoint" }
                     style { (PreEscaped(STYLE)) }
                 }
@@ -166,9 +190,10 @@ pub fn door(page: &Page, link: &Link) -> String {
     Frame { page, session: None, title: "Log in" }.still(&content)
 }
 
-/// For whoever is not logged in; `again` is the path for who may be, and came from another site. Who was, and is not since the
-/// policy was changed (`over`), is told so.
-pub fn stranger(page: &Page, again: Option<&str>, over: bool) -> String {
+/// For whoever is not logged in and `wanted` to see a hold, or the list. `again`: who comes from another site may be logged in.
+/// Who was, and is not since the policy was changed (`over`), is told so.
+pub fn stranger(page: &Page, wanted: Option<HoldId>, again: bool, over: bool) -> String {
+    let hold = wanted.map(|hold| format!("?hold={hold}")).unwrap_or_default();
     let content = html! {
         @if over {
             h1 { "Your session is over" }
@@ -176,13 +201,25 @@ pub fn stranger(page: &Page, again: Option<&str>, over: bool) -> String {
         } @else {
             h1 { "You are not logged in" }
         }
-        @if let Some(path) = again {
+        @if again {
             p { "If you have logged in with this browser, go on: a link on another site does not show that." }
-            p { a.button href=(path) { "Go on" } }
+            p { a.button href=(page.path_to(wanted)) { "Go on" } }
         }
-        p { "To log in, run " code { "holdpoint page" } " on the host, as yourself, and open the link that it prints." }
+        @if page.sso.is_some() {
+            p { a.button href={ (page.prefix) "/sso" (hold) } { "Log in with SSO" } }
+        }
+        p { @if page.sso.is_some() { "Or" } @else { "To log in," } " run " code { "holdpoint page" } " on the host, as yourself, and open the link that it prints." }
     };
     Frame { page, session: None, title: "Not logged in" }.still(&content)
+}
+
+/// For who has logged in by the provider, and wanted to see what is there.
+pub fn came(page: &Page, path: &str) -> String {
+    let content = html! {
+        h1 { "You are logged in" }
+        p { a.button href=(path) { "Go on" } }
+    };
+    Frame { page, session: None, title: "Logged in" }.onward(path, &content)
 }
 
 /// An apology.

@@ -16,7 +16,9 @@ pub struct Person {
     pub users: Vec<String>,
     /// Users of Slack: `TEAM/USER`.
     pub slack: Vec<String>,
-    /// How integrations can name the person besides `name`: see [`email`].
+    /// Subjects of login providers: [`sso`].
+    pub sso: Vec<String>,
+    /// How integrations can name the person besides `name`, and login providers where the configuration says so: [`email`].
     pub emails: Vec<String>,
     /// Channels whose word counts for the person, and how sure that is.
     pub integrations: BTreeMap<String, Assurance>,
@@ -27,7 +29,17 @@ pub struct Person {
 impl Person {
     /// Whether an integration that says `claimed` means this person.
     pub fn is_called(&self, claimed: &str) -> bool {
-        self.name == claimed || email(claimed).is_ok_and(|email| self.emails.contains(&email))
+        self.name == claimed || self.has_email(claimed)
+    }
+
+    /// Whether that is an address of this person.
+    pub fn has_email(&self, claimed: &str) -> bool {
+        email(claimed).is_ok_and(|email| self.emails.contains(&email))
+    }
+
+    /// Whether this person is that `subject` to the login provider.
+    pub fn logs_in(&self, issuer: &str, subject: &str) -> bool {
+        self.sso.iter().any(|known| known.split_once(' ') == Some((issuer, subject)))
     }
 }
 
@@ -47,6 +59,21 @@ pub fn slack(text: &str) -> Result<String, Flaw> {
         false => Err(Flaw::new(
             format!("{text:?} is not a team's and a user's id"),
             "write both as Slack has them: \"T0123ABCD/U0123ABCD\"",
+        )),
+    }
+}
+
+/// The subject of a login provider that `text` spells: `ISSUER SUBJECT`, both as they are in ID tokens.
+pub fn sso(text: &str) -> Result<String, Flaw> {
+    let good = |(issuer, subject): (&str, &str)| {
+        let is_url = issuer.starts_with("https://") || issuer.starts_with("http://");
+        is_url && !subject.is_empty() && subject.trim() == subject && !text.contains(char::is_control)
+    };
+    match text.split_once(' ').is_some_and(good) {
+        true => Ok(text.to_owned()),
+        false => Err(Flaw::new(
+            format!("{text:?} is not an issuer and a subject"),
+            "write both as the provider's ID tokens have them: \"https://login.example 248289761001\"",
         )),
     }
 }

@@ -169,7 +169,8 @@ fn reviewer() -> Value {
             "name": text("The name, as groups of reviewers have it"),
             "user": texts("Users of this host, by name"),
             "slack": texts("Users of Slack: TEAM/USER"),
-            "email": texts("E-mail addresses by which integrations name the reviewer"),
+            "sso": texts("Subjects of login providers, for the review page: ISSUER SUBJECT"),
+            "email": texts("E-mail addresses by which integrations name the reviewer, and a login provider where config.toml says so"),
             "integrations": {
                 "description": "Channels (webhook, exec) whose word counts for the reviewer, and how sure that is",
                 "type": "object", "minProperties": 1,

@@ -1,9 +1,11 @@
 //! What reviewers say, how that is known, and what becomes of it.
 
+use std::fmt;
+
 use holdpoint_common::decision::Decision;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Digest, HoldId, is_false};
+use super::{Digest, HoldId, is_false, shown};
 use crate::{
     quorum::{Assurance, Voice},
     scope::Scope,
@@ -125,6 +127,29 @@ pub enum Entrance {
         /// The channel's name in the configuration.
         channel: String,
     },
+    /// A login provider says so: OpenID Connect.
+    Sso {
+        /// The provider.
+        issuer: String,
+        /// Who that is there.
+        subject: String,
+        /// The address that it has verified, where such a one counts.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        email: Option<String>,
+    },
+}
+
+impl fmt::Display for Entrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(caller) => write!(f, "this host's user {}", shown(&caller.name)),
+            Self::Message { channel } => write!(f, "who reads {channel}"),
+            Self::Sso { issuer, subject, email: None } => write!(f, "{} at {issuer}", shown(subject)),
+            Self::Sso { issuer, subject, email: Some(email) } => {
+                write!(f, "{} ({}) at {issuer}", shown(subject), shown(email))
+            }
+        }
+    }
 }
 
 /// A user of this host, as the kernel names the peer of the control socket.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Keys of the table.
-pub const REVIEWER_KEYS: [&str; 6] = ["name", "user", "slack", "email", "integrations", "ssh"];
+pub const REVIEWER_KEYS: [&str; 7] = ["name", "user", "slack", "sso", "email", "integrations", "ssh"];
 
 /// Longest name of a channel.
 const CHANNEL_LIMIT: usize = 64;
@@ -33,6 +33,8 @@ enum Identity {
     Called(String),
     /// A user of Slack.
     Slack(String),
+    /// Somebody to a login provider.
+    Sso(String),
     /// A key.
     Key(PublicKey),
 }
@@ -43,6 +45,7 @@ impl Identity {
             Self::User(_) => "user",
             Self::Called(_) => "name or e-mail address",
             Self::Slack(_) => "user of Slack",
+            Self::Sso(_) => "subject of a login provider",
             Self::Key(_) => "key",
         }
     }
@@ -89,19 +92,13 @@ fn read(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Read> {
     let name = section.required("name", "add name = \"...\", as a group of [reviewers] has it", problems);
     let users = section.texts("user", problems, person::user).unwrap_or_default();
     let slack = section.texts("slack", problems, person::slack).unwrap_or_default();
+    let sso = section.texts("sso", problems, person::sso).unwrap_or_default();
     let emails = section.texts("email", problems, person::email).unwrap_or_default();
     let keys = section.texts("ssh", problems, person::key).unwrap_or_default();
     let integrations = integrations(section, problems);
     if REVIEWER_KEYS[1..].iter().all(|key| section.entry(key).is_none()) {
-        let remedy = "add user, slack, integrations or ssh, or remove the section";
+        let remedy = "add user, slack, sso, email, integrations or ssh, or remove the section";
         problems.push(Problem::new(section.span.clone(), "[[reviewer]] does not say who that is", remedy));
-    } else if let (Some((span, _)), None) = (section.entry("email"), section.entry("integrations")) {
-        let remedy = "add integrations = { CHANNEL = \"basic\" }, or remove email";
-        problems.push(Problem::new(
-            span,
-            "email is what integrations say, and none may speak for this reviewer",
-            remedy,
-        ));
     }
     let name = name?;
     let itself = [Spanned::new(name.span(), called(name.get_ref()))];
@@ -109,6 +106,7 @@ fn read(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Read> {
         .into_iter()
         .chain(each(&users, Identity::User))
         .chain(each(&slack, Identity::Slack))
+        .chain(each(&sso, Identity::Sso))
         .chain(each(&emails, Identity::Called))
         .chain(each(&keys, Identity::Key))
         .collect();
@@ -116,6 +114,7 @@ fn read(section: &Section<'_>, problems: &mut Vec<Problem>) -> Option<Read> {
         name: name.get_ref().clone(),
         users: plain(Some(users)),
         slack: plain(Some(slack)),
+        sso: plain(Some(sso)),
         emails: plain(Some(emails)),
         integrations,
         keys: plain(Some(keys)),

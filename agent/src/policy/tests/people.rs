@@ -112,7 +112,7 @@ fn a_section_has_a_name_and_says_who_that_is() {
     assert_said(
         "[[reviewer]]\n[[reviewer]]\nname = \"alice\"\nssh = []\ngpg = []\n",
         "web-1.toml:5:1: [[reviewer]] has no name (add name = \"...\", as a group of [reviewers] has it)\n\
-         web-1.toml:5:1: [[reviewer]] does not say who that is (add user, slack, integrations or ssh, or remove the section)\n\
+         web-1.toml:5:1: [[reviewer]] does not say who that is (add user, slack, sso, email, integrations or ssh, or remove the section)\n\
          web-1.toml:8:7: ssh is an empty list (fill it or remove it)\n\
          web-1.toml:9:1: [[reviewer]] has no key \"gpg\" (one of: name, user, slack, email, integrations, ssh)",
     );
@@ -125,18 +125,20 @@ fn a_section_has_a_name_and_says_who_that_is() {
 #[test]
 fn a_person_is_all_that_the_section_says() {
     let section = "[[reviewer]]\nname = \"alice\"\nuser = [\"al\", \"alice\"]\nslack = [\"T1/U1\"]\n\
-                   email = [\"Al@B.Example\"]\nintegrations = { ops = \"basic\", sso = \"medium\" }\n";
+                   sso = [\"https://login.example 4|2\"]\nemail = [\"Al@B.Example\"]\nintegrations = { ops = \"basic\", sso = \"medium\" }\n";
     let people = policy(&format!("{HEAD}{section}")).people;
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let alice = Person {
         name: "alice".into(),
         users: texts(&["al", "alice"]),
         slack: texts(&["T1/U1"]),
+        sso: texts(&["https://login.example 4|2"]),
         emails: texts(&["Al@b.example"]),
         integrations: [("ops".into(), Assurance::Basic), ("sso".into(), Assurance::Medium)].into(),
         keys: vec![],
     };
     assert_eq!(people, [alice]);
+    assert!(people[0].logs_in("https://login.example", "4|2") && !people[0].logs_in("https://login.example", "4"));
     assert!(people[0].is_called("Al@B.EXAMPLE") && !people[0].is_called("al@b.example"));
 }
 
@@ -155,9 +157,14 @@ fn what_says_nothing_of_a_person_is_refused() {
             "7:10: \"alice\" is not an e-mail address (write it as the integration gives it: a@b.example)",
         ),
         (
-            "email = [\"a@b\"]",
-            "7:1: email is what integrations say, and none may speak for this reviewer \
-             (add integrations = { CHANNEL = \"basic\" }, or remove email)",
+            "sso = [\"42\"]",
+            "7:8: \"42\" is not an issuer and a subject (write both as the provider's ID tokens have them: \
+             \"https://login.example 248289761001\")",
+        ),
+        (
+            "sso = [\"https://login.example \"]",
+            "7:8: \"https://login.example \" is not an issuer and a subject (write both as the provider's ID tokens have \
+             them: \"https://login.example 248289761001\")",
         ),
         ("integrations = [\"ops\"]", "7:16: integrations is not a table but a list (write { key = value, ... })"),
         ("integrations = {}", "7:16: integrations is an empty table (name a channel: { CHANNEL = \"basic\" })"),
