@@ -1,4 +1,5 @@
-//! Promise 4 on the review page: who has come by a link of their own answers in their name, and nobody else does.
+//! Promise 4 on the review page: who has come by a link of their own, or whom a login provider knows, answers in their name, and
+//! nobody else does.
 
 use std::process::{Command, Stdio};
 
@@ -6,6 +7,7 @@ use holdpoint_tests::{
     Agent, Hold, LIMIT, User,
     agent::holdpoint,
     everything,
+    provider::Provider,
     reviewer::{Message, Reviewer},
     site, ungoverned, wait_for, wait_until,
 };
@@ -213,6 +215,63 @@ fn a_message_lets_in_who_reads_it_alone() {
         let (_, signature) = link.split_once("signature=").expect("a link that is signed");
         assert!(!written.contains(signature), "it is neither in the record nor in the log");
     }
+}
+
+/// What a response sets or says by this header.
+fn header<'a>(text: &'a str, name: &str) -> &'a str {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    lines.next().unwrap_or_else(|| panic!("no {name}: {text}"))
+}
+
+#[test]
+fn whom_the_login_provider_knows_decides_and_no_stranger() {
+    let provider = Provider::start();
+    let issuer = provider.issuer();
+    let policy = |subject: &str| {
+        let person = format!("name = \"reviewer\"\nuser = [\"reviewer\"]\nsso = [\"{issuer} {subject}\"]");
+        format!("{}\n[[reviewer]]\n{person}\n", everything())
+    };
+    let agent = Agent::builder(&policy("42")).config(format!("[page]\n{}", provider.config())).start();
+    let (actor, hold, file) = agent.emptying("hold");
+    let start = format!("/sso?hold={}", hold.id());
+    let (status, page) = replied(&[&format!("{PAGE}/h/{}", hold.id())]);
+    assert!(status == "401" && page.contains(&start), "{page}");
+    let comes_back_as = |subject: &str| {
+        let (status, text) = replied(&[&format!("{PAGE}{start}")]);
+        assert_eq!(status, "303", "{text}");
+        let cookie = header(&text, "set-cookie").split(';').next().expect("its name and value");
+        let query = provider.log_in(header(&text, "location"), subject);
+        (format!("Cookie: {cookie}"), format!("{PAGE}/sso/done?{query}"))
+    };
+
+    let (cookie, url) = comes_back_as("mallory");
+    let (status, text) = replied(&["--header", &cookie, &url]);
+    assert!(status == "403" && !text.contains("set-cookie: holdpoint="), "{text}");
+    let refused = agent.wait_recorded("the stranger", |line| line["event"] == "refused-answer");
+    let why = format!("a login by SSO: no reviewer in the policy is mallory at {issuer}");
+    assert_eq!(refused["refusal"], why);
+    let (_, url) = comes_back_as("42");
+    assert_eq!(replied(&["--header", &cookie, &url]).0, "403", "in another browser than the one that began it");
+    hold.check_waits(&file);
+
+    let (cookie, url) = comes_back_as("42");
+    let (status, text) = replied(&["--header", &cookie, &url]);
+    assert!(status == "200" && text.contains(&format!("url=/h/{}", hold.id())), "{text}");
+    assert_eq!(replied(&["--header", &cookie, &url]).0, "403", "a login ends once");
+    let session = header(&text, "set-cookie").split(';').next().expect("its name and value").to_owned();
+    let began = agent.wait_recorded("the session", |line| line["event"] == "logged-in");
+    let by = (&began["reviewer"], &began["issuer"], &began["subject"]);
+    assert_eq!(by, (&json!("reviewer"), &json!(issuer), &json!("42")), "{began}");
+    assert_eq!(answered(&hold, &session, "approve"), "303");
+    assert_eq!((&*actor.end().stdout, &*site::content(&file)), ("open ok\n", ""));
+    let decided = agent.wait_recorded("the decision", |line| line["event"] == "decided" && line["hold"] == hold.id());
+    let proof = json!({ "by": "page", "user": "reviewer", "issuer": issuer, "subject": "42" });
+    assert_eq!((&decided["answer"]["proof"], &decided["answer"]["assurance"]), (&proof, &json!("medium")), "{decided}");
+
+    let cookie = format!("Cookie: {session}");
+    assert_eq!(replied(&["--header", &cookie, &format!("{PAGE}/")]).0, "200", "the control");
+    assert!(agent.reload(&policy("43")).success());
+    assert_eq!(replied(&["--header", &cookie, &format!("{PAGE}/")]).0, "401", "somebody else is the reviewer now");
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub mod http;
 pub mod listener;
 pub mod policy;
 pub mod process;
+pub mod provider;
 pub mod relay;
 pub mod resolver;
 pub mod reviewer;

@@ -62,7 +62,7 @@ impl Peer {
     }
 
     /// What it says next.
-    async fn says(&mut self) -> String {
+    pub(crate) async fn says(&mut self) -> String {
         timeout(PATIENCE, self.says.next_line()).await.expect("in time").unwrap().expect("it says something")
     }
 

@@ -101,11 +101,11 @@ struct Raw {
 /// Reads the keys of such a channel.
 pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     let raw: Raw = keys.read()?;
-    if !is_id(raw.channel.get_ref()) || !raw.channel.get_ref().starts_with(['C', 'G']) {
+    if !is_id(raw.channel.get_ref()) || !raw.channel.get_ref().starts_with(['C', 'D', 'G']) {
         return Err(at(
             &raw.channel,
             "not a conversation's id",
-            "C or G, then letters and digits: in Slack, \"Copy channel ID\"",
+            "C, D or G, then letters and digits: in Slack, \"Copy channel ID\"",
         ));
     }
     let api = raw.api.as_ref().map(|api| loopback(keys, api)).transpose()?;

@@ -19,6 +19,9 @@ const LEEWAY: i64 = 60;
 /// Longest subject: OpenID Connect Core 1.0, section 2.
 const SUBJECT: usize = 255;
 
+/// Longest address: RFC 5321, section 4.5.3.1.3.
+const EMAIL: usize = 254;
+
 /// What signs an ID token. Nothing that who knows the client's secret, or nobody's secret, could sign with.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
@@ -201,7 +204,8 @@ fn judge(claims: Claims, expected: &Expected<'_>) -> Result<Found, Bad> {
     } else {
         // A text "true" is what somebody wrote, not what the provider found.
         let verified = claims.email_verified == Some(Value::Bool(true));
-        let email = claims.email.filter(|_| verified).and_then(|email| email.as_str().map(str::to_owned));
+        let email = claims.email.as_ref().filter(|_| verified).and_then(Value::as_str);
+        let email = email.filter(|email| email.len() <= EMAIL).map(str::to_owned);
         Ok(Found { subject, email })
     }
 }

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time;
 
 use super::*;
-use crate::{config, page::sso::forge::Key, policy::Person};
+use crate::{approval::peers::Peer, config, page::sso::forge::Key, policy::Person};
 
 /// What the provider replies, and what it was told.
 #[derive(Default)]
@@ -69,7 +69,6 @@ struct Begun {
 }
 
 impl Place {
-    /// alice is 42 to the provider, and bob has an address.
     async fn new(keys_of_config: &str) -> Self {
         let desk = Shared::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -88,22 +87,8 @@ impl Place {
             .route("/token", routing::post(token))
             .with_state(Arc::clone(&desk));
         tokio::spawn(web::serve(listener, router));
-
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let text = format!(
-            "[page]\naddress = \"{address}\"\n[page.sso]\nissuer = \"{issuer}\"\nclient_id = \"hold point\"\n{keys_of_config}"
-        );
-        let config = configured(&text);
-        let (note, notes) = mpsc::channel(64);
-        let listens = config.page.unwrap();
-        let page = Page::new(&listens, "host-1".into(), mpsc::channel(1).0, mpsc::channel(1).0, note);
-        let page = Arc::new(page.with_login(config.sso));
-        let alice = Person { name: "alice".into(), sso: vec![format!("{issuer} 42")], ..Person::default() };
-        let bob = Person { name: "bob".into(), emails: vec!["b@corp.example".into()], ..Person::default() };
-        page.enrol(Roll::new(["alice", "bob"].map(str::to_owned), vec![alice, bob]));
-        tokio::spawn(Arc::clone(&page).serve(listener));
-        Self { browser: Browser::new(&format!("http://{address}")), page, notes, desk, issuer, key }
+        let (browser, page, notes) = page_with(&issuer, keys_of_config).await;
+        Self { browser, page, notes, desk, issuer, key }
     }
 
     async fn begin(&self, query: &str) -> Begun {
@@ -145,7 +130,26 @@ impl Place {
     }
 }
 
-/// The configuration, whose `@` is the client's secret.
+/// The page where one logs in by this provider. alice is 42 there, and bob has an address.
+async fn page_with(issuer: &str, keys_of_config: &str) -> (Browser, Arc<Page>, mpsc::Receiver<Entry>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let text = format!(
+        "[page]\naddress = \"{address}\"\n[page.sso]\nissuer = \"{issuer}\"\nclient_id = \"hold point\"\n{keys_of_config}"
+    );
+    let config = configured(&text);
+    let (note, notes) = mpsc::channel(64);
+    let listens = config.page.unwrap();
+    let page = Page::new(&listens, "host-1".into(), mpsc::channel(1).0, mpsc::channel(1).0, note);
+    let page = Arc::new(page.with_login(config.sso));
+    let alice = Person { name: "alice".into(), sso: vec![format!("{issuer} 42")], ..Person::default() };
+    let bob = Person { name: "bob".into(), emails: vec!["b@corp.example".into()], ..Person::default() };
+    page.enrol(Roll::new(["alice", "bob"].map(str::to_owned), vec![alice, bob]));
+    tokio::spawn(Arc::clone(&page).serve(listener));
+    (Browser::new(&format!("http://{address}")), page, notes)
+}
+
+/// The configuration, with the client's secret.
 fn configured(text: &str) -> config::Config {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -379,4 +383,45 @@ async fn there_is_no_such_login_unless_configured() {
     let stranger = Browser::new(&browser.origin);
     assert!(!stranger.get("/").await.1.contains("SSO"));
     assert_eq!((stranger.get("/sso").await.0, stranger.get("/sso/done?code=c").await.0), (404, 404));
+}
+
+#[tokio::test]
+#[ignore = "needs the peers' libraries: cargo xtask test --only peers"]
+async fn an_independent_provider_logs_people_in() {
+    let mut provider = Peer::start("login_provider.py");
+    let issuer = provider.says().await;
+    let (browser, _, mut notes) = page_with(&issuer, "email = true\n").await;
+    for (subject, found) in [("42", Some("alice")), ("7", Some("bob")), ("mallory@corp.example", None)] {
+        let begun = browser.fetch("/sso").await;
+        let cookie = cookies(&begun).swap_remove(0);
+        let there = begun.headers()["location"].to_str().unwrap();
+        let body = form_urlencoded::Serializer::new(String::new()).append_pair("sub", subject).finish();
+        let request = browser.client.post(there).header("content-type", "application/x-www-form-urlencoded").body(body);
+        let sent_back = request.send().await.unwrap();
+        assert_eq!(sent_back.status(), 302, "{}", sent_back.text().await.unwrap());
+        let back = sent_back.headers()["location"].to_str().unwrap().to_owned();
+        let come = async || browser.client.get(&back).header("cookie", &cookie).send().await.unwrap();
+        let came = come().await;
+        match found {
+            Some(user) => {
+                assert_eq!(came.status(), 200, "{:?}", notes.try_recv());
+                let session = Browser { cookie: cookies(&came).swap_remove(0), ..browser.clone() };
+                assert!(session.get("/").await.1.contains(&format!(">{user}<")));
+                let event = notes.recv().await.unwrap().event;
+                assert!(matches!(&event, Event::LoggedIn { reviewer, .. } if reviewer == user), "{event:?}");
+            }
+            None => {
+                let event = notes.recv().await.unwrap().event;
+                let is_unknown =
+                    |refusal: &String| refusal.contains("no reviewer in the policy is mallory@corp.example");
+                assert!(
+                    matches!(&event, Event::RefusedAnswer { refusal, .. } if is_unknown(refusal)),
+                    "known to the provider, and to nobody here: {event:?}"
+                );
+            }
+        }
+        assert_eq!(come().await.status(), 403, "once");
+        assert!(matches!(notes.recv().await.unwrap().event, Event::RefusedAnswer { .. }));
+    }
+    provider.ends_well().await;
 }

@@ -116,6 +116,21 @@ fn nobody_else_can_sign_it() {
     }
 }
 
+/// Made by OpenSSL: `openssl genrsa`, and `openssl dgst -sha256 -sign`, also with `-sigopt rsa_padding_mode:pss`.
+const RSA: &str = include_str!("rsa.json");
+
+#[test]
+fn what_openssl_has_signed_is_believed() {
+    let sample: Value = serde_json::from_str(RSA).unwrap();
+    let known = keys(&[sample["key"].clone()]);
+    let [rs, ps] = ["RS256", "PS256"].map(|name| sample["tokens"][name].as_str().unwrap());
+    for token in [rs, ps] {
+        assert_eq!(read(token, &known, &expected()).map(|found| found.subject).as_deref(), Ok("42"), "{token}");
+    }
+    let (said, signature) = (rs.rsplit_once('.').unwrap().0, ps.rsplit_once('.').unwrap().1);
+    assert_eq!(read(&format!("{said}.{signature}"), &known, &expected()), Err(Bad::Signature));
+}
+
 #[test]
 fn a_key_is_for_what_it_says() {
     let key = Key::new("one");
