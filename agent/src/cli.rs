@@ -300,6 +300,9 @@ pub enum ControlVerb {
         /// rule offers that
         #[arg(long, value_name = "once|process|tree|TIME", default_value_t)]
         scope: Scope,
+        /// Approve also the other holds that its question lists, since they ask for the same
+        #[arg(long)]
+        all: bool,
         /// Your reason, for the record
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
@@ -495,11 +498,11 @@ pub fn control(run_dir: &Path, verb: &ControlVerb) -> ExitCode {
         ControlVerb::Revoke { id, tree, all: _, why, json } => {
             grants::revoke(&socket, id.as_deref(), tree.as_deref(), why.clone(), *json)
         }
-        ControlVerb::Approve { id, scope, why, signing, json } => {
-            commands::answer(&socket, id, (Word::Approve, *scope), why.clone(), signing, *json)
+        ControlVerb::Approve { id, scope, all, why, signing, json } => {
+            commands::answer(&socket, id, (Word::Approve, *scope), why.clone(), signing, *all, *json)
         }
         ControlVerb::Deny { id, kill, fail, why, signing, json } => {
-            commands::answer(&socket, id, (denial(*kill, *fail), Scope::Once), why.clone(), signing, *json)
+            commands::answer(&socket, id, (denial(*kill, *fail), Scope::Once), why.clone(), signing, true, *json)
         }
         ControlVerb::Status { json } => return status_code(commands::status(&socket, *json)),
         ControlVerb::Detach => commands::detach(&socket),

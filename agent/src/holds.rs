@@ -15,6 +15,7 @@
 //! - The first no decides. A yes decides once nobody's is missing any more: until then it is kept, by this agent alone.
 //! - Whom a later step of the rule names may answer once the time for that has come, whether or not a tick came in between.
 //! - An answer counts once. Repeated, it gets the standing decision; another one is in conflict with it.
+//! - While somebody is asked, what asks for the same in the same tree waits behind that question: [`same`].
 //! - A grant ([`grants`]) decides as the answers do that it is made of, judged anew, and never without a line of its own.
 //!
 //! Time is a [`Timestamp`] that the caller derives from `CLOCK_BOOTTIME`, the clock of the kernel's deadlines,
@@ -27,6 +28,7 @@ mod flow;
 pub mod grants;
 mod ladder;
 mod panel;
+mod same;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -42,6 +44,7 @@ pub use self::{
 };
 use self::{crowd::Paces, grants::Grants, panel::Panel};
 use crate::{
+    class::Class,
     quorum,
     record::{Decided, Entry, Event, Recorded},
     request::{Answer, End, Hold, HoldId, Outcome, Refusal, Standing, Withdrawal, Word},
@@ -73,6 +76,8 @@ pub struct Holds {
 #[derive(Debug)]
 struct Live {
     hold: Box<Hold>,
+    /// What else asks for the same; none if that cannot be told.
+    class: Option<Class>,
     panel: Panel,
     /// Approvals that count, while others are needed still.
     approvals: Vec<Answer>,
@@ -94,8 +99,9 @@ enum State {
     Deciding {
         standing: Standing,
         ticket: Option<Ticket>,
-        /// The approvals, where all of them reach beyond the one call.
-        draft: Vec<Answer>,
+        /// The answers to its question, from which more than this decision follows: a grant, and what becomes of holds that ask
+        /// for the same.
+        answers: Vec<Answer>,
     },
     /// The kernel has been told.
     Decided {
@@ -322,7 +328,9 @@ impl Holds {
     /// Where an answer becomes a decision.
     fn decide(&mut self, now: Timestamp, answer: Answer, ticket: Ticket) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&answer.hold) else { return vec![] };
-        self.paces.give_back(&live.hold.request.tree);
+        if live.hold.behind.is_none() {
+            self.paces.give_back(&live.hold.request.tree);
+        }
         let decision = answer.word.decision(live.hold.on_deny);
         if decision == Decision::Approve {
             return live.settle(now, End::Approved, decision, Some((answer, Some(ticket))));
@@ -360,8 +368,9 @@ impl Holds {
         let forget = |live: &mut Live| {
             live.approvals.clear();
             live.hold.approved.clear();
-            let hold = live.hold.clone();
-            [Effect::Counted { missing: hold.asked_briefly(), hold: hold.clone() }, Effect::Ask(hold)]
+            let (hold, asked) = (live.hold.clone(), live.hold.behind.is_none());
+            let forgotten = Effect::Counted { missing: hold.asked_briefly(), hold: hold.clone() };
+            [forgotten].into_iter().chain(asked.then_some(Effect::Ask(hold)))
         };
         effects.extend(self.live.values_mut().filter(counted).flat_map(forget));
         effects
@@ -427,28 +436,26 @@ impl Holds {
     /// The decision is on record, or does not have to be.
     fn carry_out(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&id) else { return vec![] };
-        let State::Deciding { standing, ticket, draft } = live.state.clone() else { return vec![] };
+        let State::Deciding { standing, ticket, answers } = live.state.clone() else { return vec![] };
         live.state = State::Decided { standing: standing.clone(), passed: false };
         let told = live.told(&standing);
         let mut effects = vec![Effect::Decide { hold: id, decision: standing.decision }];
         let result = Ok(Outcome::Accepted(standing));
         effects.extend(ticket.map(|ticket| Effect::Reply { ticket, result }));
         effects.extend(told);
-        effects.extend(self.make(now, id, &draft));
+        effects.extend(self.make(now, id, &answers));
+        effects.extend(self.follow(now, id, &answers));
         effects
     }
 
     fn record_failed(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
-        if let Some(Live { state, grant, quiet, .. }) = self.live.get_mut(&id)
+        if let Some(Live { state, grant, .. }) = self.live.get_mut(&id)
             && let State::Deciding { standing: Standing { decision: Decision::Approve, .. }, ticket, .. } = *state
         {
-            *state = State::Pending;
-            *grant = None;
-            if std::mem::take(quiet) {
-                return self.ask(now, id);
-            }
+            (*state, *grant) = (State::Pending, None);
             let result = Err(Refusal::NotRecorded);
-            return ticket.map(|ticket| Effect::Reply { ticket, result }).into_iter().collect();
+            let reply = ticket.map(|ticket| Effect::Reply { ticket, result });
+            return reply.into_iter().chain(self.ask_if_nobody_is(now, id)).collect();
         }
         self.unrecorded += 1;
         self.untold += 1;
@@ -458,8 +465,8 @@ impl Holds {
 
 impl Live {
     fn new(now: Timestamp, hold: Box<Hold>, state: State) -> Self {
-        let (panel, reminders) = (Panel::of(&hold), ladder::reminders_until(now, &hold));
-        Self { hold, panel, approvals: vec![], reminders, crowd: None, grant: None, quiet: false, state }
+        let (class, panel, reminders) = (hold.class(), Panel::of(&hold), ladder::reminders_until(now, &hold));
+        Self { hold, class, panel, approvals: vec![], reminders, crowd: None, grant: None, quiet: false, state }
     }
 
     /// Begins to decide: nothing follows before that is on record.
@@ -471,35 +478,44 @@ impl Live {
         answer: Option<(Answer, Option<Ticket>)>,
     ) -> Vec<Effect> {
         let (answer, ticket) = answer.unzip();
-        let standing = self.standing(state, decision, answer.as_ref());
-        let (hold, digest) = (self.hold.id, self.hold.digest.clone());
-        let approvals: Vec<_> = self.before(decision, answer.as_ref()).cloned().collect();
-        let draft = grants::draft(decision, approvals.iter().chain(&answer));
-        self.state = State::Deciding { standing, ticket: ticket.flatten(), draft };
-        let decided = Decided { hold, digest, state, decision, approvals, answer, grant: None };
-        vec![record(now, Event::Decided(Box::new(decided)))]
+        // The approvals before the last, where it is one.
+        let before =
+            self.approvals.iter().filter(|other| decision == Decision::Approve && Some(*other) != answer.as_ref());
+        let answers: Vec<_> = before.chain(&answer).cloned().collect();
+        let entry = self.settle_by_all(now, state, decision, &answers);
+        if let State::Deciding { ticket: waiting, answers: all, .. } = &mut self.state {
+            (*waiting, *all) = (ticket.flatten(), answers);
+        }
+        vec![entry]
     }
 
-    /// Reviewers are told how it ended if they were asked, and the tree in any case; nobody where a grant let it pass.
+    /// Likewise, by all of these answers; nothing but this decision follows from them.
+    fn settle_by_all(&mut self, now: Timestamp, state: End, decision: Decision, answers: &[Answer]) -> Effect {
+        let (hold, digest) = (self.hold.id, self.hold.alone());
+        let standing = self.standing(state, decision, answers);
+        self.state = State::Deciding { standing, ticket: None, answers: vec![] };
+        let (answer, approvals) = match answers.split_last() {
+            Some((last, before)) => (Some(last.clone()), before.to_vec()),
+            None => (None, vec![]),
+        };
+        let decided = Decided { hold, digest, state, decision, approvals, answer, grant: None };
+        record(now, Event::Decided(Box::new(decided)))
+    }
+
+    /// Reviewers are told how it ended if they could see it, and the tree in any case; nobody where a grant let it pass.
     fn told(&self, standing: &Standing) -> Option<Effect> {
-        let (hold, standing) = (self.hold.clone(), standing.clone());
+        let (hold, standing, crowd) = (self.hold.clone(), standing.clone(), self.crowd);
         let refused = matches!(standing.decision, Decision::Fail | Decision::Kill);
-        match self.crowd {
-            _ if self.quiet && !refused => None,
-            None => Some(Effect::Tell { hold, standing }),
-            Some(crowd) => Some(Effect::TurnedAway { hold, standing, crowd }),
+        match () {
+            () if self.quiet && !refused => None,
+            () if self.quiet || crowd.is_some() => Some(Effect::TellTree { hold, standing, crowd }),
+            () => Some(Effect::Tell { hold, standing }),
         }
     }
 
-    /// The approvals before `last`, where it is one.
-    fn before<'a>(&'a self, decision: Decision, last: Option<&'a Answer>) -> impl Iterator<Item = &'a Answer> + Clone {
-        self.approvals.iter().filter(move |answer| decision == Decision::Approve && Some(*answer) != last)
-    }
-
-    fn standing(&self, state: End, decision: Decision, answer: Option<&Answer>) -> Standing {
-        let before = self.before(decision, answer);
-        let by = answer.map(|answer| quorum::joined(before.chain([answer]).map(|answer| answer.who.clone())));
-        Standing { hold: self.hold.id, state, decision, by }
+    fn standing(&self, state: End, decision: Decision, answers: &[Answer]) -> Standing {
+        let who = || quorum::joined(answers.iter().map(|answer| answer.who.clone()));
+        Standing { hold: self.hold.id, state, decision, by: (!answers.is_empty()).then(who) }
     }
 }
 

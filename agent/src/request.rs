@@ -400,6 +400,13 @@ impl Digest {
         Self(hashed((id, without(request, &["at", "names"]))))
     }
 
+    /// That of a question about all of these: SHA-256 over a line for each, its id and its own digest, as `sha256sum` has it.
+    /// Who approves that approves each of them, and nothing else.
+    pub fn of_all<'a>(listed: impl IntoIterator<Item = &'a Same>) -> Self {
+        let lines = listed.into_iter().map(|Same { hold, digest, .. }| format!("{hold} {}\n", digest.0));
+        Self(hexadecimal(&Sha256::digest(lines.collect::<String>())))
+    }
+
     /// As the kernel keeps it with the decision.
     pub fn bytes(&self) -> [u8; DIGEST_BYTES] {
         let byte = |at: usize| self.0.get(2 * at..2 * at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
@@ -458,12 +465,34 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// One of several holds that ask for the same, in the question that lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Same {
+    /// The hold.
+    pub hold: HoldId,
+    /// The digest of it alone.
+    pub digest: Digest,
+    /// Which process asks.
+    pub pid: u32,
+    /// The image that it runs, empty if it could not be read: programs that differ can ask for the same.
+    pub exe: String,
+    /// When silence denies it: that may be sooner than what the question is about.
+    pub deadline: Timestamp,
+}
+
+impl From<&Hold> for Same {
+    fn from(hold: &Hold) -> Self {
+        let exe = hold.context.ancestry.first().map(|process| process.exe.clone()).unwrap_or_default();
+        Self { hold: hold.id, digest: hold.alone(), pid: hold.request.pid, exe, deadline: hold.deadline }
+    }
+}
+
 /// A request parked by a `hold` verdict.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Hold {
     /// Its identity.
     pub id: HoldId,
-    /// What a reviewer approves.
+    /// What a reviewer approves: [`Self::alone`], or [`Digest::of_all`] where the question lists others.
     pub digest: Digest,
     /// After this moment an approval counts for nothing.
     pub deadline: Timestamp,
@@ -506,6 +535,15 @@ pub struct Hold {
     /// What is asked, its secrets masked.
     #[serde(flatten)]
     pub request: Request,
+    /// Others that ask for the same, and are approved with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub same: Vec<Same>,
+    /// [`Self::alone`], once the question has listed others.
+    #[serde(skip)]
+    pub alone: Option<Digest>,
+    /// The hold that reviewers are asked about instead, since it asks for the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<HoldId>,
     /// What was read before, where the rule asks for that.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<Reading>,
@@ -517,6 +555,11 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// The digest of this hold and no other, whatever the question lists: what the kernel keeps with the decision, and the record.
+    pub fn alone(&self) -> Digest {
+        self.alone.as_ref().unwrap_or(&self.digest).clone()
+    }
+
     /// Names of the requester, where it has any: who runs the process, who launched the tree, who had logged in for that.
     pub fn requesters(&self) -> impl Iterator<Item = &String> {
         let login = self.request.login.as_ref().and_then(|login| login.user.as_ref());

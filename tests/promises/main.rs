@@ -34,6 +34,7 @@ mod nothing_before_the_answer;
 mod observing;
 mod on_overlayfs;
 mod on_record_first;
+mod one_question_for_the_same;
 mod only_a_decision_resumes;
 mod only_a_reviewer_answers;
 mod only_a_reviewer_answers_by_signature;

@@ -10,9 +10,9 @@ use std::{
 };
 
 use holdpoint_tests::{
-    Actor, Agent, Hold, Json, Reply, User, control, everything,
+    Actor, Agent, Hold, Json, LIMIT, Reply, User, control, everything,
     process::{state, wait_stopped},
-    shared, site,
+    shared, site, wait_for, wait_until,
 };
 
 /// What signatures of decisions are for.
@@ -158,6 +158,35 @@ fn how_far_an_approval_reaches_is_signed() {
     assert_eq!(actor.end().stdout, "open ok\n");
     assert_eq!(agent.recorded("decided", &hold)[0]["answer"]["scope"], "tree");
     agent.wait_recorded("the grant", |line| line["event"] == "granted" && line["grant"] == hold.id());
+}
+
+#[test]
+fn one_signature_proves_each_approval_of_a_question_that_lists_several() {
+    let agent = shared(&policy());
+    let open = format!("open {} r", site::file("hold", "Ada\n"));
+    let mut actor = agent.act(["fork", &open, "end", "fork", &open, "end", "fork", &open, "end", "gather"]);
+    wait_until("all are held", || agent.holds_of(&actor).len() == 3);
+    let find = |wanted: &dyn Fn(&Hold) -> bool| agent.holds_of(&actor).into_iter().find(wanted);
+    agent.approve(find(&|hold| hold["behind"] == Json::Null).expect("it is asked about"));
+    let lists_one = |hold: &Hold| hold["same"].as_array().is_some_and(|same| same.len() == 1);
+    let all = wait_for("one question about the others", LIMIT, || find(&lists_one));
+    let alice = key("alice");
+    let sign = ["approve", all.id(), "--sign", "--key", &alice];
+    check_refused(&agent.say(User::ROOT, sign), "is for 2 calls");
+    assert!(agent.say(User::ROOT, [&sign[..], &["--all"]].concat()).success());
+    assert_eq!(actor.wait_end().stdout.matches("open ok").count(), 3);
+
+    let listed = &agent.recorded("gathered", &all)[0]["listed"];
+    for same in listed.as_array().expect("a list") {
+        let (id, digest) = (same["hold"].as_str().expect("an id"), &same["digest"]);
+        assert_eq!(
+            (&agent.recorded("held", id)[0]["digest"], &agent.recorded("decided", id)[0]["digest"]),
+            (digest, digest)
+        );
+        let answer = &agent.recorded("decided", id)[0]["answer"];
+        let of = format!("holdpoint approve\nhold {}\ndigest {}\n", all.id(), all.digest());
+        assert!(verifies(&of, answer["proof"]["signature"].as_str().expect("text")), "{answer}");
+    }
 }
 
 #[test]

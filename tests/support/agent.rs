@@ -365,19 +365,20 @@ impl Agent {
     /// Approves whatever the actor asks until it ends; gives how it ended and how often it asked.
     #[track_caller]
     pub fn approve_to_the_end(&self, mut actor: Actor) -> (crate::Ended, usize) {
-        let mut approved = BTreeSet::new();
+        let (mut asked, mut approved) = (BTreeSet::new(), BTreeSet::new());
         wait_for(&format!("the end of {actor:?}, with each hold approved"), 4 * LIMIT, || {
             if actor.has_ended() {
                 return Some(());
             }
-            for hold in if actor.is_stopped() { self.holds_of(&actor) } else { vec![] } {
-                if approved.insert(hold.id().to_owned()) {
-                    self.approve(&hold);
-                }
+            let holds = if actor.is_stopped() { self.holds_of(&actor) } else { vec![] };
+            asked.extend(holds.iter().map(|hold| hold.id().to_owned()));
+            // One at a time: others can be approved with it.
+            if let Some(hold) = holds.iter().find(|hold| approved.insert(hold.id().to_owned())) {
+                self.answered(["approve", hold.id(), "--all"]);
             }
             None
         });
-        (actor.end(), approved.len())
+        (actor.end(), asked.len())
     }
 
     // --- What it says ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ use crate::{
     claims::Claim,
     ladder,
     quorum::{Assurance, SelfAnswer},
-    request::{End, Hold, Operation, Process, Reading, Standing, quoted, shown},
+    request::{End, Hold, Operation, Process, Reading, Same, Standing, quoted, shown},
 };
 
 /// What there is to show of a hold. No text in it has a control character, or one that hides or reorders.
@@ -112,8 +112,11 @@ impl Draft {
         objects(&hold.request.what, &mut |label, lines| operation.push(Fact { label, lines }));
         operation.push(Fact { label: "Process", lines: vec![process(hold)] });
         operation.push(Fact { label: "Directory", lines: vec![hold.context.cwd.clone()] });
+        operation.push(Fact { label: "Times", lines: times(hold) });
         let mut add = |label, lines| rest.push(Fact { label, lines });
         add("Read before", hold.read.iter().map(reading).collect());
+        add("Approved with it", hold.same.iter().map(same).collect());
+        add("Waits behind", hold.behind.iter().map(|first| format!("hold {first}, which asks for the same")).collect());
         asker(hold, &mut add);
         add("Host", vec![message.host.clone()]);
         rule(hold, &mut add);
@@ -266,6 +269,10 @@ fn generation((age, process): (usize, &Process)) -> String {
 
 /// What the kernel says that it runs.
 fn image(Process { exe, .. }: &Process) -> String {
+    shown_image(exe)
+}
+
+fn shown_image(exe: &str) -> String {
     if exe.is_empty() { "?".to_owned() } else { quoted(exe) }
 }
 
@@ -284,6 +291,17 @@ fn rule(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
     add("Deadline", vec![format!("{}, then {}", moment(hold.deadline), consequence(hold.on_timeout))]);
     add("Hold", vec![hold.id.to_string()]);
     add("Digest", vec![hold.digest.0.clone()]);
+}
+
+/// How many calls an approval is for, where it is for more than the one.
+fn times(hold: &Hold) -> Vec<String> {
+    let count = (!hold.same.is_empty()).then(|| hold.same.len() + 1);
+    count.map(|count| format!("{count} calls of this tree ask for exactly this: an answer is for all of them")).into_iter().collect()
+}
+
+/// The image is last: a long one hides nothing else.
+fn same(Same { hold, pid, exe, deadline, .. }: &Same) -> String {
+    format!("hold {hold} of process {pid}, until {}, image {}", moment(*deadline), shown_image(exe))
 }
 
 fn reading(Reading { label, path, pid, exe, .. }: &Reading) -> String {

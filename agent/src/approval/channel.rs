@@ -232,10 +232,12 @@ pub enum Says {
 }
 
 impl Message {
-    /// Its identity on this channel, the same over all attempts.
+    /// Its identity on this channel, the same over all attempts. A question that lists others is another one than that about the
+    /// hold alone, which a restarted agent asks: who has taken the one is to take the other, too.
     pub fn id(&self, channel: &str) -> String {
         let word = match self.says {
-            Says::Question { .. } => "created".to_owned(),
+            Says::Question { .. } if self.hold.same.is_empty() => "created".to_owned(),
+            Says::Question { .. } => format!("created-{:.16}", self.hold.digest.0),
             Says::Reminder { number, .. } => format!("reminded-{number}"),
             Says::Counted { .. } => "counted".to_owned(),
             Says::Outcome(_) => "ended".to_owned(),

@@ -14,7 +14,9 @@ use super::{
 use crate::{
     claims::{Claim, Kind, Speaker},
     mask::{Masks, Said},
-    request::{Content, End, Hold, HoldId, Object, Operation, Process, Reading, Request, Standing, sample, shown},
+    request::{
+        Content, End, Hold, HoldId, Object, Operation, Process, Reading, Request, Same, Standing, sample, shown,
+    },
     scope::Scope,
 };
 
@@ -141,6 +143,7 @@ pub fn hold(text: &str, what: Operation) -> Hold {
     let claim = |kind| speakers(&text()).map(|by| Claim { kind, text: text(), at: sample::start(), by });
     hold.claims = Kind::ALL.into_iter().flat_map(claim).collect();
     hold.request = Request { what, ..hold.request };
+    hold.same = vec![Same::from(&hold); 63];
     hold
 }
 

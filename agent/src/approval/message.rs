@@ -107,6 +107,9 @@ fn question(host: &str, hold: &Hold, urls: Urls<'_>, room: Room) -> Value {
     if !hold.read.is_empty() {
         context["read"] = json!(hold.read);
     }
+    if !hold.same.is_empty() {
+        context["same"] = json!(hold.same);
+    }
     if !hold.escalation.is_empty() {
         context["escalation"] = json!(hold.escalation);
     }

@@ -96,6 +96,9 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         launcher_name: Some("laura".into()),
         class: None,
         request,
+        same: vec![],
+        alone: None,
+        behind: None,
         read: vec![],
         claims: vec![
             claim(at, "publish release 1.4", Speaker::Launcher { user: "laura".into() }),

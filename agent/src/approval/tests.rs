@@ -24,7 +24,7 @@ use super::{
 use crate::{
     claims::{Claim, Kind, Speaker},
     ladder::Step,
-    request::{End, Process, Reading, sample},
+    request::{Digest, End, Process, Reading, Same, sample},
 };
 
 const HOLD: HoldId = HoldId(7);
@@ -353,4 +353,27 @@ fn the_longest_question_fits() {
     let (size, question) = question(&hold);
     assert!(size < 20_000, "{size}");
     assert_eq!(question["data"]["operation"]["argv"][8], "…, 92 more");
+}
+
+#[test]
+fn a_question_that_lists_others_says_so_and_is_another_message() {
+    let message = |hold| {
+        let says = Says::Question { callback: None };
+        channel::Message { at: sample::start(), host: "host-1".into(), hold, says, review: None, test: false }
+    };
+    let alone = message(sample::hold(HOLD));
+    let mut several = sample::hold(HOLD);
+    several.same = vec![Same::from(&sample::hold(HoldId(8)))];
+    several.digest = Digest::of_all(&several.same);
+    let several = message(several);
+    assert_eq!(alone.id("ops"), "created-0000000000000007-ops");
+    assert_ne!(several.id("ops"), alone.id("ops"));
+    let body: Value = serde_json::from_slice(&several.body()).unwrap();
+    let data = &body["data"];
+    assert_eq!((&data["digest"], &data["same"][0]["hold"]), (&json!(several.hold.digest), &json!("0000000000000008")));
+    let card = card::Card::whole(&several);
+    let fact = |label| card.facts.iter().find(|fact| fact.label == label).map(|fact| fact.lines.concat());
+    assert!(fact("Times").is_some_and(|text| text.starts_with("2 calls of this tree ask for exactly this")));
+    let same = "hold 0000000000000008 of process 100, until 2026-11-20 12:01:00 UTC, image /usr/bin/curl";
+    assert_eq!(fact("Approved with it"), Some(same.into()));
 }

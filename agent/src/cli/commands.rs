@@ -43,21 +43,25 @@ pub(super) fn show(socket: &Path, id: &str, json: bool) -> Result<(), Failure> {
     print(&details(&View::read(&hold)?, Timestamp::now(), &TimeZone::system()))
 }
 
-/// `holdpoint approve`, `holdpoint deny`: what is shown is what is answered, by its digest.
+/// `holdpoint approve`, `holdpoint deny`: what is shown is what is answered, by its digest. `all` approves what the question lists.
 pub(super) fn answer(
     socket: &Path,
     id: &str,
     (said, scope): (Word, Scope),
     why: Option<String>,
     signing: &Signing,
+    all: bool,
     json: bool,
 ) -> Result<(), Failure> {
     let hold = View::read(&one(&mut Client::connect(socket)?, id)?)?;
-    let line = format!("{}  {} by {}\n", shown(&hold.id), shown(&hold.sentence), hold.user());
+    let line = format!("{}  {} by {}\n", shown(&hold.id), hold.line(), hold.user());
     if json || signing.statement {
         eprint!("{line}")
     } else {
         print(&line)?
+    }
+    if said == Word::Approve && !all {
+        hold.is_one_call()?;
     }
     let id: HoldId = hold.id.parse().map_err(Declined::new)?;
     let statement = signature::statement(id, &hold.digest, said, scope);

@@ -8,7 +8,7 @@ use crate::{
     claims::Claim,
     ladder::{self, Step},
     quorum::{Assurance, Group, SelfAnswer},
-    request::{Digest, HoldId, Login, Process, Reading, shown, span},
+    request::{Digest, HoldId, Login, Process, Reading, Same, shown, span},
     scope::{self, Scope},
     sockets::Declined,
 };
@@ -38,6 +38,10 @@ pub(super) struct View {
     own: SelfAnswer,
     #[serde(default)]
     pub(super) scopes: Vec<Scope>,
+    #[serde(default)]
+    same: Vec<Same>,
+    #[serde(default)]
+    behind: Option<HoldId>,
     #[serde(default)]
     approved: Vec<String>,
     pub(super) subject: String,
@@ -79,6 +83,24 @@ impl View {
     /// Who started the tree, likewise.
     fn launcher(&self) -> String {
         self.launcher_name.as_deref().map_or_else(|| self.launcher.to_string(), shown)
+    }
+
+    /// What is asked on one line, and how often, or that it waits behind another hold.
+    pub(super) fn line(&self) -> String {
+        let note = match self.behind {
+            Some(first) => format!(" (behind {:.8}…)", first.to_string()),
+            None if self.same.is_empty() => String::new(),
+            None => format!(" ({} times)", self.same.len() + 1),
+        };
+        format!("{}{note}", shown(&self.sentence))
+    }
+
+    /// Whoever names one hold is not to approve others by that.
+    pub(super) fn is_one_call(&self) -> Result<(), Declined> {
+        let (id, count) = (shown(&self.id), self.same.len() + 1);
+        let several = || Declined::new(format!("an approval of {id} is for {count} calls that ask for the same"));
+        let remedy = || format!("look at `holdpoint show {id}`, then `holdpoint approve {id} --all`");
+        if self.same.is_empty() { Ok(()) } else { Err(several().remedy(remedy())) }
     }
 
     /// How long there is until the deadline.
@@ -137,7 +159,7 @@ fn row(hold: &View, now: Timestamp) -> [String; 7] {
         hold.user(),
         shown(&hold.subject),
         shown(&ladder::brief(&hold.reviewers, &hold.escalation)),
-        shortened(&shown(&hold.sentence), OPERATION_WIDTH),
+        shortened(&hold.line(), OPERATION_WIDTH),
     ]
 }
 
@@ -188,6 +210,13 @@ fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
     }
     if !hold.scopes.is_empty() {
         text += &field("scope", &scope::listed(&hold.scopes));
+    }
+    for Same { hold, pid, exe, deadline, .. } in &hold.same {
+        let until = moment(*deadline);
+        text += &field("and", &format!("hold {hold} of process {pid}, {}, until {until}: approved with it", shown(exe)));
+    }
+    if let Some(first) = hold.behind {
+        text += &field("behind", &format!("hold {first}, which asks for the same: a no there is for this one, too"));
     }
     if !hold.approved.is_empty() {
         text += &field("approved", &shown(&hold.approved.join(", ")));
@@ -333,6 +362,9 @@ mod tests {
             assurance: Assurance::High,
             own: SelfAnswer::Refused,
             scopes: vec![Scope::Tree, Scope::Time(1800)],
+            same: vec![],
+            alone: None,
+            behind: None,
             approved: vec!["carol".into()],
             on_deny: Decision::Fail,
             on_timeout: Decision::Kill,

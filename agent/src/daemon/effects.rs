@@ -7,7 +7,7 @@ use holdpoint_common::decision::Decision;
 use super::{Daemon, Due, Waiting, since_boot};
 use crate::{
     denials::Denial,
-    holds::{Effect, Input},
+    holds::{Crowd, Effect, Input},
     record::Entry,
     request::{Hold, HoldId, Standing},
     sockets::{Declined, Notice},
@@ -25,22 +25,30 @@ impl Daemon {
             Effect::Ask(hold) => self.ask(&hold),
             Effect::Record(entry) => self.record(&entry),
             Effect::Decide { hold, decision } => self.decide(hold, decision),
-            Effect::TurnedAway { hold, standing, crowd } => {
-                let tree = &hold.request.tree;
-                self.notify(tree, &Notice::held(&hold));
-                self.denials.keep(tree, Denial::of_crowd(&hold, crowd));
-                self.notify(tree, &Notice::ended(&hold, &standing, self.now(), Some(crowd.words())));
+            Effect::TellTree { hold, standing, crowd } => {
+                self.notify(&hold.request.tree, &Notice::held(&hold));
+                let of_hold = || Denial::of_hold(&hold, &standing, self.now(), None);
+                let denial = crowd.map(|crowd| Denial::of_crowd(&hold, crowd)).or_else(of_hold);
+                self.tell_tree(&hold, &standing, denial, crowd.map(Crowd::words));
             }
             // What an effect before this one has led to may have decided it.
-            Effect::Escalate(hold) | Effect::Remind { hold, .. } | Effect::Counted { hold, .. }
+            Effect::Join(hold)
+            | Effect::Escalate(hold)
+            | Effect::Remind { hold, .. }
+            | Effect::Counted { hold, .. }
                 if !self.holds.is_pending(hold.id) => {}
+            Effect::Join(hold) => self.announce(&hold),
             Effect::Escalate(hold) => {
-                self.approval.escalate(self.now(), &hold);
+                if hold.behind.is_none() {
+                    self.approval.escalate(self.now(), &hold);
+                }
                 self.changed(&hold);
             }
             Effect::Remind { hold, number } => self.approval.remind(self.now(), &hold, number),
             Effect::Counted { hold, missing } => {
-                self.approval.counted(self.now(), &hold, &missing);
+                if hold.behind.is_none() {
+                    self.approval.counted(self.now(), &hold, &missing);
+                }
                 self.changed(&hold);
             }
             Effect::Grants(grants) => {
@@ -64,8 +72,13 @@ impl Daemon {
     }
 
     fn ask(&mut self, hold: &Hold) {
-        self.notify(&hold.request.tree, &Notice::held(hold));
         self.approval.ask(self.now(), hold);
+        self.announce(hold);
+    }
+
+    /// To who launched the tree, and on the page.
+    fn announce(&mut self, hold: &Hold) {
+        self.notify(&hold.request.tree, &Notice::held(hold));
         if let Some(page) = &self.page {
             page.asked(hold);
         }
@@ -91,7 +104,7 @@ impl Daemon {
 
     fn decide(&mut self, hold: HoldId, decision: Decision) {
         self.refuse_again(hold);
-        let digest = self.holds.get(hold).map(|hold| hold.digest.bytes()).unwrap_or_default();
+        let digest = self.holds.get(hold).map(|hold| hold.alone().bytes()).unwrap_or_default();
         if let Err(error) = self.kernel.decide(hold, decision, digest) {
             // It stays held; the next reconciliation finds no decision in the kernel and tries again.
             return tracing::error!("{error:#}");
@@ -121,14 +134,24 @@ impl Daemon {
 
     fn tell(&mut self, hold: &Hold, standing: &Standing) {
         let now = self.now();
-        self.approval.tell(now, hold, standing);
-        let why = self.words.remove(&hold.id);
-        if let Some(denial) = Denial::of_hold(hold, standing, now, why.clone()) {
-            self.denials.keep(&hold.request.tree, denial);
+        if hold.behind.is_none() {
+            self.approval.tell(now, hold, standing);
         }
+        // What waits behind another hold is decided by what was said of that one.
+        let said = [Some(hold.id), hold.behind].into_iter().flatten().find_map(|id| self.words.get(&id));
+        let why = said.cloned();
         if let Some(page) = &self.page {
             page.ended(now, hold, standing, why.clone());
         }
-        self.notify(&hold.request.tree, &Notice::ended(hold, standing, now, why));
+        let denial = Denial::of_hold(hold, standing, now, why.clone());
+        self.tell_tree(hold, standing, denial, why);
+    }
+
+    fn tell_tree(&mut self, hold: &Hold, standing: &Standing, denial: Option<Denial>, why: Option<String>) {
+        let tree = &hold.request.tree;
+        if let Some(denial) = denial {
+            self.denials.keep(tree, denial);
+        }
+        self.notify(tree, &Notice::ended(hold, standing, self.now(), why));
     }
 }

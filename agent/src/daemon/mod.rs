@@ -493,7 +493,7 @@ impl Daemon {
             self.watched.insert(id, Watched { process, asked, due: Due::Nothing, woken });
         }
         let kernel = match self.kernel.decided(id).unwrap_or_default() {
-            Some((_, digest)) if digest != hold.digest.bytes() => return self.kill_unknown(id, pending),
+            Some((_, digest)) if digest != hold.alone().bytes() => return self.kill_unknown(id, pending),
             decided => decided.map(|(decision, _)| decision),
         };
         let recorded = self.record.decided(id).cloned();
@@ -569,6 +569,9 @@ impl Daemon {
             pause: terms.pause,
             user: user::known(request.uid),
             launcher_name: user::known(request.launcher),
+            same: vec![],
+            alone: None,
+            behind: None,
             read,
             claims: self.claims_of(&request.tree, request.at),
             context,

@@ -95,28 +95,28 @@ impl Pace {
 }
 
 impl Holds {
-    /// Whether so many wait already, or have come, that nobody can be asked about `hold`, too; otherwise that counts.
-    fn crowd(&mut self, now: Timestamp, hold: &Hold) -> Option<Crowd> {
+    /// Whether so many wait already that `hold` cannot, too.
+    pub(super) fn crowd(&self, hold: &Hold) -> Option<Crowd> {
         let others = || self.pending().filter(|other| other.id != hold.id);
         let of_tree = others().filter(|other| other.request.tree == hold.request.tree).count();
         match () {
             () if of_tree >= OF_A_TREE => Some(Crowd::Tree),
             () if others().count() >= OF_A_HOST => Some(Crowd::Host),
-            () => self.paces.take(now, &hold.request.tree).err(),
+            () => None,
         }
     }
 
     /// Asks reviewers, unless too many wait for them, or come too fast.
     pub(super) fn ask(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
         let Some(hold) = self.live.get(&id).map(|live| live.hold.clone()) else { return vec![] };
-        match self.crowd(now, &hold) {
+        match self.crowd(&hold).or_else(|| self.paces.take(now, &hold.request.tree).err()) {
             None => [Effect::Ask(hold)].into_iter().chain(self.escalate(now, id)).collect(),
             Some(crowd) => self.turn_away(now, id, crowd),
         }
     }
 
     /// Denies what nobody is asked about, as silence does.
-    fn turn_away(&mut self, now: Timestamp, id: HoldId, crowd: Crowd) -> Vec<Effect> {
+    pub(super) fn turn_away(&mut self, now: Timestamp, id: HoldId, crowd: Crowd) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&id) else { return vec![] };
         live.crowd = Some(crowd);
         let mut effects = vec![record(now, Event::TurnedAway { hold: id, crowd })];
@@ -134,7 +134,7 @@ mod tests {
         holds::{Input, Ticket},
         request::{
             Answer, Proof, Word,
-            sample::{hold, start},
+            sample::{hold_of_its_own, start},
         },
         scope::Scope,
     };
@@ -148,7 +148,7 @@ mod tests {
     }
 
     fn held(holds: &mut Holds, number: usize, tree: usize) -> Vec<Effect> {
-        let mut hold = hold(HoldId(number as u64 + 1));
+        let mut hold = hold_of_its_own(HoldId(number as u64 + 1));
         hold.request.tree = format!("{tree:016x}");
         holds.on(start(), Input::Held { hold: Box::new(hold), kernel: None, passed: false, recorded: None })
     }
@@ -160,10 +160,10 @@ mod tests {
         assert!(!effects.iter().any(|effect| matches!(effect, Effect::Ask(_))), "{effects:?}");
         let id = HoldId(number as u64 + 1);
         let effects = holds.on(start(), Input::Recorded(id));
-        let [Effect::Decide { decision, .. }, Effect::TurnedAway { standing, crowd, .. }] = &effects[..] else {
+        let [Effect::Decide { decision, .. }, Effect::TellTree { standing, crowd, .. }] = &effects[..] else {
             panic!("{effects:?}")
         };
-        assert_eq!((*decision, standing.state, *crowd), (Decision::Fail, End::Denied, by));
+        assert_eq!((*decision, standing.state, *crowd), (Decision::Fail, End::Denied, Some(by)));
         assert_eq!(holds.pause(id), Some(PAUSE), "whatever the rule says of a reviewer's no");
     }
 
@@ -198,11 +198,18 @@ mod tests {
         assert!((0..burst).all(|number| pass(&mut holds, number)));
         check_turned_away(&mut holds, burst, 0, Crowd::TreePace);
         assert!(held(&mut holds, burst + 1, 1).iter().any(|effect| matches!(effect, Effect::Ask(_))));
-        let mut hold = hold(HoldId(1_000));
+        let mut hold = hold_of_its_own(HoldId(1_000));
         hold.request.tree = format!("{:016x}", 0);
         let input = Input::Held { hold: Box::new(hold), kernel: None, passed: false, recorded: None };
         let effects = holds.on(start() + PACE_OF_A_TREE.every, input);
         assert!(effects.iter().any(|effect| matches!(effect, Effect::Ask(_))), "{effects:?}");
+    }
+
+    fn approval(holds: &Holds, id: HoldId) -> Answer {
+        let digest = holds.get(id).expect("it is held").digest.clone();
+        let proof = Proof::Webhook { channel: "ops".into(), asks: vec!["security".into()] };
+        let (word, scope) = (Word::Approve, Scope::Once);
+        Answer { hold: id, digest, word, scope, who: "alice".into(), why: None, proof, known: Box::default() }
     }
 
     #[test]
@@ -210,12 +217,8 @@ mod tests {
         let mut holds = Holds::default();
         for number in 0..1_000 {
             assert!(held(&mut holds, number, 0).iter().any(|effect| matches!(effect, Effect::Ask(_))), "{number}");
-            let hold = hold(HoldId(number as u64 + 1));
-            let (digest, word, scope) = (hold.digest, Word::Approve, Scope::Once);
-            let proof = Proof::Webhook { channel: "ops".into(), asks: vec!["security".into()] };
-            let (hold, who, known) = (hold.id, "alice".into(), Box::default());
-            let answer = Answer { hold, digest, word, scope, who, why: None, proof, known };
-            holds.on(start(), Input::Answered { answer, ticket: Ticket(1) });
+            let hold = HoldId(number as u64 + 1);
+            holds.on(start(), Input::Answered { answer: approval(&holds, hold), ticket: Ticket(1) });
             holds.on(start(), Input::Recorded(hold));
         }
     }

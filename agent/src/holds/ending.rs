@@ -60,9 +60,9 @@ impl Holds {
     pub(super) fn withdraw(&mut self, now: Timestamp, id: HoldId, reason: Withdrawal, seen: bool) -> Vec<Effect> {
         let Some(live) = self.live.get_mut(&id) else { return vec![] };
         let waiting = live.state.ticket();
-        let standing = live.standing(End::Withdrawn, Decision::Withdraw, None);
+        let standing = live.standing(End::Withdrawn, Decision::Withdraw, &[]);
         let told = live.told(&standing);
-        let digest = live.hold.digest.clone();
+        let digest = live.hold.alone();
         live.state = State::Decided { standing, passed: false };
         let mut effects = vec![record(now, Event::Withdrawn { hold: id, digest, reason })];
         if !seen {
@@ -70,6 +70,7 @@ impl Holds {
         }
         effects.extend(waiting.and_then(|ticket| self.over(id, ticket)));
         effects.extend(told);
+        effects.extend(self.follow(now, id, &[]));
         if seen {
             effects.extend(self.end(now, id));
         }

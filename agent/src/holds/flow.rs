@@ -70,16 +70,18 @@ pub enum Effect {
     /// Append this line. If it decides a hold ([`Entry::decides`]), say [`Input::Recorded`] or
     /// [`Input::RecordFailed`]: nothing follows from the decision before that.
     Record(Entry),
+    /// Show that a hold waits behind another one, about which reviewers are asked.
+    Join(Box<Hold>),
     /// Tell the tree, and nobody else, that a hold is over about which nobody was asked.
-    TurnedAway {
+    TellTree {
         /// The hold.
         hold: Box<Hold>,
         /// How it ended.
         standing: Standing,
-        /// Why.
-        crowd: Crowd,
+        /// Why nobody was, where that is not since a grant covered it.
+        crowd: Option<Crowd>,
     },
-    /// Ask those whose turn it is now, the last of [`Hold::asked`].
+    /// Ask those whose turn it is now, the last of [`Hold::asked`]; of a hold that waits behind another one, they may answer.
     Escalate(Box<Hold>),
     /// Say once more that the hold waits.
     Remind {
@@ -112,7 +114,7 @@ pub enum Effect {
         /// What came of it.
         result: Result<Outcome, Refusal>,
     },
-    /// Tell reviewers, and the waiting `holdpoint run`, that the hold is over.
+    /// Tell reviewers who were asked, and the waiting `holdpoint run`, that the hold is over.
     Tell {
         /// The hold.
         hold: Box<Hold>,

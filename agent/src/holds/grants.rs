@@ -15,7 +15,7 @@ use crate::{
     class::Class,
     quorum::{self, Group},
     record::{ByGrant, Decided, Event},
-    request::{Answer, End, Hold, HoldId, Refusal, Standing, Withdrawal},
+    request::{Answer, End, Hold, HoldId, Refusal, Standing, Withdrawal, Word},
     scope::Scope,
 };
 
@@ -101,13 +101,12 @@ pub enum Ending {
 pub(super) struct Grants(BTreeMap<HoldId, Arc<Grant>>);
 
 impl Grant {
-    /// What these approvals of `hold` ([`draft`]), on record at `now`, grant together: no more than each of them. None if there
-    /// are none.
+    /// What these answers about `hold`, on record at `now`, grant together: no more than each of them.
     fn of(hold: &Hold, answers: &[Answer], now: Timestamp) -> Option<Self> {
-        let scopes: Vec<_> = answers.iter().map(|answer| answer.scope).collect();
-        if scopes.is_empty() {
+        if !are_wider(answers) {
             return None;
         }
+        let scopes: Vec<_> = answers.iter().map(|answer| answer.scope).collect();
         let class = hold.class()?;
         let time = scopes.iter().filter_map(|scope| if let Scope::Time(time) = scope { Some(*time) } else { None });
         let ends = |time: u32| now.saturating_add(SignedDuration::from_secs(time.into())).unwrap_or(now);
@@ -139,12 +138,12 @@ impl Grant {
         self.process.map_or_else(|| format!("this tree{end}"), |process| format!("process {}{end}", process.pid))
     }
 
-    /// Whether it is for what `live` asks, as its rule has it now, at this moment. `class` is that of the hold.
-    fn covers(&self, now: Timestamp, live: &Live, class: &Class) -> bool {
+    /// Whether it is for what `live` asks, as its rule has it now, at this moment.
+    fn covers(&self, now: Timestamp, live: &Live) -> bool {
         let request = &live.hold.request;
         let caller = OneProcess { pid: request.pid, started: request.started };
         request.tree == self.tree
-            && *class == self.class
+            && live.class.as_ref() == Some(&self.class)
             && self.process.is_none_or(|process| process == caller)
             && self.until.is_none_or(|until| now < until)
             && live.panel.would_approve(&self.answers)
@@ -159,7 +158,7 @@ impl Holds {
 
     /// Decides a new hold by the grant that covers it; without one, somebody is asked.
     pub(super) fn use_or_ask(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
-        let Some(grant) = self.covering(now, id) else { return self.ask(now, id) };
+        let Some(grant) = self.covering(now, id) else { return self.join_or_ask(now, id) };
         if let Some(live) = self.live.get_mut(&id) {
             live.quiet = true;
         }
@@ -168,10 +167,7 @@ impl Holds {
 
     pub(super) fn covering(&self, now: Timestamp, id: HoldId) -> Option<HoldId> {
         let live = self.live.get(&id)?;
-        let mut of_tree = self.grants().filter(|grant| grant.tree == live.hold.request.tree).peekable();
-        of_tree.peek()?;
-        let class = live.hold.class()?;
-        of_tree.find(|grant| grant.covers(now, live, &class)).map(|grant| grant.id)
+        self.grants().find(|grant| grant.covers(now, live)).map(|grant| grant.id)
     }
 
     pub(super) fn use_grant(&mut self, now: Timestamp, id: HoldId, grant: HoldId) -> Vec<Effect> {
@@ -185,7 +181,7 @@ impl Holds {
     /// # Errors
     /// There are too many grants.
     pub(super) fn grantable(&self, live: &Live, last: &Answer) -> Result<(), Refusal> {
-        let wider = live.approvals.iter().chain([last]).all(|answer| !answer.scope.is_once());
+        let wider = are_wider(live.approvals.iter().chain([last]));
         let tree = &live.hold.request.tree;
         // Those that are being recorded count.
         let drafts = self.live.values().filter(|live| live.state.is_granting());
@@ -246,10 +242,9 @@ impl Holds {
 
     /// Ends the grants of what somebody says no to.
     pub(super) fn end_denied(&mut self, now: Timestamp, id: HoldId, by: &str) -> Vec<Effect> {
-        let Some(Live { hold, .. }) = self.live.get(&id) else { return vec![] };
-        let Some(class) = hold.class() else { return vec![] };
+        let Some(Live { hold, class: Some(class), .. }) = self.live.get(&id) else { return vec![] };
         let tree = &hold.request.tree;
-        let same = |grant: &&Arc<Grant>| grant.tree == *tree && grant.class == class;
+        let same = |grant: &&Arc<Grant>| grant.tree == *tree && grant.class == *class;
         let same: Vec<_> = self.grants().filter(same).map(|grant| grant.id).collect();
         let ending = || Ending::Denied { by: by.to_owned() };
         same.into_iter().flat_map(|grant| self.end_grant(now, grant, ending())).collect()
@@ -263,13 +258,13 @@ impl Holds {
     }
 
     /// Another policy says anew whom and what it asks: no grant of before counts, nor one that is being made, and what waits is
-    /// approved for the one call only.
+    /// approved for the one call only. What an approval that is being recorded would decide besides its own hold is asked anew.
     pub(super) fn end_all(&mut self, now: Timestamp) -> Vec<Effect> {
         for live in self.live.values_mut() {
             live.hold.scopes.clear();
             live.panel.offers_nothing();
-            if let State::Deciding { draft, .. } = &mut live.state {
-                draft.clear();
+            if let State::Deciding { answers, .. } = &mut live.state {
+                answers.retain(|answer| answer.word != Word::Approve);
             }
         }
         let all: Vec<_> = self.grants.0.keys().copied().collect();
@@ -281,26 +276,26 @@ impl Holds {
     }
 }
 
-/// The approvals of which a grant is made: all, if each of them reaches beyond the one call.
-pub(super) fn draft<'a>(decision: Decision, answers: impl Iterator<Item = &'a Answer> + Clone) -> Vec<Answer> {
-    let is_wider = decision == Decision::Approve && answers.clone().all(|answer| !answer.scope.is_once());
-    if is_wider { answers.cloned().collect() } else { vec![] }
+/// Whether a grant is made of these answers: there are some, and each is an approval that reaches beyond the one call.
+fn are_wider<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> bool {
+    let mut answers = answers.into_iter().peekable();
+    answers.peek().is_some() && answers.all(|answer| answer.word == Word::Approve && !answer.scope.is_once())
 }
 
 impl State {
     /// Whether a grant is being made.
     fn is_granting(&self) -> bool {
-        matches!(self, Self::Deciding { draft, .. } if !draft.is_empty())
+        matches!(self, Self::Deciding { answers, .. } if are_wider(answers))
     }
 }
 
 impl Live {
     /// Begins to decide by a grant, which is as good as the answers that it is made of.
     fn settle_by(&mut self, now: Timestamp, grant: ByGrant) -> Vec<Effect> {
-        let (hold, digest) = (self.hold.id, self.hold.digest.clone());
+        let (hold, digest) = (self.hold.id, self.hold.alone());
         let (state, decision, by) = (End::Approved, Decision::Approve, Some(grant.granted_by.clone()));
         let standing = Standing { hold, state, decision, by };
-        self.state = State::Deciding { standing, ticket: None, draft: vec![] };
+        self.state = State::Deciding { standing, ticket: None, answers: vec![] };
         let grant = Some(grant);
         let decided = Decided { hold, digest, state, decision, approvals: vec![], answer: None, grant };
         vec![record(now, Event::Decided(Box::new(decided)))]

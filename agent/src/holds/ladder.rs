@@ -47,7 +47,8 @@ impl Holds {
 
     /// Reminds those who are asked by now, if it is time.
     pub(super) fn remind(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
-        let waiting = self.live.get_mut(&id).filter(|live| matches!(live.state, State::Pending));
+        let asked = |live: &&mut Live| matches!(live.state, State::Pending) && live.hold.behind.is_none();
+        let waiting = self.live.get_mut(&id).filter(asked);
         let Some(Live { hold, reminders, .. }) = waiting else { return vec![] };
         let number = reminders_until(now, hold);
         if number <= *reminders {

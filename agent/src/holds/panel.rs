@@ -40,6 +40,11 @@ impl Panel {
         self.asked.push(groups.to_vec());
     }
 
+    /// From now on answers are about this.
+    pub(super) fn asks_about(&mut self, digest: &Digest) {
+        self.digest.clone_from(digest);
+    }
+
     /// Whether `answer` is about what is held and comes from a reviewer whom the rule names, who is not the requester unless
     /// the rule allows that, and of whom it is sure enough. A no needs no more than a name.
     pub(super) fn admits(&self, answer: &Answer) -> Result<(), Refusal> {
@@ -64,6 +69,14 @@ impl Panel {
     /// Whether these approvals of the same in another call are those that it takes here, at this moment.
     pub(super) fn would_approve(&self, answers: &[Answer]) -> bool {
         answers.iter().all(|answer| self.admits_of_any(answer).is_ok()) && self.is_met(answers)
+    }
+
+    /// Whether these answers, of which the last one decided another hold, would decide this one at this moment.
+    pub(super) fn follows(&self, answers: &[Answer]) -> bool {
+        match answers.last() {
+            Some(last) if last.word == Word::Approve => self.would_approve(answers),
+            last => last.is_some_and(|no| self.admits_of_any(no).is_ok()),
+        }
     }
 
     /// From now on an approval is for the one call only.

@@ -5,7 +5,7 @@ use super::*;
 use crate::quorum::{Assurance, SelfAnswer};
 use crate::request::{
     Caller, Digest, Entrance, Known, Login, Proof, Withdrawal, Word,
-    sample::{LAUNCHER, REQUESTER, hold, start},
+    sample::{LAUNCHER, REQUESTER, hold, hold_of_its_own, start},
 };
 use crate::scope::Scope;
 
@@ -13,6 +13,7 @@ mod grants;
 mod ladder;
 mod model;
 mod quorum;
+mod same;
 
 const ID: HoldId = HoldId(7);
 const TICKET: Ticket = Ticket(1);
@@ -99,16 +100,16 @@ fn after_approval() -> Holds {
 
 /// What the daemon would do with `input` if the record can be written: everything but `Record`.
 fn done(holds: &mut Holds, now: Timestamp, input: Input) -> Vec<Effect> {
-    let mut done = vec![];
+    let mut all = vec![];
     for effect in holds.on(now, input) {
         match effect {
             Effect::Record(entry) => {
-                done.extend(entry.decides().into_iter().flat_map(|id| holds.on(now, Input::Recorded(id))));
+                all.extend(entry.decides().into_iter().flat_map(|id| done(holds, now, Input::Recorded(id))));
             }
-            other => done.push(other),
+            other => all.push(other),
         }
     }
-    done
+    all
 }
 
 fn decide(decision: Decision) -> Effect {

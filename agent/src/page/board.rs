@@ -122,11 +122,14 @@ impl Board {
     }
 }
 
-/// The state of a hold that waits; another one with each approval that counts, and with others who are asked.
+/// The state of a hold that waits; another one with each approval that counts, with others who are asked, and with other holds
+/// that the question is about.
 pub fn pending(hold: &Hold) -> String {
-    match (hold.approved.len(), hold.asked().count()) {
-        (0, 1) => "pending".to_owned(),
-        (approved, asked) => format!("pending-{approved}-{asked}"),
+    let behind = hold.behind.map_or_else(String::new, |first| first.to_string());
+    match (hold.approved.len(), hold.asked().count(), hold.same.is_empty() && behind.is_empty()) {
+        (0, 1, true) => "pending".to_owned(),
+        (approved, asked, true) => format!("pending-{approved}-{asked}"),
+        (approved, asked, false) => format!("pending-{approved}-{asked}-{}-{behind}", hold.digest.0),
     }
 }
 

@@ -100,7 +100,7 @@ impl Stage {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Ask(hold) => self.page.asked(&hold),
+            Effect::Ask(hold) | Effect::Join(hold) => self.page.asked(&hold),
             Effect::Counted { hold, .. } | Effect::Escalate(hold) => self.page.changed(&hold),
             Effect::Grants(grants) => self.page.granted(grants),
             Effect::Record(entry) => entry.decides().into_iter().for_each(|hold| self.input(Input::Recorded(hold))),
@@ -110,7 +110,7 @@ impl Stage {
             }
             // There is no kernel, and no channel.
             Effect::Decide { .. } | Effect::Wake(_) | Effect::Forget(_) => {}
-            Effect::TurnedAway { .. } | Effect::Remind { .. } => {}
+            Effect::TellTree { .. } | Effect::Remind { .. } => {}
         }
     }
 }
@@ -150,6 +150,8 @@ fn holds(at: Timestamp) -> Vec<Hold> {
 fn hold(id: u64, at: Timestamp, what: Option<Operation>) -> Hold {
     let mut hold = sample::hold(HoldId(id), at + SignedDuration::from_millis(id.cast_signed()));
     hold.request.what = what.unwrap_or(hold.request.what);
+    // Each is a question of its own.
+    hold.request.tree = HoldId(id).to_string();
     hold.deadline = at + SignedDuration::from_mins(30);
     hold.digest = Digest::of(hold.id, &hold.request);
     hold

@@ -14,7 +14,9 @@ use crate::{
     },
     ladder::Step,
     quorum::{Assurance, Group, SelfAnswer},
-    request::{Answer, Digest, End, Entrance, Hold, HoldId, Reading, Request, Withdrawal, decision_word, is_false},
+    request::{
+        Answer, Digest, End, Entrance, Hold, HoldId, Reading, Request, Same, Withdrawal, decision_word, is_false,
+    },
     scope::Scope,
 };
 
@@ -82,6 +84,22 @@ pub enum Event {
         hold: HoldId,
         /// Who.
         reviewers: Vec<Group>,
+    },
+    /// A hold waits without a question of its own: reviewers are asked about another one, which asks for the same.
+    Joined {
+        /// The hold.
+        hold: HoldId,
+        /// The other one.
+        behind: HoldId,
+    },
+    /// One question is about several holds that ask for the same.
+    Gathered {
+        /// The hold that reviewers answer.
+        hold: HoldId,
+        /// What they approve: [`Digest::of_all`] that are listed.
+        digest: Digest,
+        /// That hold, and the others.
+        listed: Vec<Same>,
     },
     /// Nobody is asked about a hold: too many wait already, or come too fast.
     TurnedAway {
@@ -283,7 +301,7 @@ impl From<&Hold> for Held {
 pub struct Decided {
     /// The hold.
     pub hold: HoldId,
-    /// What it was.
+    /// What it was: that of this hold alone.
     pub digest: Digest,
     /// How it ended.
     pub state: End,
@@ -293,7 +311,8 @@ pub struct Decided {
     /// Approvals before the last one, where several were needed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Answer>,
-    /// The answer that counted; none if the time ran out, or a grant did.
+    /// The answer that counted; none if the time ran out, or a grant did. Given to another hold, it is to the question that
+    /// listed this one ([`Event::Gathered`]), or a no to the same.
     pub answer: Option<Answer>,
     /// The grant that counted.
     #[serde(flatten)]

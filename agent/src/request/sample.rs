@@ -38,6 +38,9 @@ pub fn hold(id: HoldId) -> Hold {
         launcher_name: Some("laura".into()),
         class: None,
         request,
+        same: vec![],
+        alone: None,
+        behind: None,
         read: Vec::new(),
         claims: vec![
             claim("publish the release", Speaker::Launcher { user: "laura".into() }),
@@ -49,6 +52,16 @@ pub fn hold(id: HoldId) -> Hold {
             ancestry: vec![process(100), process(1)],
         },
     }
+}
+
+/// One that asks for something else than every other one.
+pub fn hold_of_its_own(id: HoldId) -> Hold {
+    let mut hold = hold(id);
+    if let Operation::Connect { port, .. } = &mut hold.request.what {
+        *port = u16::try_from(id.0).expect("a small number");
+    }
+    hold.digest = Digest::of(hold.id, &hold.request);
+    hold
 }
 
 fn claim(text: &str, by: Speaker) -> Claim {

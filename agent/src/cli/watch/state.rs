@@ -102,8 +102,8 @@ pub(super) struct Question {
     pub(super) id: String,
     /// What of it was shown.
     pub(super) digest: Digest,
-    /// Likewise.
-    pub(super) sentence: String,
+    /// Likewise: [`View::line`].
+    pub(super) line: String,
     /// What would be said.
     pub(super) word: Word,
     /// How far it would reach. The first one is meant, the others are what can be chosen instead.
@@ -300,13 +300,13 @@ impl State {
     /// Asks back, in the words that are on the screen. What comes too late ends where nothing decides.
     fn ask(&mut self, word: Word) {
         let hold = self.place().and_then(|place| self.holds().get(place));
-        let question = hold.map(|View { id, digest, sentence, scopes, .. }| Question {
-            id: id.clone(),
-            digest: digest.clone(),
-            sentence: sentence.clone(),
+        let question = hold.map(|hold| Question {
+            id: hold.id.clone(),
+            digest: hold.digest.clone(),
+            line: hold.line(),
             word,
             // The scope of a no says nothing.
-            scopes: [Scope::Once].iter().chain(scopes.iter().filter(|_| word == Word::Approve)).copied().collect(),
+            scopes: [Scope::Once].iter().chain(hold.scopes.iter().filter(|_| word == Word::Approve)).copied().collect(),
         });
         self.enter(question.map_or(Mode::Notice, Mode::Asking));
     }

@@ -108,7 +108,7 @@ fn page(state: &State) -> Option<Page> {
 }
 
 fn asked(question: &Question, reason: &str) -> String {
-    let Question { id, digest, sentence, word, scopes } = question;
+    let Question { id, digest, line, word, scopes } = question;
     let what = match word {
         Word::Approve => "approve",
         Word::Deny => "deny",
@@ -116,8 +116,8 @@ fn asked(question: &Question, reason: &str) -> String {
         Word::Fail => "deny, and let the call fail:",
     };
     let reason = if reason.is_empty() { "-".to_owned() } else { shown(reason) };
-    let (id, sentence, digest) = (short(id), shown(sentence), shown(&digest.0));
-    // Before the sentence, which can be long.
+    let (id, digest) = (short(id), shown(&digest.0));
+    // Before what is asked, which can be long.
     let length = match question.scope() {
         Scope::Once => String::new(),
         scope => format!("for {}: ", scope.words()),
@@ -127,7 +127,7 @@ fn asked(question: &Question, reason: &str) -> String {
         [chosen, others @ ..] if !others.is_empty() => format!("for          {chosen} (s: {})\n", others.join(", ")),
         _ => String::new(),
     };
-    format!("{what} {length}{id} {sentence}?\n\n{choice}digest       {digest}\nreason       {reason}")
+    format!("{what} {length}{id} {line}?\n\n{choice}digest       {digest}\nreason       {reason}")
 }
 
 fn draw_page(frame: &mut Frame<'_>, page: &Page) -> Room {
@@ -178,7 +178,7 @@ fn row(hold: &View, selected: bool, width: usize, now: &Zoned) -> Line<'static> 
         _ => format!("{:<14}", shortened(&shown(&hold.subject), 12)),
     };
     let head = format!("{mark} {}  {left:<12}{subject}", short(&hold.id));
-    let line = format!("{head}{}", shortened(&shown(&hold.sentence), width.saturating_sub(head.chars().count())));
+    let line = format!("{head}{}", shortened(&hold.line(), width.saturating_sub(head.chars().count())));
     if selected { line.reversed().into() } else { line.into() }
 }
 

@@ -46,12 +46,12 @@ fn revoked() -> Ending {
     Ending::Revoked { by: "bob".into(), why: None }
 }
 
-/// Whether this hold is decided at once, without a question; if not, somebody is asked.
+/// Whether this hold is decided at once, without a question; if not, somebody is asked, or about the same already.
 #[track_caller]
 fn is_covered(holds: &mut Holds, now: Timestamp, hold: Hold) -> bool {
     let id = hold.id;
     let effects = done(holds, now, input(hold));
-    let asked = effects.iter().any(|effect| matches!(effect, Effect::Ask(_)));
+    let asked = effects.iter().any(|effect| matches!(effect, Effect::Ask(_) | Effect::Join(_)));
     let decided = effects.contains(&Effect::Decide { hold: id, decision: Approve });
     assert_ne!(asked, decided, "{effects:?}");
     assert!(
@@ -128,8 +128,7 @@ fn what_waits_is_decided_when_the_grant_is_made_and_its_reviewers_are_told() {
     let mut holds = Holds::default();
     done(&mut holds, start(), input(offering(ID)));
     done(&mut holds, start(), input(offering(OTHER)));
-    done(&mut holds, start(), says(approval(&offering(ID), "alice", Scope::Tree)));
-    let effects = holds.on(start(), Input::Recorded(OTHER));
+    let effects = done(&mut holds, start(), says(approval(&offering(ID), "alice", Scope::Tree)));
     assert!(effects.contains(&Effect::Decide { hold: OTHER, decision: Approve }), "{effects:?}");
     let told = |effect: &&Effect| matches!(effect, Effect::Tell { hold, .. } if hold.id == OTHER);
     assert_eq!(effects.iter().filter(told).count(), 1);
@@ -397,7 +396,7 @@ impl Run {
     fn see(&mut self, effect: Effect) {
         match effect {
             Effect::Record(entry) => self.writing.extend(entry.decides()),
-            Effect::Ask(hold) => self.asked |= hold.id == OTHER,
+            Effect::Ask(hold) | Effect::Join(hold) => self.asked |= hold.id == OTHER,
             Effect::Decide { hold: OTHER, decision } => {
                 if decision == Approve {
                     let stands = self.stands.is_some_and(|until| until.is_none_or(|until| self.now < until));

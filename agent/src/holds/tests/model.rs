@@ -100,14 +100,14 @@ impl World {
     /// What the kernel was told stands there.
     fn held(&mut self, id: HoldId) -> Input {
         let kernel = self.seen(id).decided.last().copied();
-        Input::Held { hold: Box::new(hold(id)), kernel, passed: false, recorded: None }
+        Input::Held { hold: Box::new(hold_of_its_own(id)), kernel, passed: false, recorded: None }
     }
 
     fn answer(&mut self, id: HoldId) -> Input {
         let word = *[Word::Approve, Word::Deny, Word::Kill, Word::Fail].choose(&mut self.dice).unwrap();
         let who = *["alice", "bob", "laura", "mallory"].choose(&mut self.dice).unwrap();
         let right = self.dice.random_bool(0.8);
-        let digest = if right { hold(id).digest } else { Digest("00".into()) };
+        let digest = if right { hold_of_its_own(id).digest } else { Digest("00".into()) };
         if right && matches!(who, "alice" | "bob") && self.now < deadline() {
             self.seen(id).valid.insert(word.decision(Kill));
         }

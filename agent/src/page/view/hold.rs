@@ -64,7 +64,14 @@ fn state(seen: Seen<'_>) -> String {
 
 fn waiting(hold: &Hold, now: Timestamp) -> Markup {
     let seconds = hold.deadline.duration_since(now).as_secs();
-    html! { p.status { span class="badge pending" { (left(seconds)) " left" } " Nothing has happened yet: it is held." } }
+    html! {
+        p.status { span class="badge pending" { (left(seconds)) " left" } " Nothing has happened yet: it is held." }
+        @if let Some(first) = hold.behind {
+            p.notice role="note" {
+                "Hold " (first) " asks for the same, and a no to that is for this one, too. What you answer here is for this one alone."
+            }
+        }
+    }
 }
 
 fn over(Past { standing, why, at, .. }: &Past) -> Markup {

@@ -61,6 +61,8 @@ fn pending(page: &Page, hold: &Hold, now: Timestamp) -> Markup {
                 span.about {
                     span { (card::line(&request.subject, 80)) }
                     span { (card::line(rule, 80)) }
+                    @if let Some(first) = hold.behind { span { "waits behind " (first) } }
+                    @if !hold.same.is_empty() { span { (hold.same.len() + 1) " times" } }
                     span.left { (left(hold.deadline.duration_since(now).as_secs())) " left" }
                 }
             }
