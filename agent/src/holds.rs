@@ -46,7 +46,7 @@ use self::{crowd::Paces, grants::Grants, panel::Panel};
 use crate::{
     class::Class,
     quorum,
-    record::{Decided, Entry, Event, Recorded},
+    record::{Decided, Entry, Event, Key, Recorded},
     request::{Answer, End, Hold, HoldId, Outcome, Refusal, Standing, Withdrawal, Word},
 };
 
@@ -498,7 +498,8 @@ impl Live {
             Some((last, before)) => (Some(last.clone()), before.to_vec()),
             None => (None, vec![]),
         };
-        let decided = Decided { hold, digest, state, decision, approvals, answer, grant: None };
+        let operation = Key::of(&self.hold.request);
+        let decided = Decided { hold, digest, operation, state, decision, approvals, answer, grant: None };
         record(now, Event::Decided(Box::new(decided)))
     }
 

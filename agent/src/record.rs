@@ -8,6 +8,7 @@
 //! Not here yet: the chain that makes a line that was changed or removed visible. It will wrap
 //! [`Entry`] as it is serialised in [`Record::append`], the one place where lines are made.
 
+pub mod before;
 pub mod entry;
 
 use std::{
@@ -19,12 +20,17 @@ use std::{
 };
 
 use holdpoint_common::decision::Decision;
+use jiff::Timestamp;
 use serde::Deserialize;
 
-pub use self::entry::{ByGrant, Decided, Entry, Event};
+use self::before::Past;
+pub use self::{
+    before::{Before, Key},
+    entry::{ByGrant, Decided, Entry, Event},
+};
 use crate::{
     quorum,
-    request::{Digest, End, HoldId},
+    request::{Digest, End, HoldId, Request},
 };
 
 /// Longest line that is read back, in bytes: a decision is far shorter.
@@ -37,6 +43,7 @@ pub struct Record {
     /// The file may end within a line.
     torn: bool,
     decided: HashMap<HoldId, Recorded>,
+    past: Past,
 }
 
 /// A decision found in the record: made by an agent that died, perhaps before the kernel was told.
@@ -60,8 +67,8 @@ impl Record {
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-        let decided = decisions(&file)?;
-        let mut record = Self { torn: ends_within_a_line(&mut file)?, file, decided };
+        let (decided, past) = decisions(&file)?;
+        let mut record = Self { torn: ends_within_a_line(&mut file)?, file, decided, past };
         record.end_torn_line()?;
         if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             // A new name survives a crash only once its directory is on disk.
@@ -82,7 +89,20 @@ impl Record {
         self.torn = true;
         self.file.write_all(&line)?;
         self.torn = false;
-        if entry.decides().is_some() { self.file.sync_data() } else { Ok(()) }
+        if entry.decides().is_none() {
+            return Ok(());
+        }
+        self.file.sync_data()?;
+        // As the next agent reads it.
+        if let Ok(line) = serde_json::from_slice(&line) {
+            self.past.note(&line);
+        }
+        Ok(())
+    }
+
+    /// What reviewers have decided of the same operation before.
+    pub fn before(&self, request: &Request) -> Vec<Before> {
+        Key::of(request).map(|key| self.past.of(&key)).unwrap_or_default()
     }
 
     /// What an earlier agent decided of a hold, unless the record says that the hold was over by then.
@@ -113,7 +133,9 @@ fn ends_within_a_line(file: &mut File) -> io::Result<bool> {
 #[derive(Deserialize)]
 struct Line {
     event: String,
+    time: Option<Timestamp>,
     hold: HoldId,
+    operation: Option<Key>,
     digest: Option<Digest>,
     state: Option<End>,
     decision: Option<String>,
@@ -126,34 +148,41 @@ struct Line {
 #[derive(Deserialize)]
 struct Who {
     who: String,
+    why: Option<String>,
 }
 
 impl Line {
     fn recorded(self) -> Option<Recorded> {
-        let decision = match self.decision?.as_str() {
+        let decision = match self.decision.as_deref()? {
             "approve" => Decision::Approve,
             "fail" => Decision::Fail,
             "kill" => Decision::Kill,
             _ => return None,
         };
-        let by = self.answer.map(|last| quorum::joined(self.approvals.into_iter().chain([last]).map(|it| it.who)));
-        let by = by.or(self.granted_by);
+        let by = self.by().or(self.granted_by);
         Some(Recorded { digest: self.digest?, state: self.state?, decision, by })
+    }
+
+    /// Whose answers decided.
+    fn by(&self) -> Option<String> {
+        let who = |last| quorum::joined(self.approvals.iter().chain([last]).map(|it: &Who| it.who.clone()));
+        self.answer.as_ref().map(who)
     }
 }
 
-/// Decisions of holds that, as far as the record goes, are not over.
-fn decisions(file: &File) -> io::Result<HashMap<HoldId, Recorded>> {
-    let mut decided = HashMap::new();
+/// Decisions of holds that, as far as the record goes, are not over; and all that reviewers have decided.
+fn decisions(file: &File) -> io::Result<(HashMap<HoldId, Recorded>, Past)> {
+    let (mut decided, mut past) = (HashMap::new(), Past::default());
     let mut reader = BufReader::new(file);
     let mut bytes = Vec::new();
     while reader.by_ref().take(LONGEST).read_until(b'\n', &mut bytes)? > 0 {
         if let Ok(line) = serde_json::from_slice::<Line>(&bytes) {
+            past.note(&line);
             note(&mut decided, line);
         }
         bytes.clear();
     }
-    Ok(decided)
+    Ok((decided, past))
 }
 
 fn note(decided: &mut HashMap<HoldId, Recorded>, line: Line) {

@@ -27,6 +27,7 @@ use crate::{
     class::Class,
     ladder::{self, Step},
     quorum::{self, Assurance, Group, SelfAnswer},
+    record::Before,
     scope::Scope,
 };
 
@@ -547,6 +548,9 @@ pub struct Hold {
     /// What was read before, where the rule asks for that.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<Reading>,
+    /// What reviewers have decided of the same operation before. Not part of the digest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Before>,
     /// What was claimed of the tree when it was asked. Not verified, and not part of the digest: it is not what is compared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<Claim>,

@@ -94,7 +94,7 @@ fn one_is_asked_about_then_one_question_lists_the_others_and_another_tree_is_ask
     let elsewhere = agent.act([&open]);
     let other = agent.hold_of(&elsewhere);
     assert_eq!(other["behind"], Json::Null);
-    reviewer.question(&other);
+    assert_eq!(reviewer.question(&other).data()["before"], Json::Null, "nobody has decided of it");
     assert_eq!(told(reviewer, CREATED, first.tree()), [first.id()]);
     for hold in &behind {
         let joined = &agent.recorded("joined", hold)[0];
@@ -194,4 +194,36 @@ fn a_restarted_agent_carries_out_what_was_approved_and_asks_about_nothing_else()
     actor.freeze(false);
     let said = actor.wait_end();
     assert_eq!(said.stdout.matches("open ok").count(), COUNT, "{said:?}");
+}
+
+#[test]
+fn a_question_says_what_was_decided_of_the_same_before_also_by_a_restarted_agent() {
+    let Asked { mut agent, reviewer } = asked_under(&patient());
+    let (open, _) = steps();
+    let (yes, no) = (agent.act([&open]), agent.act([&open]));
+    reviewer.approve(&agent.hold_of(&yes));
+    assert_eq!(yes.end().stdout, "open ok\n");
+    let denied = agent.hold_of(&no);
+    assert_eq!(reviewer.answer(&denied, "deny").because("not at night").send().status, 200);
+    assert_eq!(no.end().stdout, "open EPERM\n");
+    for restarted in [false, true] {
+        if restarted {
+            agent.kill_9();
+            agent.restart();
+        }
+        let actor = agent.act([&open]);
+        let hold = agent.hold_of(&actor);
+        let asked = reviewer.question(&hold);
+        let before = asked.data()["before"].as_array().expect("what was decided before");
+        let last = (&before[0]["state"], &before[0]["times"], &before[0]["by"], &before[0]["why"], &before[0]["hold"]);
+        let expected = (&"denied".into(), &1.into(), &"reviewer".into(), &"not at night".into(), &denied["id"]);
+        assert_eq!((before.len(), last), (2, expected), "{before:?}");
+        assert_eq!((&before[1]["state"], &before[1]["times"]), (&"approved".into(), &1.into()), "{before:?}");
+        let shown = agent.say(User::ROOT, ["show", hold.id()]).stdout;
+        assert!(shown.contains("before     denied once, by reviewer, "), "{shown}");
+        assert!(
+            shown.contains("): not at night\n") && shown.contains("before     approved once, by reviewer, "),
+            "{shown}"
+        );
+    }
 }

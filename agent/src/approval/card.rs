@@ -117,6 +117,7 @@ impl Draft {
         add("Read before", hold.read.iter().map(reading).collect());
         add("Approved with it", hold.same.iter().map(same).collect());
         add("Waits behind", hold.behind.iter().map(|first| format!("hold {first}, which asks for the same")).collect());
+        add("Decided before", hold.before.iter().map(|before| before.sentence(moment)).collect());
         asker(hold, &mut add);
         add("Host", vec![message.host.clone()]);
         rule(hold, &mut add);
@@ -296,7 +297,10 @@ fn rule(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
 /// How many calls an approval is for, where it is for more than the one.
 fn times(hold: &Hold) -> Vec<String> {
     let count = (!hold.same.is_empty()).then(|| hold.same.len() + 1);
-    count.map(|count| format!("{count} calls of this tree ask for exactly this: an answer is for all of them")).into_iter().collect()
+    count
+        .map(|count| format!("{count} calls of this tree ask for exactly this: an answer is for all of them"))
+        .into_iter()
+        .collect()
 }
 
 /// The image is last: a long one hides nothing else.

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     claims::{Claim, Kind, Speaker},
     mask::{Masks, Said},
+    record::Before,
     request::{
         Content, End, Hold, HoldId, Object, Operation, Process, Reading, Request, Same, Standing, sample, shown,
     },
@@ -144,6 +145,14 @@ pub fn hold(text: &str, what: Operation) -> Hold {
     hold.claims = Kind::ALL.into_iter().flat_map(claim).collect();
     hold.request = Request { what, ..hold.request };
     hold.same = vec![Same::from(&hold); 63];
+    hold.before = vec![Before {
+        state: End::Denied,
+        times: 3,
+        by: "carol".into(),
+        at: sample::start(),
+        hold: HOLD,
+        why: Some(text()),
+    }];
     hold
 }
 

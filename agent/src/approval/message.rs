@@ -113,6 +113,9 @@ fn question(host: &str, hold: &Hold, urls: Urls<'_>, room: Room) -> Value {
     if !hold.escalation.is_empty() {
         context["escalation"] = json!(hold.escalation);
     }
+    if !hold.before.is_empty() {
+        context["before"] = json!(hold.before);
+    }
     if !hold.claims.is_empty() {
         context["claims"] = json!(hold.claims);
     }

@@ -100,6 +100,7 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         alone: None,
         behind: None,
         read: vec![],
+        before: vec![],
         claims: vec![
             claim(at, "publish release 1.4", Speaker::Launcher { user: "laura".into() }),
             claim(at, "correct a typo", Speaker::Process { pid: 4242, exe: "/usr/local/bin/agent".into() }),

@@ -8,6 +8,7 @@ use crate::{
     claims::Claim,
     ladder::{self, Step},
     quorum::{Assurance, Group, SelfAnswer},
+    record::Before,
     request::{Digest, HoldId, Login, Process, Reading, Same, shown, span},
     scope::{self, Scope},
     sockets::Declined,
@@ -58,6 +59,8 @@ pub(super) struct View {
     login: Option<Login>,
     #[serde(default)]
     read: Vec<Reading>,
+    #[serde(default)]
+    before: Vec<Before>,
     #[serde(default)]
     claims: Vec<Claim>,
     context: Context,
@@ -211,9 +214,13 @@ fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
     if !hold.scopes.is_empty() {
         text += &field("scope", &scope::listed(&hold.scopes));
     }
+    for before in &hold.before {
+        text += &field("before", &shown(&before.sentence(moment)));
+    }
     for Same { hold, pid, exe, deadline, .. } in &hold.same {
         let until = moment(*deadline);
-        text += &field("and", &format!("hold {hold} of process {pid}, {}, until {until}: approved with it", shown(exe)));
+        text +=
+            &field("and", &format!("hold {hold} of process {pid}, {}, until {until}: approved with it", shown(exe)));
     }
     if let Some(first) = hold.behind {
         text += &field("behind", &format!("hold {first}, which asks for the same: a no there is for this one, too"));
@@ -389,6 +396,7 @@ mod tests {
                 at: moment(0),
             },
             read: Vec::new(),
+            before: vec![],
             claims: sample::hold(HoldId(id)).claims,
             context: Context { cwd: "/home/agent".into(), unit: Some("agent.service".into()), ancestry: vec![process] },
         })
@@ -420,6 +428,26 @@ mod tests {
         assert_eq!(lines[1], first);
         assert!(lines[2].contains('…') && lines[2].ends_with("/long (read)"), "both ends are shown: {}", lines[2]);
         assert_eq!(table(&[], moment(0)), "nothing is held\n");
+    }
+
+    #[test]
+    fn what_asks_for_the_same_is_told_and_not_approved_by_naming_one() {
+        let mut first = hold(1, "/srv/x");
+        assert!(View::read(&first).unwrap().is_one_call().is_ok());
+        first["same"] = serde_json::json!([{
+            "hold": HoldId(2), "digest": "d2", "pid": 9, "exe": "/tmp/a\n", "deadline": moment(50)
+        }]);
+        let mut second = hold(2, "/srv/x");
+        second["behind"] = HoldId(1).to_string().into();
+        let [first, second] = [first, second].map(|hold| View::read(&hold).unwrap());
+        assert_eq!(first.line(), "open /srv/x (read) (2 times)");
+        assert_eq!(second.line(), "open /srv/x (read) (behind 00000000…)");
+        let refused = first.is_one_call().unwrap_err();
+        assert!(refused.cause.contains("for 2 calls") && refused.remedy.is_some_and(|text| text.contains("--all")));
+        let text = details(&first, moment(0), &TimeZone::UTC);
+        let same = "and        hold 0000000000000002 of process 9, /tmp/a\\u{a}, until 2027-01-15 08:00:50 +00:00";
+        assert!(text.contains(same), "{text}");
+        assert!(details(&second, moment(0), &TimeZone::UTC).contains("behind     hold 0000000000000001"));
     }
 
     #[test]

@@ -573,6 +573,7 @@ impl Daemon {
             alone: None,
             behind: None,
             read,
+            before: self.record.before(&request),
             claims: self.claims_of(&request.tree, request.at),
             context,
             class,

@@ -14,7 +14,7 @@ use super::{Effect, Holds, Live, State, record};
 use crate::{
     class::Class,
     quorum::{self, Group},
-    record::{ByGrant, Decided, Event},
+    record::{ByGrant, Decided, Event, Key},
     request::{Answer, End, Hold, HoldId, Refusal, Standing, Withdrawal, Word},
     scope::Scope,
 };
@@ -297,7 +297,8 @@ impl Live {
         let standing = Standing { hold, state, decision, by };
         self.state = State::Deciding { standing, ticket: None, answers: vec![] };
         let grant = Some(grant);
-        let decided = Decided { hold, digest, state, decision, approvals: vec![], answer: None, grant };
+        let operation = Key::of(&self.hold.request);
+        let decided = Decided { hold, digest, operation, state, decision, approvals: vec![], answer: None, grant };
         vec![record(now, Event::Decided(Box::new(decided)))]
     }
 

@@ -6,6 +6,7 @@ use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Key;
 use crate::{
     claims::Claim,
     holds::{
@@ -303,6 +304,9 @@ pub struct Decided {
     pub hold: HoldId,
     /// What it was: that of this hold alone.
     pub digest: Digest,
+    /// Which operations are the same another time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Key>,
     /// How it ended.
     pub state: End,
     /// What the kernel is told.

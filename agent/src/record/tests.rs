@@ -53,6 +53,7 @@ fn approved() -> Entry {
     entry(Event::Decided(Box::new(Decided {
         hold: ID,
         digest,
+        operation: None,
         state,
         decision,
         approvals: vec![],
@@ -169,7 +170,7 @@ fn a_torn_line_costs_only_itself() {
 #[test]
 fn a_full_disk_is_an_error() {
     let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-    let mut record = Record { file: full, torn: false, decided: HashMap::new() };
+    let mut record = Record { file: full, torn: false, decided: HashMap::new(), past: Past::default() };
     assert!(record.append(&approved()).is_err());
     assert!(record.torn);
 }

@@ -42,6 +42,7 @@ pub fn hold(id: HoldId) -> Hold {
         alone: None,
         behind: None,
         read: Vec::new(),
+        before: vec![],
         claims: vec![
             claim("publish the release", Speaker::Launcher { user: "laura".into() }),
             claim("read the weather", Speaker::Process { pid: 100, exe: "/usr/bin/curl".into() }),
