@@ -175,7 +175,7 @@ fn a_policy_has_its_own_masks_from_its_reload_on() {
     assert_eq!(shown(given), "pin-1234 --token=‹masked: 3 characters›");
     let masking = |text: &str| format!("{}\n[[mask]]\ntext = ['{text}']\noff = [\"names\"]\n", everything());
     let refused = agent.reload(&masking(".+"));
-    assert!(!refused.success() && refused.stdout.contains("this also hides"), "{refused:?}");
+    assert!(!refused.success() && refused.stderr.contains("this also hides"), "{refused:?}");
     assert_eq!(shown(given), "pin-1234 --token=‹masked: 3 characters›", "a bad policy changes nothing");
     let reload = agent.reload(&masking(r"pin-(\d+)"));
     assert!(reload.success(), "{reload:?}");

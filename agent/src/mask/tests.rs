@@ -10,7 +10,7 @@ use crate::{
 /// The masks of a policy with this section.
 fn masks(section: &str) -> Masks {
     let head = "[[subject]]\nname = \"a\"\n";
-    let source = Source::one("web-1.toml", &format!("{head}{section}"));
+    let source = Source::one("web-1.toml", format!("{head}{section}"));
     policy::parse(source, &Host::named("web-1")).unwrap_or_else(|refusal| panic!("{refusal}")).masks
 }
 
