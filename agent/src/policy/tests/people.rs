@@ -114,7 +114,7 @@ fn a_section_has_a_name_and_says_who_that_is() {
         "web-1.toml:5:1: [[reviewer]] has no name (add name = \"...\", as a group of [reviewers] has it)\n\
          web-1.toml:5:1: [[reviewer]] does not say who that is (add user, slack, sso, email, integrations or ssh, or remove the section)\n\
          web-1.toml:8:7: ssh is an empty list (fill it or remove it)\n\
-         web-1.toml:9:1: [[reviewer]] has no key \"gpg\" (one of: name, user, slack, email, integrations, ssh)",
+         web-1.toml:9:1: [[reviewer]] has no key \"gpg\" (one of: name, user, slack, sso, email, integrations, ssh)",
     );
     assert_eq!(
         said_of(&format!("{HEAD}[reviewer]\nname = \"alice\"\n")),
