@@ -23,13 +23,29 @@ function flaws(plain, sent) {
     const shown = JSON.stringify(blocks.map((block) => block.textContent));
     const said = JSON.stringify(lines(sent).filter((line) => line !== ""));
     if (shown !== said) found.push(`shows ${shown} instead of ${said}`);
-    const hidden = blocks.filter((block) => simple(block.innerText) !== simple(block.textContent));
+    const seen = (block) => block.getClientRects().length > 0 && simple(block.innerText) === simple(block.textContent);
+    const hidden = blocks.filter((block) => !seen(block));
     if (hidden.length > 0) found.push(`hides some of ${hidden[0].textContent}`);
     const { names, attributes, active } = parts(element);
     found.push(...beyond(names, template.names).map((name) => `has an element ${name}`));
     found.push(...beyond(attributes, template.attributes).map((name) => `has an attribute ${name}`));
     if (active > template.active) found.push("has more to click");
     return found;
+}
+
+// How many of these cards that have more than their template are found out: something to fill in, text that leads elsewhere
+// or cannot be seen, another button.
+function control(plain) {
+    const text = { type: "RichTextBlock", inlines: [{ type: "TextRun", text: "more" }] };
+    const action = { type: "Action.OpenUrl", title: "More", url: "https://evil.example" };
+    const elements = [
+        { type: "Input.Text", id: "x" },
+        { type: "Container", items: [text], selectAction: action },
+        { ...text, isVisible: false },
+    ];
+    const cards = elements.map((element) => ({ ...plain, body: [...plain.body, element] }));
+    cards.push({ ...plain, actions: [...plain.actions, action] });
+    return cards.filter((card) => flaws(plain, card).length > 0).length;
 }
 
 // What there is of elements in it.

@@ -60,8 +60,10 @@ pub fn hostile_cards() -> Result<Value> {
 /// Shows each of these cards, which has what it says and nothing beyond the template.
 pub fn render_hostile(browser: &Browser<'_>, cards: &Value) -> Result<()> {
     let all = "window.count = 0; window.found = given.sent.flatMap(cards => cards.flatMap((card, at) => { \
-               window.count += 1; return flaws(given.plain[at], card); }));";
+               window.count += 1; return flaws(given.plain[at], card); })); window.control = control(given.plain[0]);";
     open(browser, "hostile.html", cards, all)?;
+    let control = browser.script("return window.control")?;
+    ensure!(control == 4, "what is beyond the template is not noticed: {control}");
     let found = browser.script("return window.found.slice(0, 10)")?;
     ensure!(found == json!([]), "the renderer makes more than text of it: {found:#}");
     let count = browser.script("return window.count")?;
