@@ -236,7 +236,10 @@ impl Workspace {
             return Arc::clone(post);
         }
         if posts.len() == POSTS {
-            posts.pop_front();
+            // Fewer wait than are remembered, so no other tree's question is forgotten for many that have come and gone.
+            let is_over = |post: &Post| post.try_lock().is_ok_and(|posted| matches!(*posted, Posted::Over));
+            let oldest = posts.iter().position(|(_, post)| is_over(post)).unwrap_or_default();
+            posts.remove(oldest);
         }
         let post = Arc::new(tokio::sync::Mutex::new(Posted::NotYet));
         posts.push_back((hold, Arc::clone(&post)));

@@ -273,6 +273,19 @@ async fn a_forged_choice_is_no_answer_or_what_it_says() {
 }
 
 #[test]
+fn what_is_over_is_forgotten_before_what_waits() {
+    let api: Url = "http://127.0.0.1:9/api".parse().unwrap();
+    let ear = Ear::Signed(Signing::read(SECRET).unwrap());
+    let slack = Slack::new(api.clone(), Http::new(&api, None).unwrap(), "xoxb-1".into(), ear, "C1".into());
+    let waits = slack.0.post(HoldId(0));
+    for id in 1..=2 * POSTS as u64 {
+        *slack.0.post(HoldId(id)).try_lock().unwrap() = Posted::Over;
+    }
+    assert!(Arc::ptr_eq(&waits, &slack.0.post(HoldId(0))));
+    assert_eq!(slack.0.posts.lock().unwrap().len(), POSTS);
+}
+
+#[test]
 fn what_needs_more_than_a_click_has_no_list() {
     let hold = Hold { assurance: crate::quorum::Assurance::High, ..wide() };
     assert_eq!(list(&blocks::message(&question(hold))), None);
