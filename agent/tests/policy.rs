@@ -226,6 +226,33 @@ fn check_warns_of_a_list_that_nothing_uses() {
 }
 
 #[test]
+fn mask_shows_words_as_reviewers_are_shown_them() {
+    let desk = Desk::new("mask");
+    desk.put("own.toml", &format!("{POLICY}\n[[mask]]\ntext = ['pin-(\\d+)']\noff = [\"names\"]\n"));
+    let shown = |policy: &str| desk.said(&["mask", "--policy", policy, "--", "--token", "abc", "pin-12"]);
+    assert_eq!(shown("p.toml"), (0, "--token\n‹masked: 3 characters›\npin-12\n".into()));
+    assert_eq!(shown("own.toml"), (0, "--token\nabc\npin-‹masked: 2 characters›\n".into()));
+    let (code, json) = desk.said(&["mask", "--policy", "p.toml", "--json", "--", "A_TOKEN=abc"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &json["masked"], &json["words"][0]), (0, &1.into(), &"A_TOKEN=‹masked: 3 characters›".into()));
+
+    let (code, text) = desk.said(&["diff", "p.toml", "own.toml"]);
+    assert!(code == 1 && text.contains("other things are masked"), "{text}");
+    let (_, text) = desk.said(&["show", "own.toml"]);
+    assert!(text.contains("\nmasks\n  built in: addresses, headers, tokens\n  text: pin-(\\\\d+)\n"), "{text}");
+    // What stood behind a mask cannot be asked again.
+    let line = |argv: &str, masked: &str| {
+        format!(
+            r#"{{"event":"denied","subject":"agent","uid":7,"at":"2026-11-20T12:00:00Z","operation":"exec","path":"/usr/bin/curl","argv":["curl",{argv}]{masked}}}"#
+        ) + "\n"
+    };
+    desk.put("record.jsonl", &(line("\"-s\"", "") + &line("\"‹masked: 3 characters›\"", ",\"masked\":1")));
+    let (_, text) = desk.said(&["diff", "p.toml", "p.toml", "--record", "record.jsonl", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["operations"]["left_out"], 1, "{text}");
+}
+
+#[test]
 fn the_schema_is_json() {
     let (code, text) = Desk::new("schema").said(&["schema"]);
     let schema: serde_json::Value = serde_json::from_str(&text).unwrap();

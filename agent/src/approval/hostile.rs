@@ -422,7 +422,9 @@ fn what_is_masked_is_on_no_channel() {
     let secrets =
         ["hunter2-of-x", "s3cret-of-y", "ghp_a1B2c3D4e5F6g7H8a1B2c3D4e5F6g7H8a1B2", "xoxb-1234567890-a1B2c3D4"];
     let argv = ["rm", "--password", secrets[0], &format!("https://ann:{}@host/x", secrets[1])].map(str::to_owned);
-    let mut message = padded(argv.into(), &format!("sh -c 'TOKEN=\"{}\" run'", secrets[2]));
+    let mut message = padded(argv.into(), "x");
+    let line = format!("sh -c 'TOKEN=\"{}\" run'", secrets[2]);
+    message.hold.context.ancestry.iter_mut().for_each(|process| process.argv = vec![line.clone()]);
     message.hold.claims.iter_mut().for_each(|claim| claim.text = format!("by {}", secrets[3]));
     let sent = |message: &Message| {
         let body = String::from_utf8(message.body().to_vec()).unwrap();

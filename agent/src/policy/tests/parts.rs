@@ -118,7 +118,7 @@ fn what_is_wrong_with_a_part_is_said_with_its_name() {
         ("[[rule]\n", "1:8: unclosed array table, expected `]` (write it as TOML, see https://toml.io)"),
         (
             "[limits]\nx = 1\n",
-            "1:2: a policy has no key \"limits\" (one of: mode, host, lists, subject, reviewers, reviewer, labels, dns, rule)",
+            "1:2: a policy has no key \"limits\" (one of: mode, host, lists, subject, reviewers, reviewer, labels, dns, mask, rule)",
         ),
         (
             "labels = 5\n",

@@ -91,7 +91,7 @@ fn a_key_given_twice_is_refused() {
 fn unknown_keys_are_refused_at_the_top_in_subjects_and_in_rules() {
     assert_said(
         "[limits]\nx = 1\n",
-        "web-1.toml:5:2: a policy has no key \"limits\" (one of: mode, host, lists, subject, reviewers, reviewer, labels, dns, rule)",
+        "web-1.toml:5:2: a policy has no key \"limits\" (one of: mode, host, lists, subject, reviewers, reviewer, labels, dns, mask, rule)",
     );
     assert_said(
         "[[subject]]\nname = \"b\"\npod = \"x\"\n",
