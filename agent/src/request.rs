@@ -1,7 +1,9 @@
-//! The plain data that flows through the agent: what was asked, and, in [`answer`], what came back and what was decided.
+//! The plain data that flows through the agent: what was asked, and, in [`answer`], what came back and what was decided; in
+//! [`same`], what stands in one question.
 //! No I/O, no clock.
 
 mod answer;
+mod same;
 
 use std::{
     fmt,
@@ -19,8 +21,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-pub use self::answer::{
-    Answer, Caller, End, Entrance, Known, Outcome, Proof, Refusal, Standing, Withdrawal, Word, decision_word, word,
+pub use self::{
+    answer::{
+        Answer, Caller, End, Entrance, Known, Outcome, Proof, Refusal, Standing, Withdrawal, Word, decision_word, word,
+    },
+    same::Same,
 };
 use crate::{
     claims::Claim,
@@ -401,13 +406,6 @@ impl Digest {
         Self(hashed((id, without(request, &["at", "names"]))))
     }
 
-    /// That of a question about all of these: SHA-256 over a line for each, its id and its own digest, as `sha256sum` has it.
-    /// Who approves that approves each of them, and nothing else.
-    pub fn of_all<'a>(listed: impl IntoIterator<Item = &'a Same>) -> Self {
-        let lines = listed.into_iter().map(|Same { hold, digest, .. }| format!("{hold} {}\n", digest.0));
-        Self(hexadecimal(&Sha256::digest(lines.collect::<String>())))
-    }
-
     /// As the kernel keeps it with the decision.
     pub fn bytes(&self) -> [u8; DIGEST_BYTES] {
         let byte = |at: usize| self.0.get(2 * at..2 * at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
@@ -464,28 +462,6 @@ pub fn seconds(text: &str) -> Option<u64> {
 /// Lower-case hexadecimal.
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// One of several holds that ask for the same, in the question that lists it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Same {
-    /// The hold.
-    pub hold: HoldId,
-    /// The digest of it alone.
-    pub digest: Digest,
-    /// Which process asks.
-    pub pid: u32,
-    /// The image that it runs, empty if it could not be read: programs that differ can ask for the same.
-    pub exe: String,
-    /// When silence denies it: that may be sooner than what the question is about.
-    pub deadline: Timestamp,
-}
-
-impl From<&Hold> for Same {
-    fn from(hold: &Hold) -> Self {
-        let exe = hold.context.ancestry.first().map(|process| process.exe.clone()).unwrap_or_default();
-        Self { hold: hold.id, digest: hold.alone(), pid: hold.request.pid, exe, deadline: hold.deadline }
-    }
 }
 
 /// A request parked by a `hold` verdict.

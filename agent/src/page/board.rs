@@ -171,6 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_question_is_about_besides_is_something_else_to_see() {
+        let (mut board, hold) = (Board::default(), sample::hold(HoldId(1)));
+        let mut states = vec![];
+        let same = vec![crate::request::Same::from(&sample::hold(HoldId(2)))];
+        for hold in [hold.clone(), Hold { behind: Some(HoldId(2)), ..hold.clone() }, Hold { same, ..hold }] {
+            board.asked(&hold);
+            states.extend([board.state("alice", Some(hold.id)), board.state("alice", None)]);
+        }
+        let different: std::collections::BTreeSet<_> = states.iter().collect();
+        assert_eq!(different.len(), states.len(), "{states:?}");
+    }
+
+    #[test]
     fn the_oldest_are_forgotten() {
         let mut board = Board::default();
         (0..60).for_each(|id| board.ended(past(id, End::Denied)));
