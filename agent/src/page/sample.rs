@@ -149,6 +149,8 @@ fn holds(at: Timestamp) -> Vec<Hold> {
 
 fn hold(id: u64, at: Timestamp, what: Option<Operation>) -> Hold {
     let mut hold = sample::hold(HoldId(id), at + SignedDuration::from_millis(id.cast_signed()));
+    // One of them offers something.
+    hold.scopes.clear();
     hold.request.what = what.unwrap_or(hold.request.what);
     // Each is a question of its own.
     hold.request.tree = HoldId(id).to_string();
