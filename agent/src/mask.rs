@@ -1,10 +1,10 @@
-//! Masks: what is shown in the place of secrets in arguments, command lines and claims. Put on once, where the agent describes
-//! a request; what is compared (digest, class) and what the kernel lets through is the plain text. Pure.
+//! Masks: what is shown in the place of secrets in arguments, command lines and claims. Put on once, where the agent
+//! describes a request; what is compared (digest, class) and what the kernel lets through is the plain text. Pure.
 //!
-//! A mask must be no place to hide in: nobody can approve what they have not seen. So a piece that is masked is one word of
-//! what secrets are made of ([`is_secret`]), never a blank, a quote, what a shell acts upon, or a path; whatever else stands
-//! where a secret should be is shown. What stands for a piece says so, and how long it is; its sign [`SIGN`] is the agent's
-//! alone.
+//! A mask must be no place to hide in: nobody can approve what they have not seen. So a piece that is masked is one
+//! word of what secrets are made of ([`is_secret`]), never a blank, a quote, what a shell acts upon, or a path;
+//! whatever else stands where a secret should be is shown. What stands for a piece says so, and how long it is; its
+//! sign [`SIGN`] is the agent's alone.
 
 mod built_in;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Secrets in arguments, command lines and claims are shown to nobody and written nowhere, while the program gets them as they
-//! are; and nothing else can hide in their place.
+//! Secrets in arguments, command lines and claims are shown to nobody and written nowhere, while the program gets them
+//! as they are; and nothing else can hide in their place.
 
 use std::process::Command;
 

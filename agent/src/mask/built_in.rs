@@ -1,5 +1,5 @@
-//! The masks that every policy has. What is known by its look alone is by a prefix that its issuer has given it; what only
-//! looks random (hashes, digests of images, identifiers) is shown.
+//! The masks that every policy has. What is known by its look alone is by a prefix that its issuer has given it; what
+//! only looks random (hashes, digests of images, identifiers) is shown.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -45,11 +45,12 @@ const OF_SECRET: &str = "(?:[A-Za-z0-9_.-]*(?:password|passwd|passphrase|token|s
 /// Part of a word: without what stands between two settings, and between an address's parts.
 const VALUE: &str = "[A-Za-z0-9+/=_.~!%^*-]";
 
-/// `sk-...`: https://platform.openai.com/docs/api-reference/authentication, https://docs.claude.com/en/api/overview (examples).
-/// `ghp_...`: https://docs.github.com/en/authentication, "GitHub's token formats". `glpat-...`:
-/// https://docs.gitlab.com/security/tokens/#token-prefixes. `xoxb-...`: https://docs.slack.dev/authentication/tokens. `AKIA...`:
-/// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html. `AIza...`, `ya29.`, `GOCSPX-` and all others:
-/// the rules of https://github.com/gitleaks/gitleaks (config/gitleaks.toml). JSON Web Tokens: RFC 7519, and RFC 7515 7.1.
+/// `sk-...`: https://platform.openai.com/docs/api-reference/authentication, https://docs.claude.com/en/api/overview
+/// (examples). `ghp_...`: https://docs.github.com/en/authentication, "GitHub's token formats". `glpat-...`:
+/// https://docs.gitlab.com/security/tokens/#token-prefixes. `xoxb-...`: https://docs.slack.dev/authentication/tokens.
+/// `AKIA...`: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html. `AIza...`, `ya29.`,
+/// `GOCSPX-` and all others: the rules of https://github.com/gitleaks/gitleaks (config/gitleaks.toml). JSON Web Tokens:
+/// RFC 7519, and RFC 7515 7.1.
 const TOKENS: [&str; 15] = [
     r"gh[pousr]_[A-Za-z0-9]{20,}",
     r"github_pat_[A-Za-z0-9_]{20,}",
@@ -121,8 +122,8 @@ pub fn announces(word: &str) -> bool {
     ANNOUNCES.is_match(word) && !SWITCH.is_match(word)
 }
 
-/// The lines of private keys (RFC 7468: 64 characters; OpenSSH: 70), each a piece of its own: the line breaks are shown, since
-/// commands can stand in lines, too.
+/// The lines of private keys (RFC 7468: 64 characters; OpenSSH: 70), each a piece of its own: the line breaks are
+/// shown, since commands can stand in lines, too.
 pub fn key_lines(text: &str) -> Vec<Range<usize>> {
     const HEAD: &str = "PRIVATE KEY-----";
     /// A shorter line is not the last one's neighbour.

@@ -14,7 +14,8 @@ use crate::{
     request::shown,
 };
 
-/// Shows `words`, or without any the lines of the standard input, as reviewers would see them under the policy in `file`.
+/// Shows `words`, or without any the lines of the standard input, as reviewers would see them under the policy in
+/// `file`.
 pub fn mask(file: &Path, words: &[String], asking: &Asking, json: bool) -> ExitCode {
     said(report(file, words, asking), json)
 }
