@@ -45,12 +45,10 @@ const OF_SECRET: &str = "(?:[A-Za-z0-9_.-]*(?:password|passwd|passphrase|token|s
 /// Part of a word: without what stands between two settings, and between an address's parts.
 const VALUE: &str = "[A-Za-z0-9+/=_.~!%^*-]";
 
-/// `sk-...`: https://platform.openai.com/docs/api-reference/authentication, https://docs.claude.com/en/api/overview
-/// (examples). `ghp_...`: https://docs.github.com/en/authentication, "GitHub's token formats". `glpat-...`:
-/// https://docs.gitlab.com/security/tokens/#token-prefixes. `xoxb-...`: https://docs.slack.dev/authentication/tokens.
-/// `AKIA...`: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html. `AIza...`, `ya29.`,
-/// `GOCSPX-` and all others: the rules of https://github.com/gitleaks/gitleaks (config/gitleaks.toml). JSON Web Tokens:
-/// RFC 7519, and RFC 7515 7.1.
+/// `ghp_...`: https://github.blog/changelog/2021-03-31-authentication-token-format-updates-are-generally-available/.
+/// `glpat-...`, `gldt-...`: https://gitlab.com/gitlab-org/gitlab/-/issues/335991, merge request 138438 there. `AKIA...`,
+/// `sk-ant-...`: https://github.com/gitleaks/gitleaks (config/gitleaks.toml). JSON Web Tokens: RFC 7519, RFC 7515 7.1.
+/// The others are by the prefixes that such tokens are commonly seen with, and take more than their issuers may give.
 const TOKENS: [&str; 15] = [
     r"gh[pousr]_[A-Za-z0-9]{20,}",
     r"github_pat_[A-Za-z0-9_]{20,}",
