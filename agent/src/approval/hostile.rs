@@ -144,7 +144,7 @@ pub fn hold(text: &str, what: Operation) -> Hold {
     let claim = |kind| speakers(&text()).map(|by| Claim { kind, text: text(), at: sample::start(), by });
     hold.claims = Kind::ALL.into_iter().flat_map(claim).collect();
     hold.request = Request { what, ..hold.request };
-    hold.same = vec![Same::from(&hold); 63];
+    hold.same = vec![Same::from(&hold); 3];
     hold.before = vec![Before {
         state: End::Denied,
         times: 3,
