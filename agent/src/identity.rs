@@ -16,7 +16,7 @@ use std::mem;
 use crate::{
     policy::Person,
     quorum::Assurance,
-    request::{Answer, Caller, Entrance, Known, Proof, Refusal, shown},
+    request::{Account, Answer, Caller, Entrance, Known, Proof, Refusal, shown},
 };
 
 /// Puts the answer in the name of whose it is, as `people` have it.
@@ -60,10 +60,11 @@ pub fn local(people: &[Person], caller: &Caller) -> Result<String, Refusal> {
 pub fn on_page(people: &[Person], user: &str, entrance: Option<&Entrance>) -> Result<String, Refusal> {
     match entrance {
         Some(Entrance::Local(caller)) => local(people, caller),
-        Some(entrance @ Entrance::Sso { issuer, subject, email }) => {
+        Some(Entrance::Sso(found)) => {
+            let Account { issuer, subject, email } = &**found;
             let by_subject = people.iter().find(|person| person.logs_in(issuer, subject));
             let by_email = || people.iter().find(|person| email.as_ref().is_some_and(|email| person.has_email(email)));
-            let stranger = || Refusal::Stranger(format!("no reviewer in the policy is {entrance}"));
+            let stranger = || Refusal::Stranger(format!("no reviewer in the policy is {found}"));
             by_subject.or_else(by_email).map(|person| person.name.clone()).ok_or_else(stranger)
         }
         Some(Entrance::Message { .. }) | None => Ok(user.to_owned()),
@@ -137,7 +138,10 @@ mod tests {
 
     fn sso(issuer: &str, subject: &str, email: Option<&str>) -> Proof {
         let (issuer, subject, email) = (issuer.into(), subject.into(), email.map(Into::into));
-        Proof::Page { user: "alice".into(), entrance: Some(Entrance::Sso { issuer, subject, email }) }
+        Proof::Page {
+            user: "alice".into(),
+            entrance: Some(Entrance::Sso(Box::new(Account { issuer, subject, email }))),
+        }
     }
 
     fn slack(user: &str) -> Proof {

@@ -23,7 +23,8 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::{
     answer::{
-        Answer, Caller, End, Entrance, Known, Outcome, Proof, Refusal, Standing, Withdrawal, Word, decision_word, word,
+        Account, Answer, Caller, End, Entrance, Known, Outcome, Proof, Refusal, Standing, Withdrawal, Word,
+        decision_word, word,
     },
     same::Same,
 };

@@ -147,8 +147,6 @@ fn a_session_ends_with_its_identity() {
     let list = || cookies.each_ref().map(|cookie| replied(&["--header", cookie, &format!("{PAGE}/")]));
     assert_eq!(list().map(|(status, _)| status), ["200", "200"], "the control");
     let unused = agent.say(User::ROOT, ["page", "--for", "reviewer"]).stdout;
-    let actor = agent.act([format!("open {} r", site::file("hold", "Ada\n"))]);
-    let hold = agent.hold_of(&actor);
     let mut watching = Command::new("curl");
     watching.args(["--silent", "--no-buffer", "--header", &cookies[0], &format!("{PAGE}/events")]);
     let watching = watching.stdout(Stdio::piped()).spawn().expect("curl");
@@ -172,6 +170,7 @@ fn a_session_ends_with_its_identity() {
     assert!(agent.reload(&asking(r#""root", "reviewer""#)).success());
     assert_eq!(list().map(|(status, _)| status), ["401", "200"], "what is over stays over");
     let cookie = logged_in(&agent, User::REVIEWER, &[]);
+    let (actor, hold, _) = agent.emptying("hold");
     assert_eq!(answered(&hold, &cookie, "approve"), "303");
     assert_eq!(actor.end().stdout, "open ok\n");
 }

@@ -32,7 +32,7 @@ use crate::{
     approval::{card, http::Http},
     config::{Keys, at},
     policy::{Flaw, Problem},
-    request::{Entrance, HoldId},
+    request::{Account, Entrance, HoldId},
 };
 
 /// Where the provider sends browsers back to.
@@ -174,8 +174,8 @@ impl Sso {
         let code = field("code").filter(|code| !code.is_empty() && code.len() <= CODE).ok_or("there is no code")?;
         let found = self.provider.redeem(&self.client, &metadata, &attempt, code).await?;
         let email = found.email.filter(|_| self.email);
-        let entrance = Entrance::Sso { issuer: self.client.issuer.clone(), subject: found.subject, email };
-        Ok(Ended { entrance, hold: attempt.hold })
+        let subject = Account { issuer: self.client.issuer.clone(), subject: found.subject, email };
+        Ok(Ended { entrance: Entrance::Sso(Box::new(subject)), hold: attempt.hold })
     }
 
     fn attempts(&self) -> MutexGuard<'_, Attempts> {

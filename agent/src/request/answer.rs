@@ -128,15 +128,19 @@ pub enum Entrance {
         channel: String,
     },
     /// A login provider says so: OpenID Connect.
-    Sso {
-        /// The provider.
-        issuer: String,
-        /// Who that is there.
-        subject: String,
-        /// The address that it has verified, where such a one counts.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        email: Option<String>,
-    },
+    Sso(Box<Account>),
+}
+
+/// Who somebody is to a login provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// The provider.
+    pub issuer: String,
+    /// Who that is there.
+    pub subject: String,
+    /// The address that it has verified, where such a one counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
 }
 
 impl fmt::Display for Entrance {
@@ -144,11 +148,15 @@ impl fmt::Display for Entrance {
         match self {
             Self::Local(caller) => write!(f, "this host's user {}", shown(&caller.name)),
             Self::Message { channel } => write!(f, "who reads {channel}"),
-            Self::Sso { issuer, subject, email: None } => write!(f, "{} at {issuer}", shown(subject)),
-            Self::Sso { issuer, subject, email: Some(email) } => {
-                write!(f, "{} ({}) at {issuer}", shown(subject), shown(email))
-            }
+            Self::Sso(subject) => subject.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let email = self.email.as_ref().map_or_else(String::new, |email| format!(" ({})", shown(email)));
+        write!(f, "{}{email} at {}", shown(&self.subject), self.issuer)
     }
 }
 

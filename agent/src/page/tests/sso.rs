@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time;
 
 use super::*;
-use crate::{approval::peers::Peer, config, page::sso::forge::Key, policy::Person};
+use crate::{approval::peers::Peer, config, page::sso::forge::Key, policy::Person, request::Account};
 
 /// What the provider replies, and what it was told.
 #[derive(Default)]
@@ -205,7 +205,8 @@ async fn whom_the_policy_has_by_the_providers_subject_gets_in() {
     let (status, page) = alice.get("/").await;
     assert!(status == 200 && page.contains("alice"), "{page}");
     let event = place.notes.recv().await.unwrap().event;
-    let entrance = Some(Entrance::Sso { issuer: place.issuer.clone(), subject: "42".into(), email: None });
+    let subject = Account { issuer: place.issuer.clone(), subject: "42".into(), email: None };
+    let entrance = Some(Entrance::Sso(Box::new(subject)));
     assert!(
         matches!(&event, Event::LoggedIn { reviewer, entrance: found, .. } if reviewer == "alice" && *found == entrance)
     );

@@ -100,7 +100,7 @@ fn facts(facts: &[Fact]) -> Markup {
 fn is_requester(session: &Session, hold: &Hold) -> bool {
     let is_caller = |name: &String| match &session.reviewer.entrance {
         Some(Entrance::Local(caller)) => caller.name == *name,
-        Some(Entrance::Message { .. } | Entrance::Sso { .. }) | None => false,
+        Some(Entrance::Message { .. } | Entrance::Sso(_)) | None => false,
     };
     hold.requesters().any(|name| *name == session.reviewer.user || is_caller(name))
 }
