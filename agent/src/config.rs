@@ -32,7 +32,6 @@ mod keys;
 mod secrets;
 
 use std::{
-    collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -81,28 +80,6 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What reviewers call it, without a slash at the end.
     pub url: String,
-}
-
-impl Config {
-    /// Whether who is said to read a channel alone is a reviewer whom it asks, by these groups.
-    ///
-    /// # Errors
-    /// The first who is not.
-    pub fn judge(&self, groups: &BTreeMap<String, Vec<String>>) -> Result<(), String> {
-        let readers =
-            self.channels.iter().filter_map(|channel| Some((channel, channel.review.as_ref()?.reader.as_ref()?)));
-        for (Channel { name, reviewers, .. }, reader) in readers {
-            let asked = groups.iter().filter(|(group, _)| reviewers.contains(group));
-            if !asked.into_iter().any(|(_, members)| members.contains(reader)) {
-                let asked = reviewers.join(", ");
-                return Err(format!(
-                    "channel \"{name}\": the reader {reader:?} is in none of the groups that it asks ({asked}): add the name \
-                     to one of them in the policy's [reviewers], or remove reader"
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Listener {
@@ -225,7 +202,7 @@ fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<Path
 
 fn malformed(error: &toml::de::Error) -> Problem {
     let message = error.message().replace('\n', ", ");
-    Problem::new(error.span().unwrap_or_default(), message, "see holdpoint's example of config.toml")
+    Problem::new(error.span().unwrap_or_default(), message, "docs/channels.md has the keys")
 }
 
 fn kept<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {

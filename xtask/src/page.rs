@@ -97,7 +97,7 @@ fn bad_links(program: &Path, sample: &Sample, browser: &Browser<'_>) -> Result<(
 }
 
 fn used(browser: &Browser<'_>, link: &str) -> Result<()> {
-    refused(browser, link, 410, "This link was used")
+    refused(browser, link, 410, "This link is not good any more")
 }
 
 /// No element, link or title but the page's own.

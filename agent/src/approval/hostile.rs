@@ -71,7 +71,7 @@ pub fn hostile() -> Vec<String> {
         "… 3 more",
         "e\u{301}\u{301}\u{301}\u{301}",
     ];
-    let long = ["x".repeat(1 << 18), "\u{202e}".repeat(5_000), "<!channel>\n".repeat(5_000), "&".repeat(50_000)];
+    let long = ["x".repeat(1 << 20), "\u{202e}".repeat(5_000), "<!channel>\n".repeat(5_000), "&".repeat(50_000)];
     short.iter().map(|text| (*text).to_owned()).chain(long).collect()
 }
 

@@ -22,7 +22,11 @@ pub mod standard_webhooks;
 mod teams;
 mod webhook;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
@@ -100,6 +104,14 @@ impl Approval {
     /// The same, where messages that one reviewer alone reads have links that log in.
     pub fn inviting(self, invites: Option<Arc<dyn Invites>>) -> Self {
         Self { invites, ..self }
+    }
+
+    /// Whether the channels fit these groups of reviewers: [`review::judge`].
+    ///
+    /// # Errors
+    /// Which does not.
+    pub fn judge(&self, groups: &BTreeMap<String, Vec<String>>) -> Result<(), String> {
+        review::judge(&self.channels, groups)
     }
 
     /// Hears what comes by channels that need no listener, for as long as this process lives. Needs a Tokio runtime.

@@ -1,8 +1,9 @@
 //! Where a message leads its reader: to the page of its hold. A channel that one reviewer alone reads says so (`reader`), and
 //! its questions lead there by a link that logs this reviewer in.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
+use super::channel::Channel;
 use crate::request::{Hold, HoldId};
 
 /// Where the messages of a channel lead.
@@ -23,6 +24,25 @@ pub trait Invites: Send + Sync {
     /// A link for `reader`, good once and until `hold` is over, for the message of this channel. The one of before, as long as
     /// nobody has used it.
     fn invite(&self, hold: &Hold, channel: &str, reader: &str) -> Option<String>;
+}
+
+/// Whether who is said to read a channel alone is a reviewer whom it asks, by these groups.
+///
+/// # Errors
+/// The first who is not.
+pub fn judge(channels: &[Channel], groups: &BTreeMap<String, Vec<String>>) -> Result<(), String> {
+    let readers = channels.iter().filter_map(|channel| Some((channel, channel.review.as_ref()?.reader.as_ref()?)));
+    for (Channel { name, reviewers, .. }, reader) in readers {
+        let asked = groups.iter().filter(|(group, _)| reviewers.contains(group));
+        if !asked.into_iter().any(|(_, members)| members.contains(reader)) {
+            let asked = reviewers.join(", ");
+            return Err(format!(
+                "channel \"{name}\": the reader {reader:?} is in none of the groups that it asks ({asked}): add the name to one \
+                 of them in the policy's [reviewers], or remove reader"
+            ));
+        }
+    }
+    Ok(())
 }
 
 impl Review {

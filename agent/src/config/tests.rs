@@ -1,7 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;
-use crate::approval::sample;
+use crate::approval::{review, sample};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 
@@ -119,7 +119,7 @@ fn a_reader_is_logged_in_on_the_page_and_is_one_of_those_who_are_asked() {
     let read = place.parse(&config("[page]\nurl = \"https://hp.example\"\n")).unwrap();
     for (group, member, good) in [("security", "alice", true), ("security", "bob", false), ("other", "alice", false)] {
         let groups = [(group.to_owned(), vec![member.to_owned()])].into();
-        let judged = read.judge(&groups);
+        let judged = review::judge(&read.channels, &groups);
         assert_eq!(judged.is_ok(), good, "{judged:?}");
         assert!(judged.err().is_none_or(|why| why.contains("\"ops\": the reader \"alice\" is in none of the groups")));
     }

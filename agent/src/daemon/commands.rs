@@ -203,7 +203,10 @@ impl Daemon {
         let before = self.revisions.policy().revision().to_owned();
         let replaced = policy::load(&self.policy_file, &policy::Host::this())
             .map_err(|error| anyhow::anyhow!(error.rendered(false)))
-            .and_then(|policy| self.revisions.replace(policy, &mut self.kernel));
+            .and_then(|policy| {
+                self.approval.judge(&policy.groups).map_err(anyhow::Error::msg)?;
+                self.revisions.replace(policy, &mut self.kernel)
+            });
         if let Err(error) = replaced {
             tracing::error!("the policy was not put in force, and that of before stays: {error:#}");
             return Err(Declined::new(format!("{error:#}")).remedy("the policy of before stays in force"));

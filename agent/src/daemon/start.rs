@@ -25,7 +25,11 @@ use super::{
     since_boot,
 };
 use crate::{
-    approval::{Approval, Submission, callback::Callbacks, review::Invites},
+    approval::{
+        Approval, Submission,
+        callback::Callbacks,
+        review::{self, Invites},
+    },
     canary::{Canary, Finding},
     claims::Claims,
     cli::AgentArgs,
@@ -216,7 +220,7 @@ fn boot_moment(run_dir: &Path) -> Result<Timestamp> {
 fn read(args: &AgentArgs) -> Result<(Config, Vec<PathBuf>, Policy)> {
     let (config, secrets) = config::load(&args.config, config::credentials().as_deref())?;
     let policy = policy::load(&args.policy, &Host::this())?;
-    let judged = config.judge(&policy.groups).map_err(anyhow::Error::msg);
+    let judged = review::judge(&config.channels, &policy.groups).map_err(anyhow::Error::msg);
     judged.with_context(|| format!("{} does not fit the policy", args.config.display()))?;
     Ok((config, secrets, policy))
 }

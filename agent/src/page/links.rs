@@ -69,7 +69,7 @@ pub enum Flaw {
     /// Its time is over.
     Expired,
     /// It was used, there were too many after it, or what it leads to is over.
-    Used,
+    Gone,
 }
 
 impl Flaw {
@@ -78,7 +78,7 @@ impl Flaw {
         match self {
             Self::Foreign => "a link to the page that this agent has not made",
             Self::Expired => "an expired link to the page",
-            Self::Used => "a link to the page that was used before",
+            Self::Gone => "a link to the page that is not good any more",
         }
     }
 }
@@ -194,7 +194,7 @@ impl Links {
             Place::Open(at) => Some(self.open.remove(at).reviewer),
             Place::InMessage(at) => self.invitations.remove(at).map(|invitation| invitation.reviewer),
         };
-        found.ok_or(Flaw::Used)
+        found.ok_or(Flaw::Gone)
     }
 
     fn find(&self, now: Timestamp, link: &Link) -> Result<Place, Flaw> {
@@ -207,7 +207,7 @@ impl Links {
             None => self.open.iter().position(|open| open.number == link.number).map(Place::Open),
             Some(_) => self.invitations.iter().position(|open| open.link.number == link.number).map(Place::InMessage),
         };
-        found.ok_or(Flaw::Used)
+        found.ok_or(Flaw::Gone)
     }
 }
 
@@ -238,8 +238,8 @@ mod tests {
         assert_eq!(read, link);
         assert_eq!((links.check(start(), &read), links.check(start(), &read)), (Ok(()), Ok(())));
         assert_eq!(links.redeem(start(), &read), Ok(reviewer("alice & co")));
-        assert_eq!(links.redeem(start(), &read), Err(Flaw::Used));
-        assert_eq!(links.check(start(), &read), Err(Flaw::Used));
+        assert_eq!(links.redeem(start(), &read), Err(Flaw::Gone));
+        assert_eq!(links.check(start(), &read), Err(Flaw::Gone));
     }
 
     #[test]
@@ -290,15 +290,15 @@ mod tests {
         assert_eq!(links.redeem(start(), &Link { hold: None, ..link.clone() }), Err(Flaw::Foreign));
         assert_eq!(links.redeem(until, &link), Err(Flaw::Expired));
         assert_eq!(links.redeem(start() + LIFETIME, &link), Ok(reader("dm")), "longer than others");
-        assert_eq!(links.redeem(start(), &link), Err(Flaw::Used));
+        assert_eq!(links.redeem(start(), &link), Err(Flaw::Gone));
         assert_ne!(links.invite(reader("dm"), HoldId(7), until), link, "another one in its place");
         links.over(HoldId(7));
         assert_eq!(
             (links.check(start(), &other_channel), links.check(start(), &other_hold)),
-            (Err(Flaw::Used), Ok(()))
+            (Err(Flaw::Gone), Ok(()))
         );
         links.keep(|_| false);
-        assert_eq!(links.check(start(), &other_hold), Err(Flaw::Used));
+        assert_eq!(links.check(start(), &other_hold), Err(Flaw::Gone));
     }
 
     #[test]
@@ -308,7 +308,7 @@ mod tests {
         let many: Vec<_> = (0..=IN_MESSAGES as u64)
             .map(|hold| links.invite(reviewer("alice"), HoldId(hold), start() + LIFETIME))
             .collect();
-        assert_eq!(links.check(start(), &many[0]), Err(Flaw::Used));
+        assert_eq!(links.check(start(), &many[0]), Err(Flaw::Gone));
         assert!([&many[1], &many[IN_MESSAGES], &printed].iter().all(|link| links.check(start(), link).is_ok()));
     }
 
@@ -317,7 +317,7 @@ mod tests {
         let mut links = links();
         let first = links.issue(start(), reviewer("alice")).unwrap();
         let others: Vec<_> = (0..OF_ONE).map(|_| links.issue(start(), reviewer("alice")).unwrap()).collect();
-        assert_eq!(links.check(start(), &first), Err(Flaw::Used));
+        assert_eq!(links.check(start(), &first), Err(Flaw::Gone));
         assert!(others.iter().all(|link| links.check(start(), link).is_ok()));
         let many = (0..1000).filter_map(|index| links.issue(start(), reviewer(&format!("u{index}"))));
         assert_eq!(many.count(), MOST - OF_ONE);

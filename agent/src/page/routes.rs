@@ -315,7 +315,7 @@ impl Page {
         let (status, apology, hold) = match flaw {
             Flaw::Foreign => (StatusCode::FORBIDDEN, &view::FOREIGN, None),
             Flaw::Expired => (StatusCode::GONE, &view::EXPIRED, link.hold),
-            Flaw::Used => (StatusCode::GONE, &view::USED, link.hold),
+            Flaw::Gone => (StatusCode::GONE, &view::GONE, link.hold),
         };
         (status, Html(view::bad_link(self, apology, hold))).into_response()
     }

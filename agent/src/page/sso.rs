@@ -199,6 +199,11 @@ fn scope(raw: &Raw) -> Result<String, Problem> {
         words if !words.iter().any(|word| word == "openid") => {
             Err(at(scopes, "without the scope openid the provider says nobody's name", "add \"openid\""))
         }
+        words if raw.email && !words.iter().any(|word| word == "email") => Err(at(
+            scopes,
+            "without the scope email the provider says nobody's address",
+            "add \"email\", or remove email = true",
+        )),
         words => Ok(words.join(" ")),
     }
 }

@@ -45,19 +45,20 @@ pub const ELSEWHERE: Apology = Apology {
 /// A link that is not this agent's.
 pub const FOREIGN: Apology = Apology {
     title: "This link is not one of this agent's",
-    text: "It was changed, or the agent was restarted since. Run `holdpoint page` on the host for another one.",
+    text: "It was changed, or the agent was restarted since. Log in another way, or run `holdpoint page` on the host for another \
+           one.",
 };
 /// A link that is too old.
 pub const EXPIRED: Apology = Apology {
     title: "This link has expired",
-    text: "A link is good for 10 minutes, and one in a message until the hold is over. Run `holdpoint page` on the host for \
-           another one.",
+    text: "A link is good for 10 minutes, and one in a message until the hold is over. Log in another way, or run `holdpoint \
+           page` on the host for another one.",
 };
-/// A link that somebody has used.
-pub const USED: Apology = Apology {
-    title: "This link was used",
-    text: "A link is good once, or what it led to is over. If it was not you who used it, tell whoever runs the host. Run `holdpoint page` on the \
-           host for another one.",
+/// A link that was used, or that something else has ended.
+pub const GONE: Apology = Apology {
+    title: "This link is not good any more",
+    text: "It was used, what it led to is over, or others have taken its place. If the hold waits still and you have not used the \
+           link, tell whoever runs the host. Log in another way, or run `holdpoint page` on the host for another one.",
 };
 /// No room for another session.
 pub const FULL: Apology = Apology {
@@ -68,13 +69,14 @@ pub const FULL: Apology = Apology {
 /// The provider does not reply.
 pub const NO_PROVIDER: Apology = Apology {
     title: "Nobody can log in by SSO now",
-    text: "The provider does not reply as it should: the agent's log says more. Try again later, or run `holdpoint page` on the host.",
+    text: "The provider does not reply as it should: the agent's log says more. Try again later, or run `holdpoint page` on the \
+           host.",
 };
 /// The provider's answer is none.
 pub const NO_LOGIN: Apology = Apology {
     title: "You are not logged in",
-    text: "What came from the provider is not the answer to a login that this browser has begun here, within 10 minutes, or the provider \
-           has let nobody in. Begin again here. The record says more.",
+    text: "What came from the provider is not the answer to a login that this browser has begun here, within 10 minutes, or the \
+           provider has let nobody in, or does not reply. Begin again here. The record says more.",
 };
 /// Somebody of whom the policy says nothing.
 pub const NOBODY: Apology = Apology {

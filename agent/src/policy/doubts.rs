@@ -1,5 +1,5 @@
-//! Holds that the reviewers whom a policy names cannot approve. No reason to refuse it: they may get what they lack, and what
-//! they cannot approve is denied.
+//! What of a rule's terms the reviewers whom a policy names cannot meet, and what adds nothing. No reason to refuse it: they may
+//! get what they lack, and what they cannot approve is denied.
 
 use super::{Policy, Problem, Rule, Terms};
 use crate::{

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST: usize = 256 * 1024;
 /// How long is believed what it said of itself, and its keys.
 const FRESH: Duration = Duration::from_secs(3600);
-/// How long it is left alone, when it did not reply, or has said its keys.
+/// How long it is left alone when it did not reply; and how long it is not asked anew for its keys when it has said them.
 const REST: Duration = Duration::from_secs(20);
 
 /// What it says of itself: OpenID Connect Discovery 1.0, section 3.
@@ -72,22 +72,9 @@ impl Provider {
         {
             return Ok(metadata.clone());
         }
-        if let Some((at, error)) = &known.failed
-            && at.elapsed() < REST
-        {
-            return Err(error.clone());
-        }
-        match discovered(client).await {
-            Ok(metadata) => {
-                known.metadata = Some((metadata.clone(), Instant::now()));
-                Ok(metadata)
-            }
-            Err(error) => {
-                tracing::warn!(issuer = client.issuer, error, "nobody can log in by the provider");
-                known.failed = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
-        }
+        let metadata = known.ask(client, discovered(client)).await?;
+        known.metadata = Some((metadata.clone(), Instant::now()));
+        Ok(metadata)
     }
 
     /// Who has logged in, by the code that the browser brought.
@@ -109,7 +96,7 @@ impl Provider {
         let mut found = token::read(&token, &known.keys, &expected);
         // It may have changed its keys. Who makes tokens up does not have it asked more than now and then.
         let rested = known.keys_at.is_some_and(|at| at.elapsed() >= REST);
-        if found == Err(Bad::Key) && rested {
+        if matches!(found, Err(Bad::Key | Bad::Signature)) && rested {
             known.learn_keys(client, metadata).await?;
             found = token::read(&token, &known.keys, &expected);
         }
@@ -119,13 +106,30 @@ impl Provider {
 
 impl Known {
     async fn learn_keys(&mut self, client: &Client, metadata: &Metadata) -> Result<(), String> {
-        let reply = got(client, metadata.jwks_uri.clone()).await.map_err(|error| format!("its keys: {error}"))?;
-        let keys = reply["keys"].as_array().ok_or("its keys: no such list")?;
-        // Keys of kinds that are not known here are no obstacle.
-        self.keys = keys.iter().filter_map(|key| serde_json::from_value(key.clone()).ok()).collect();
+        self.keys = self.ask(client, keys(client, metadata)).await?;
         self.keys_at = Some(Instant::now());
         Ok(())
     }
+
+    /// What it replies, unless it did not a moment ago.
+    async fn ask<T>(&mut self, client: &Client, reply: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        if let Some((at, error)) = &self.failed
+            && at.elapsed() < REST
+        {
+            return Err(error.clone());
+        }
+        reply.await.inspect_err(|error| {
+            tracing::warn!(issuer = client.issuer, error, "nobody can log in by the provider");
+            self.failed = Some((Instant::now(), error.clone()));
+        })
+    }
+}
+
+async fn keys(client: &Client, metadata: &Metadata) -> Result<Vec<Jwk>, String> {
+    let reply = got(client, metadata.jwks_uri.clone()).await.map_err(|error| format!("its keys: {error}"))?;
+    let keys = reply["keys"].as_array().ok_or("its keys: no such list")?;
+    // Keys of kinds that are not known here are no obstacle.
+    Ok(keys.iter().filter_map(|key| serde_json::from_value(key.clone()).ok()).collect())
 }
 
 async fn discovered(client: &Client) -> Result<Metadata, String> {

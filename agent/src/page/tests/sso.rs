@@ -87,7 +87,7 @@ impl Place {
             .route("/token", routing::post(token))
             .with_state(Arc::clone(&desk));
         tokio::spawn(web::serve(listener, router));
-        let (browser, page, notes) = page_with(&issuer, keys_of_config).await;
+        let (browser, page, notes) = page_with(&issuer, "hold point", keys_of_config).await;
         Self { browser, page, notes, desk, issuer, key }
     }
 
@@ -131,12 +131,11 @@ impl Place {
 }
 
 /// The page where one logs in by this provider. alice is 42 there, and bob has an address.
-async fn page_with(issuer: &str, keys_of_config: &str) -> (Browser, Arc<Page>, mpsc::Receiver<Entry>) {
+async fn page_with(issuer: &str, client: &str, more: &str) -> (Browser, Arc<Page>, mpsc::Receiver<Entry>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let text = format!(
-        "[page]\naddress = \"{address}\"\n[page.sso]\nissuer = \"{issuer}\"\nclient_id = \"hold point\"\n{keys_of_config}"
-    );
+    let text =
+        format!("[page]\naddress = \"{address}\"\n[page.sso]\nissuer = \"{issuer}\"\nclient_id = \"{client}\"\n{more}");
     let config = configured(&text);
     let (note, notes) = mpsc::channel(64);
     let listens = config.page.unwrap();
@@ -391,7 +390,8 @@ async fn there_is_no_such_login_unless_configured() {
 async fn an_independent_provider_logs_people_in() {
     let mut provider = Peer::start("login_provider.py");
     let issuer = provider.says().await;
-    let (browser, _, mut notes) = page_with(&issuer, "email = true\n").await;
+    // Authlib takes a client's name as it stands in the header: without what has to be encoded there.
+    let (browser, _, mut notes) = page_with(&issuer, "holdpoint", "email = true\n").await;
     for (subject, found) in [("42", Some("alice")), ("7", Some("bob")), ("mallory@corp.example", None)] {
         let begun = browser.fetch("/sso").await;
         let cookie = cookies(&begun).swap_remove(0);
