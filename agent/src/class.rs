@@ -27,8 +27,13 @@ impl Class {
     /// alike may be about different things.
     pub fn of(request: &Request) -> Option<Self> {
         let fields = without(request, &INCIDENTAL);
-        (is_told_whole(&request.what) && !is_unclear(&fields)).then(|| Self(hashed(fields)))
+        is_all_told(&request.what, &fields).then(|| Self(hashed(fields)))
     }
+}
+
+/// Whether these `fields` of a description of `what`, or of the request for it, leave no doubt: two that look alike are the same.
+pub fn is_all_told(what: &Operation, fields: &Value) -> bool {
+    is_told_whole(what) && !is_unclear(fields)
 }
 
 /// Whether the operation is described by all that it is: of what has no inode yet, the directory is not; of names, neither; of

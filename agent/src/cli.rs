@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use self::signing::Signing;
+use self::{commands::Calls, signing::Signing};
 use crate::{
     claims::{Kind, Said},
     policy::Host,
@@ -499,10 +499,13 @@ pub fn control(run_dir: &Path, verb: &ControlVerb) -> ExitCode {
             grants::revoke(&socket, id.as_deref(), tree.as_deref(), why.clone(), *json)
         }
         ControlVerb::Approve { id, scope, all, why, signing, json } => {
-            commands::answer(&socket, id, (Word::Approve, *scope), why.clone(), signing, *all, *json)
+            let calls = if *all { Calls::All } else { Calls::One };
+            commands::answer(&socket, id, (Word::Approve, *scope), why.clone(), signing, calls, *json)
         }
         ControlVerb::Deny { id, kill, fail, why, signing, json } => {
-            commands::answer(&socket, id, (denial(*kill, *fail), Scope::Once), why.clone(), signing, true, *json)
+            // A no is for all that ask for the same.
+            let said = (denial(*kill, *fail), Scope::Once);
+            commands::answer(&socket, id, said, why.clone(), signing, Calls::All, *json)
         }
         ControlVerb::Status { json } => return status_code(commands::status(&socket, *json)),
         ControlVerb::Detach => commands::detach(&socket),

@@ -51,7 +51,7 @@ pub enum By {
         /// Their name.
         who: String,
     },
-    /// A reviewer, before; who it was is not known any more.
+    /// Whoever has refused the same before; who it was is not known any more.
     Earlier,
     /// Nobody answered in time.
     Silence,
@@ -86,8 +86,9 @@ impl Denial {
     }
 
     /// What nobody was asked about.
-    pub fn of_crowd(hold: &Hold, crowd: Crowd) -> Self {
-        Self { by: By::Crowd { of: crowd }, ..Self::of_request(&hold.request) }
+    pub fn of_crowd(hold: &Hold, crowd: Crowd, now: Timestamp) -> Self {
+        let until = Some(now.saturating_add(Crowd::PAUSE).unwrap_or(Timestamp::MAX));
+        Self { at: now, by: By::Crowd { of: crowd }, until, ..Self::of_request(&hold.request) }
     }
 
     /// What was refused at once, by the policy.
@@ -133,11 +134,12 @@ impl Denials {
         1
     }
 
-    /// The refusal without a question of what a reviewer has refused before: theirs, as it is known.
+    /// The refusal without a question of what was refused before: that one, as it is known; of several that which lasts longest.
     pub fn again(&self, request: &Request) -> Denial {
         let operation = sentence(request);
-        let mut of_tree = self.trees.get(&request.tree).into_iter().flatten().rev();
-        match of_tree.find(|denial| denial.until.is_some() && denial.operation == operation) {
+        let lasts = |denial: &&Denial| denial.until > Some(request.at) && denial.operation == operation;
+        let of_tree = self.trees.get(&request.tree).into_iter().flatten();
+        match of_tree.filter(lasts).max_by_key(|denial| denial.until) {
             Some(first) => Denial { at: request.at, pid: request.pid, times: 1, ..first.clone() },
             // The agent was restarted since, or much else was refused.
             None => Denial { by: By::Earlier, why: None, ..Denial::of_request(request) },
@@ -207,6 +209,26 @@ mod tests {
         let kept = denials.of(TREE);
         assert_eq!((kept.len(), kept[0].times), (1, 2));
         assert_eq!(kept[0].until, Some(sample::start() + jiff::SignedDuration::from_mins(10)));
+    }
+
+    #[test]
+    fn a_refusal_that_is_over_is_not_why_the_same_is_refused_again() {
+        let mut denials = Denials::default();
+        let hold = sample::hold(HoldId(7));
+        let later = |seconds| {
+            let at = sample::start() + jiff::SignedDuration::from_secs(seconds);
+            Request { at, tree: TREE.into(), ..hold.request.clone() }
+        };
+        denials.keep(TREE, ended(End::Denied, Some("bob")).expect("a refusal"));
+        let by = |denials: &Denials, seconds| denials.again(&later(seconds)).by;
+        assert_eq!(by(&denials, 599), By::Reviewer { who: "bob".into() });
+        assert_eq!(by(&denials, 600), By::Earlier);
+        let crowd = |seconds| Denial::of_crowd(&hold, Crowd::Tree, later(seconds).at);
+        denials.keep(TREE, crowd(30));
+        assert_eq!(by(&denials, 30), By::Reviewer { who: "bob".into() }, "that lasts longer");
+        denials.keep(TREE, crowd(700));
+        assert_eq!(by(&denials, 700), By::Crowd { of: Crowd::Tree });
+        assert_eq!(by(&denials, 701), By::Earlier);
     }
 
     #[test]

@@ -46,7 +46,7 @@ use self::{crowd::Paces, grants::Grants, panel::Panel};
 use crate::{
     class::Class,
     quorum,
-    record::{Decided, Entry, Event, Key, Recorded},
+    record::{Decided, Entry, Event, OperationKey, Recorded},
     request::{Answer, End, Hold, HoldId, Outcome, Refusal, Standing, Withdrawal, Word},
 };
 
@@ -200,7 +200,7 @@ impl Holds {
     pub fn pause(&self, id: HoldId) -> Option<Duration> {
         let Live { hold, crowd, state: State::Decided { standing, .. }, .. } = self.live.get(&id)? else { return None };
         if crowd.is_some() {
-            return Some(crowd::PAUSE);
+            return Some(Crowd::PAUSE);
         }
         let said_no = standing.state == End::Denied && standing.by.is_some();
         (said_no && !hold.pause.is_zero()).then_some(hold.pause)
@@ -498,8 +498,8 @@ impl Live {
             Some((last, before)) => (Some(last.clone()), before.to_vec()),
             None => (None, vec![]),
         };
-        let operation = Key::of(&self.hold.request);
-        let decided = Decided { hold, digest, operation, state, decision, approvals, answer, grant: None };
+        let (listed, operation_key) = (self.hold.listed(), OperationKey::of(&self.hold.request));
+        let decided = Decided { hold, digest, listed, operation_key, state, decision, approvals, answer, grant: None };
         record(now, Event::Decided(Box::new(decided)))
     }
 

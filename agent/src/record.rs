@@ -25,7 +25,7 @@ use serde::Deserialize;
 
 use self::before::Past;
 pub use self::{
-    before::{Before, Key},
+    before::{Before, OperationKey},
     entry::{ByGrant, Decided, Entry, Event},
 };
 use crate::{
@@ -100,9 +100,9 @@ impl Record {
         Ok(())
     }
 
-    /// What reviewers have decided of the same operation before.
+    /// What reviewers have decided of the same operation before. `request` is as it is shown: masked.
     pub fn before(&self, request: &Request) -> Vec<Before> {
-        Key::of(request).map(|key| self.past.of(&key)).unwrap_or_default()
+        OperationKey::of(request).map(|key| self.past.of(&key)).unwrap_or_default()
     }
 
     /// What an earlier agent decided of a hold, unless the record says that the hold was over by then.
@@ -135,7 +135,7 @@ struct Line {
     event: String,
     time: Option<Timestamp>,
     hold: HoldId,
-    operation: Option<Key>,
+    operation_key: Option<OperationKey>,
     digest: Option<Digest>,
     state: Option<End>,
     decision: Option<String>,

@@ -128,6 +128,7 @@ fn one_is_asked_about_then_one_question_lists_the_others_and_another_tree_is_ask
 
     reviewer.approve(&all);
     assert_eq!(actor.wait_end().stdout.matches("open ok").count(), COUNT);
+    assert_eq!(agent.recorded("decided", &all)[0]["listed"], gathered["listed"], "also with what was decided");
     for id in ids {
         let decided = &agent.recorded("decided", id)[0];
         let by = (&decided["answer"]["hold"], &decided["answer"]["digest"], &decided["answer"]["who"]);

@@ -25,7 +25,7 @@ pub struct Card {
     /// What who launched the tree, or its processes, have said of it, and as the processes show themselves: they can write
     /// there what they like.
     pub claims: Vec<Fact>,
-    /// Whether all of the operation is there. Nobody can approve what they have not seen.
+    /// Whether all of the operation is there, and all calls that it is of. Nobody can approve what they have not seen.
     pub whole: bool,
 }
 
@@ -48,7 +48,7 @@ struct Size {
 /// How much of what is shown.
 #[derive(Clone, Copy, Debug)]
 struct Room {
-    /// Of the operation: its sentence, its objects, the process that asks, and where that works.
+    /// Of the operation: its sentence, its objects, the process that asks, where that works, and which calls are approved with it.
     operation: Size,
     /// Of everything else, of which a subject can make as much as it likes.
     rest: Size,
@@ -112,10 +112,11 @@ impl Draft {
         objects(&hold.request.what, &mut |label, lines| operation.push(Fact { label, lines }));
         operation.push(Fact { label: "Process", lines: vec![process(hold)] });
         operation.push(Fact { label: "Directory", lines: vec![hold.context.cwd.clone()] });
-        operation.push(Fact { label: "Times", lines: times(hold) });
+        operation.push(Fact { label: "Calls", lines: calls(hold) });
+        // Nobody approves a call that is not in the list.
+        operation.push(Fact { label: "Approved with it", lines: hold.same.iter().map(same).collect() });
         let mut add = |label, lines| rest.push(Fact { label, lines });
         add("Read before", hold.read.iter().map(reading).collect());
-        add("Approved with it", hold.same.iter().map(same).collect());
         add("Waits behind", hold.behind.iter().map(|first| format!("hold {first}, which asks for the same")).collect());
         add("Decided before", hold.before.iter().map(|before| before.sentence(moment)).collect());
         asker(hold, &mut add);
@@ -295,7 +296,7 @@ fn rule(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
 }
 
 /// How many calls an approval is for, where it is for more than the one.
-fn times(hold: &Hold) -> Vec<String> {
+fn calls(hold: &Hold) -> Vec<String> {
     let count = (!hold.same.is_empty()).then(|| hold.same.len() + 1);
     count
         .map(|count| format!("{count} calls of this tree ask for exactly this: an answer is for all of them"))

@@ -318,6 +318,7 @@ fn padded(argv: Vec<String>, padding: &str) -> Message {
     let Operation::Exec { path, filename, argv: words, .. } = &mut message.hold.request.what else { panic!("no exec") };
     (*path, *filename, *words) = ("/usr/bin/rm".into(), "/usr/bin/rm".into(), argv);
     message.hold.context.cwd = "/srv".into();
+    message.hold.same.iter_mut().for_each(|same| same.exe = "/usr/bin/rm".into());
     message
 }
 
@@ -338,6 +339,10 @@ fn no_padding_hides_the_operation() {
 #[test]
 fn where_a_program_runs_is_seen_before_it_is_approved() {
     let mut message = padded(vec!["rm".into()], "x");
+    assert_eq!(all(&slack::blocks::message(&message), "value").len(), WHOLE);
+    message.hold.same[0].exe = format!("/{}/rm", "d".repeat(4000));
+    assert_eq!(all(&slack::blocks::message(&message), "value").len(), 1, "no button to approve another program's call");
+    message.hold.same.clear();
     assert_eq!(all(&slack::blocks::message(&message), "value").len(), WHOLE);
     message.hold.context.cwd = format!("/{}/srv", "d".repeat(4000));
     assert_eq!(all(&slack::blocks::message(&message), "value").len(), 1, "no button to approve");

@@ -29,7 +29,7 @@ pub(super) struct Urls<'a> {
 /// How much is shown.
 #[derive(Clone, Copy)]
 struct Room {
-    /// Of the operation and the rule: characters of a text, elements of a list.
+    /// Of the operation, the calls that it is of, and the rule: characters of a text, elements of a list.
     operation: (usize, usize),
     /// Of the process and its ancestry.
     context: (usize, usize),
@@ -96,6 +96,9 @@ fn question(host: &str, hold: &Hold, urls: Urls<'_>, room: Room) -> Value {
         "rule": request.rule,
         "why": request.why,
     });
+    if !hold.same.is_empty() {
+        what["same"] = json!(hold.same);
+    }
     let mut context = json!({
         "reviewers": hold.reviewers,
         "process": process(hold),
@@ -106,9 +109,6 @@ fn question(host: &str, hold: &Hold, urls: Urls<'_>, room: Room) -> Value {
     }
     if !hold.read.is_empty() {
         context["read"] = json!(hold.read);
-    }
-    if !hold.same.is_empty() {
-        context["same"] = json!(hold.same);
     }
     if !hold.escalation.is_empty() {
         context["escalation"] = json!(hold.escalation);

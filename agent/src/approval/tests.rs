@@ -373,7 +373,29 @@ fn a_question_that_lists_others_says_so_and_is_another_message() {
     assert_eq!((&data["digest"], &data["same"][0]["hold"]), (&json!(several.hold.digest), &json!("0000000000000008")));
     let card = card::Card::whole(&several);
     let fact = |label| card.facts.iter().find(|fact| fact.label == label).map(|fact| fact.lines.concat());
-    assert!(fact("Times").is_some_and(|text| text.starts_with("2 calls of this tree ask for exactly this")));
+    assert!(fact("Calls").is_some_and(|text| text.starts_with("2 calls of this tree ask for exactly this")));
     let same = "hold 0000000000000008 of process 100, until 2026-11-20 12:01:00 UTC, image /usr/bin/curl";
     assert_eq!(fact("Approved with it"), Some(same.into()));
+}
+
+#[test]
+fn no_button_approves_a_call_that_is_not_in_the_list() {
+    let listing = |others: u64, exe: &str| {
+        let other = |id| Same { exe: exe.into(), ..Same::from(&sample::hold(HoldId(id))) };
+        let hold = Hold { same: (0..others).map(|id| other(100 + id)).collect(), ..sample::hold(HOLD) };
+        let says = Says::Question { callback: None };
+        channel::Message { at: sample::start(), host: "host-1".into(), hold, says, review: None, test: false }
+    };
+    let approves = |message: &channel::Message| {
+        let text = slack::blocks::message(message).to_string();
+        assert!(text.contains("holdpoint_deny"), "{text}");
+        text.contains("holdpoint_approve")
+    };
+    let usual = listing(15, "/opt/agents/release/node_modules/.bin/an-agent-of-the-usual-kind");
+    assert!(approves(&usual));
+    let body: Value = serde_json::from_slice(&usual.body()).unwrap();
+    assert_eq!((body["data"]["same"].as_array().map(Vec::len), &body["data"]["cut"]), (Some(15), &json!(false)));
+    assert!(!approves(&listing(63, "/usr/bin/curl")), "not all of them are shown");
+    let long = listing(15, &"\u{202e}".repeat(4096));
+    assert!(!approves(&long) && long.body().len() < 20_000);
 }

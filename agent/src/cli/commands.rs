@@ -43,14 +43,23 @@ pub(super) fn show(socket: &Path, id: &str, json: bool) -> Result<(), Failure> {
     print(&details(&View::read(&hold)?, Timestamp::now(), &TimeZone::system()))
 }
 
-/// `holdpoint approve`, `holdpoint deny`: what is shown is what is answered, by its digest. `all` approves what the question lists.
+/// Which calls an answer may be for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Calls {
+    /// One: whoever names a hold is not to decide others by that.
+    One,
+    /// All that the question is about.
+    All,
+}
+
+/// `holdpoint approve`, `holdpoint deny`: what is shown is what is answered, by its digest.
 pub(super) fn answer(
     socket: &Path,
     id: &str,
     (said, scope): (Word, Scope),
     why: Option<String>,
     signing: &Signing,
-    all: bool,
+    calls: Calls,
     json: bool,
 ) -> Result<(), Failure> {
     let hold = View::read(&one(&mut Client::connect(socket)?, id)?)?;
@@ -60,7 +69,7 @@ pub(super) fn answer(
     } else {
         print(&line)?
     }
-    if said == Word::Approve && !all {
+    if calls == Calls::One {
         hold.is_one_call()?;
     }
     let id: HoldId = hold.id.parse().map_err(Declined::new)?;

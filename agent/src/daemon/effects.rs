@@ -21,36 +21,37 @@ pub const LAST_NUDGE: Duration = Duration::from_secs(1);
 impl Daemon {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Ask(hold) if !self.holds.is_pending(hold.id) => {}
-            Effect::Ask(hold) => self.ask(&hold),
+            Effect::Ask(hold) => {
+                if let Some(hold) = self.pending(&hold) {
+                    self.approval.ask(self.now(), &hold);
+                    self.announce(&hold);
+                }
+            }
             Effect::Record(entry) => self.record(&entry),
             Effect::Decide { hold, decision } => self.decide(hold, decision),
             Effect::TellTree { hold, standing, crowd } => {
                 self.notify(&hold.request.tree, &Notice::held(&hold));
                 let of_hold = || Denial::of_hold(&hold, &standing, self.now(), None);
-                let denial = crowd.map(|crowd| Denial::of_crowd(&hold, crowd)).or_else(of_hold);
+                let denial = crowd.map(|crowd| Denial::of_crowd(&hold, crowd, self.now())).or_else(of_hold);
+                if let Some(page) = &self.page {
+                    // It may have been there, while it waited behind another one.
+                    page.forget(hold.id);
+                }
                 self.tell_tree(&hold, &standing, denial, crowd.map(Crowd::words));
             }
-            // What an effect before this one has led to may have decided it.
-            Effect::Join(hold)
-            | Effect::Escalate(hold)
-            | Effect::Remind { hold, .. }
-            | Effect::Counted { hold, .. }
-                if !self.holds.is_pending(hold.id) => {}
-            Effect::Join(hold) => self.announce(&hold),
-            Effect::Escalate(hold) => {
-                if hold.behind.is_none() {
-                    self.approval.escalate(self.now(), &hold);
+            Effect::Join(hold) => {
+                // Asked about by now, it has been announced.
+                if let Some(hold) = self.pending(&hold).filter(|hold| hold.behind.is_some()) {
+                    self.announce(&hold);
                 }
-                self.changed(&hold);
             }
-            Effect::Remind { hold, number } => self.approval.remind(self.now(), &hold, number),
-            Effect::Counted { hold, missing } => {
-                if hold.behind.is_none() {
-                    self.approval.counted(self.now(), &hold, &missing);
+            Effect::Escalate(hold) => self.escalate(&hold),
+            Effect::Remind { hold, number } => {
+                if let Some(hold) = self.pending(&hold) {
+                    self.approval.remind(self.now(), &hold, number);
                 }
-                self.changed(&hold);
             }
+            Effect::Counted { hold, missing } => self.counted(&hold, &missing),
             Effect::Grants(grants) => {
                 if let Some(page) = &self.page {
                     page.granted(grants);
@@ -71,9 +72,27 @@ impl Daemon {
         }
     }
 
-    fn ask(&mut self, hold: &Hold) {
-        self.approval.ask(self.now(), hold);
-        self.announce(hold);
+    /// The hold as it is by now: what an effect before this one has led to may have changed it, or decided it.
+    fn pending(&self, then: &Hold) -> Option<Hold> {
+        self.holds.get(then.id).filter(|_| self.holds.is_pending(then.id)).cloned()
+    }
+
+    fn escalate(&mut self, then: &Hold) {
+        let Some(hold) = self.pending(then) else { return };
+        if then.behind.is_none() {
+            // Those whose turn it was then: there may have been others since.
+            let escalation = then.escalation.clone();
+            self.approval.escalate(self.now(), &Hold { escalation, ..hold.clone() });
+        }
+        self.changed(&hold);
+    }
+
+    fn counted(&mut self, then: &Hold, missing: &str) {
+        let Some(hold) = self.pending(then) else { return };
+        if then.behind.is_none() {
+            self.approval.counted(self.now(), &hold, missing);
+        }
+        self.changed(&hold);
     }
 
     /// To who launched the tree, and on the page.

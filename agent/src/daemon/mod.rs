@@ -573,6 +573,7 @@ impl Daemon {
             alone: None,
             behind: None,
             read,
+            // By what is shown: the request is masked already.
             before: self.record.before(&request),
             claims: self.claims_of(&request.tree, request.at),
             context,

@@ -18,9 +18,6 @@ pub const OF_A_TREE: usize = 64;
 /// away is there until it has met its denial.
 pub const OF_A_HOST: usize = 1024;
 
-/// How long what was turned away is refused without being recorded anew, if it is asked for again.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
-
 /// How fast questions may follow each other that nobody answers, since they are taken back or run out: so many at once, and one
 /// more in each `every`.
 struct Pace {
@@ -48,6 +45,9 @@ pub enum Crowd {
 }
 
 impl Crowd {
+    /// How long what was turned away is refused without being recorded anew, if it is asked for again.
+    pub const PAUSE: Duration = Duration::from_secs(1);
+
     /// What is too much.
     pub fn words(self) -> String {
         match self {
@@ -108,11 +108,22 @@ impl Holds {
 
     /// Asks reviewers, unless too many wait for them, or come too fast.
     pub(super) fn ask(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
-        let Some(hold) = self.live.get(&id).map(|live| live.hold.clone()) else { return vec![] };
-        match self.crowd(&hold).or_else(|| self.paces.take(now, &hold.request.tree).err()) {
-            None => [Effect::Ask(hold)].into_iter().chain(self.escalate(now, id)).collect(),
+        match self.count_question(now, id) {
             Some(crowd) => self.turn_away(now, id, crowd),
+            None => self.asked(now, id),
         }
+    }
+
+    /// Counts a question about `id`; why not, if there is no room for it.
+    pub(super) fn count_question(&mut self, now: Timestamp, id: HoldId) -> Option<Crowd> {
+        let hold = &self.live.get(&id)?.hold;
+        self.crowd(hold).or_else(|| self.paces.take(now, &hold.request.tree).err())
+    }
+
+    /// The question, which was counted.
+    pub(super) fn asked(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
+        let ask = self.live.get(&id).map(|live| Effect::Ask(live.hold.clone()));
+        ask.into_iter().chain(self.escalate(now, id)).collect()
     }
 
     /// Denies what nobody is asked about, as silence does.
@@ -164,7 +175,7 @@ mod tests {
             panic!("{effects:?}")
         };
         assert_eq!((*decision, standing.state, *crowd), (Decision::Fail, End::Denied, Some(by)));
-        assert_eq!(holds.pause(id), Some(PAUSE), "whatever the rule says of a reviewer's no");
+        assert_eq!(holds.pause(id), Some(Crowd::PAUSE), "whatever the rule says of a reviewer's no");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{Effect, Holds, Live, State, record};
 use crate::{
     class::Class,
     quorum::{self, Group},
-    record::{ByGrant, Decided, Event, Key},
+    record::{ByGrant, Decided, Event, OperationKey},
     request::{Answer, End, Hold, HoldId, Refusal, Standing, Withdrawal, Word},
     scope::Scope,
 };
@@ -296,9 +296,9 @@ impl Live {
         let (state, decision, by) = (End::Approved, Decision::Approve, Some(grant.granted_by.clone()));
         let standing = Standing { hold, state, decision, by };
         self.state = State::Deciding { standing, ticket: None, answers: vec![] };
-        let grant = Some(grant);
-        let operation = Key::of(&self.hold.request);
-        let decided = Decided { hold, digest, operation, state, decision, approvals: vec![], answer: None, grant };
+        let (grant, operation_key) = (Some(grant), OperationKey::of(&self.hold.request));
+        let (listed, approvals, answer) = (vec![], vec![], None);
+        let decided = Decided { hold, digest, listed, operation_key, state, decision, approvals, answer, grant };
         vec![record(now, Event::Decided(Box::new(decided)))]
     }
 

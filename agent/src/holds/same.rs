@@ -9,6 +9,8 @@
 //!                                                approval ------> approved: 4, 2, 3; one question about 5
 //! ```
 //!
+//! A question lists no more than [`LISTED`], those with the least time left; the others wait behind it for the next one.
+//!
 //! An approval reaches as far as the question listed, which its digest says ([`Digest::of_all`]), and no further. Each hold is
 //! decided on record by itself, if the answers would decide it at that moment, and has its own deadline.
 //!
@@ -22,6 +24,10 @@ use crate::{
     request::{Answer, Digest, End, Hold, HoldId, Same, Word},
 };
 
+/// Most holds that one question is about, with the one that is answered: so many every channel shows, unless their programs have
+/// names of unusual length.
+const LISTED: usize = 16;
+
 impl Holds {
     /// Has it wait behind the question about the same; without one, asks about it.
     pub(super) fn join_or_ask(&mut self, now: Timestamp, id: HoldId) -> Vec<Effect> {
@@ -30,7 +36,7 @@ impl Holds {
             return self.turn_away(now, id, crowd);
         }
         self.wait_behind(id, first);
-        [record(now, Event::Joined { hold: id, behind: first })].into_iter().chain(self.joined(id)).collect()
+        [record(now, Event::Joined { hold: id, behind: first })].into_iter().chain(self.shown_behind(id)).collect()
     }
 
     /// Asks about a hold that waits again, unless its question, or that about the same, is open still.
@@ -58,7 +64,7 @@ impl Holds {
         }
     }
 
-    fn joined(&self, id: HoldId) -> Option<Effect> {
+    fn shown_behind(&self, id: HoldId) -> Option<Effect> {
         self.live.get(&id).map(|live| Effect::Join(live.hold.clone()))
     }
 
@@ -100,20 +106,34 @@ impl Holds {
         effects
     }
 
-    /// One question about all of these: that about the one with the most time left lists the others.
+    /// One question about all of these, as many as fit: that about the one with the most time left lists the others. If there is
+    /// no room for it, all are turned away.
     fn gather(&mut self, now: Timestamp, mut ids: Vec<HoldId>) -> Vec<Effect> {
         ids.sort_by_key(|id| self.live.get(id).map(|live| live.hold.deadline));
         let Some(first) = ids.pop() else { return vec![] };
+        if let Some(crowd) = self.count_question(now, first) {
+            return ids.into_iter().chain([first]).flat_map(|id| self.turn_away(now, id, crowd)).collect();
+        }
         ids.iter().for_each(|other| self.wait_behind(*other, first));
-        let same: Vec<_> = ids.iter().filter_map(|id| self.live.get(id)).map(|live| Same::from(&*live.hold)).collect();
-        let Some(live) = self.live.get_mut(&first) else { return vec![] };
+        let (listed, unlisted) = ids.split_at(ids.len().min(LISTED - 1));
+        let same = listed.iter().filter_map(|id| self.live.get(id)).map(|live| Same::from(&*live.hold)).collect();
+        let mut effects: Vec<_> = self.list(now, first, same).into_iter().collect();
+        effects.extend(unlisted.iter().map(|hold| record(now, Event::Joined { hold: *hold, behind: first })));
+        effects.extend(self.asked(now, first));
+        effects.extend(ids.into_iter().filter_map(|id| self.shown_behind(id)));
+        effects
+    }
+
+    /// Nobody has been asked about `first` so far: its question is about these, too.
+    fn list(&mut self, now: Timestamp, first: HoldId, same: Vec<Same>) -> Option<Effect> {
+        let live = self.live.get_mut(&first)?;
         live.hold.behind = None;
         live.reminders = ladder::reminders_until(now, &live.hold);
-        let listed = (!same.is_empty()).then(|| live.list(same));
-        let listed = listed.map(|(digest, listed)| record(now, Event::Gathered { hold: first, digest, listed }));
-        let mut effects: Vec<_> = listed.into_iter().chain(self.ask(now, first)).collect();
-        effects.extend(ids.into_iter().filter_map(|id| self.joined(id)));
-        effects
+        if same.is_empty() {
+            return None;
+        }
+        live.list(same);
+        Some(record(now, Event::Gathered { hold: first, digest: live.hold.digest.clone(), listed: live.hold.listed() }))
     }
 }
 
@@ -125,14 +145,12 @@ impl Live {
     }
 
     /// From now on its question is about these, too. Who has approved it alone has not seen them, and does so again.
-    fn list(&mut self, same: Vec<Same>) -> (Digest, Vec<Same>) {
+    fn list(&mut self, same: Vec<Same>) {
         let hold: &mut Hold = &mut self.hold;
-        let listed: Vec<_> = [Same::from(&*hold)].into_iter().chain(same.iter().cloned()).collect();
-        hold.alone = Some(hold.alone());
-        (hold.digest, hold.same) = (Digest::of_all(&listed), same);
+        (hold.alone, hold.same) = (Some(hold.alone()), same);
+        hold.digest = Digest::of_all(&hold.listed());
         self.panel.asks_about(&hold.digest);
         self.approvals.clear();
         hold.approved.clear();
-        (hold.digest.clone(), listed)
     }
 }

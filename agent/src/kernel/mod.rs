@@ -133,13 +133,15 @@ impl Kernel {
         self.decisions.insert(id.0, record, 0).with_context(|| format!("cannot write the decision on {id}"))
     }
 
-    /// What is held is refused until then, a time since boot, if it is asked for again, and nobody is asked.
+    /// What is held is refused until then, a time since boot, if it is asked for again, and nobody is asked; longer if that has
+    /// been said before.
     pub fn refuse_again(&mut self, id: HoldId, until: Duration) -> Result<()> {
         let Some(pending) = self.hold(id)? else { return Ok(()) };
         let key = Refused { tree: pending.facts.tree, fingerprint: pending.fingerprint };
         let until = until.as_nanos().try_into().unwrap_or(u64::MAX);
+        let before = self.refused.get(&key, 0).unwrap_or_default();
         self.refused
-            .insert(key, until, 0)
+            .insert(key, until.max(before), 0)
             .with_context(|| format!("cannot refuse what {id} was if it is asked for again"))
     }
 

@@ -71,7 +71,8 @@ impl Board {
         self.past.truncate(PAST);
     }
 
-    fn forget(&mut self, id: HoldId) {
+    /// Nobody is asked about it any more, and there is nothing to tell.
+    pub fn forget(&mut self, id: HoldId) {
         self.pending.retain(|hold| hold.id != id);
         self.past.retain(|past| past.hold.id != id);
     }
@@ -181,6 +182,14 @@ mod tests {
         }
         let different: std::collections::BTreeSet<_> = states.iter().collect();
         assert_eq!(different.len(), states.len(), "{states:?}");
+    }
+
+    #[test]
+    fn what_nobody_is_asked_about_after_all_is_not_shown() {
+        let mut board = Board::default();
+        board.asked(&Hold { behind: Some(HoldId(2)), ..sample::hold(HoldId(1)) });
+        board.forget(HoldId(1));
+        assert!(board.find("alice", HoldId(1)).is_none() && !board.waits(HoldId(1)));
     }
 
     #[test]

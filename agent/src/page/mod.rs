@@ -198,6 +198,12 @@ impl Page {
         self.board.send_modify(|board| board.ended(past));
     }
 
+    /// Shows no more of what nobody is asked about after all.
+    pub fn forget(&self, hold: HoldId) {
+        self.doors().links.over(hold);
+        self.board.send_modify(|board| board.forget(hold));
+    }
+
     /// Shows these grants, which are all.
     pub fn granted(&self, grants: Vec<Arc<Grant>>) {
         self.board.send_modify(|board| board.grants = grants);

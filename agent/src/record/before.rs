@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Line;
-use crate::request::{End, HoldId, Operation, Request, hashed, without};
+use crate::{
+    class::is_all_told,
+    request::{End, HoldId, Request, hashed, without},
+};
 
 /// Most operations of which it is known. Of a further one, that is forgotten which was decided longest ago.
 const OPERATIONS: usize = 4096;
@@ -23,13 +26,15 @@ const INCIDENTAL: [&str; 2] = ["size", "names"];
 /// content, the user that it runs as, and the subject's name: SHA-256 over these, in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Key(String);
+pub struct OperationKey(String);
 
-impl Key {
-    /// That of `request`. None of what is about one process: it is not there another time.
+impl OperationKey {
+    /// That of `request` as it is shown: it stands in the record, and no secret can be guessed by it. So two secrets of one
+    /// length behind a mask are the same here (not in [`crate::class::Class`]), and another mask makes it another operation. None
+    /// where the description does not say all that it is, so nothing of what is about one process.
     pub fn of(request: &Request) -> Option<Self> {
-        let lasts = !matches!(request.what, Operation::System { process: Some(_), .. });
-        lasts.then(|| Self(hashed((&request.subject, request.uid, without(&request.what, &INCIDENTAL)))))
+        let fields = without(&request.what, &INCIDENTAL);
+        is_all_told(&request.what, &fields).then(|| Self(hashed((&request.subject, request.uid, fields))))
     }
 }
 
@@ -53,17 +58,17 @@ pub struct Before {
 
 /// What is known of each operation: at most one of each end.
 #[derive(Debug, Default)]
-pub(super) struct Past(HashMap<Key, Vec<Before>>);
+pub(super) struct Past(HashMap<OperationKey, Vec<Before>>);
 
 impl Past {
     /// What was decided of it, the latest first.
-    pub(super) fn of(&self, key: &Key) -> Vec<Before> {
+    pub(super) fn of(&self, key: &OperationKey) -> Vec<Before> {
         self.0.get(key).cloned().unwrap_or_default()
     }
 
     /// Takes a line of the record: a decision, if it is a reviewer's.
     pub(super) fn note(&mut self, line: &Line) {
-        let (Some(key), Some(at), Some(answer)) = (&line.operation, line.time, &line.answer) else { return };
+        let (Some(key), Some(at), Some(answer)) = (&line.operation_key, line.time, &line.answer) else { return };
         if line.event != "decided" {
             return;
         }
@@ -98,14 +103,14 @@ impl Before {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{Object, sample};
+    use crate::request::{Object, Operation, sample};
 
     const FIRST: HoldId = HoldId(1);
 
     fn line(hold: u64, key: &str, second: i64, rest: &str) -> Line {
         let time = Timestamp::from_second(second).unwrap();
         let text = format!(
-            r#"{{"event":"decided","time":"{time}","hold":"{}","operation":"{key}","digest":"d",{rest}}}"#,
+            r#"{{"event":"decided","time":"{time}","hold":"{}","operation_key":"{key}","digest":"d",{rest}}}"#,
             HoldId(hold)
         );
         serde_json::from_str(&text).unwrap()
@@ -116,7 +121,7 @@ mod tests {
     }
 
     fn sentences(past: &Past, key: &str) -> Vec<String> {
-        past.of(&Key(key.into())).iter().map(|before| before.sentence(|at| at.to_string())).collect()
+        past.of(&OperationKey(key.into())).iter().map(|before| before.sentence(|at| at.to_string())).collect()
     }
 
     #[test]
@@ -148,7 +153,7 @@ mod tests {
         assert_eq!((past.0.len(), sentences(&past, "0").len(), sentences(&past, "1").len()), (OPERATIONS, 0, 1));
         let words = "x".repeat(WORDS + 1);
         past.note(&line(2, "1", 2, &format!(r#""state":"denied","answer":{{"who":"a","why":"{words}"}}"#)));
-        assert_eq!(past.of(&Key("1".into()))[0].why.as_ref().map(String::len), Some(WORDS));
+        assert_eq!(past.of(&OperationKey("1".into()))[0].why.as_ref().map(String::len), Some(WORDS));
     }
 
     #[test]
@@ -163,8 +168,8 @@ mod tests {
             launcher: 9,
             ..request()
         };
-        assert_eq!(Key::of(&elsewhere), Key::of(&request()));
-        let of = |what| Key::of(&Request { what, ..request() });
+        assert_eq!(OperationKey::of(&elsewhere), OperationKey::of(&request()));
+        let of = |what| OperationKey::of(&Request { what, ..request() });
         let open = |inode, size| Operation::Open {
             path: "/a".into(),
             access: vec!["write"],
@@ -179,7 +184,16 @@ mod tests {
         assert_eq!(of(open(1, 5)), of(open(1, 6)), "it was appended to");
         assert_ne!(of(open(1, 5)), of(open(2, 5)));
         for other in [Request { uid: 0, ..request() }, Request { subject: "other".into(), ..request() }] {
-            assert_ne!(Key::of(&other), Key::of(&request()));
+            assert_ne!(OperationKey::of(&other), OperationKey::of(&request()));
+        }
+        let name = |path: &str| {
+            let Operation::Open { access, flags, object, .. } = open(1, 5) else { unreachable!() };
+            let (path, content, length, owner, mode, size) = (path.into(), None, None, None, None, None);
+            of(Operation::Open { path, access, flags, object, content, length, owner, mode, size })
+        };
+        assert!(name("/a").is_some());
+        for unclear in ["…/a", "/a\u{fffd}"] {
+            assert_eq!(name(unclear), None, "{unclear}: another one may look like it");
         }
         assert_eq!(of(Operation::System { system: "signal", detail: 0, process: Some(7) }), None);
     }

@@ -6,7 +6,7 @@ use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Key;
+use super::OperationKey;
 use crate::{
     claims::Claim,
     holds::{
@@ -304,9 +304,13 @@ pub struct Decided {
     pub hold: HoldId,
     /// What it was: that of this hold alone.
     pub digest: Digest,
+    /// Where its question was about several ([`Event::Gathered`]): all of them. Their digest is that of the answer, so that the
+    /// line by itself says what was approved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listed: Vec<Same>,
     /// Which operations are the same another time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub operation: Option<Key>,
+    pub operation_key: Option<OperationKey>,
     /// How it ended.
     pub state: End,
     /// What the kernel is told.
@@ -316,7 +320,7 @@ pub struct Decided {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Answer>,
     /// The answer that counted; none if the time ran out, or a grant did. Given to another hold, it is to the question that
-    /// listed this one ([`Event::Gathered`]), or a no to the same.
+    /// listed this one, or a no to that which this one waited behind ([`Event::Joined`]).
     pub answer: Option<Answer>,
     /// The grant that counted.
     #[serde(flatten)]

@@ -53,7 +53,8 @@ fn approved() -> Entry {
     entry(Event::Decided(Box::new(Decided {
         hold: ID,
         digest,
-        operation: None,
+        listed: vec![],
+        operation_key: None,
         state,
         decision,
         approvals: vec![],

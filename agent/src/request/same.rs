@@ -28,6 +28,14 @@ impl From<&Hold> for Same {
     }
 }
 
+impl Hold {
+    /// All that its question is about: itself, and the others. Nothing if it is about one call.
+    pub fn listed(&self) -> Vec<Same> {
+        let own = (!self.same.is_empty()).then(|| Same::from(self));
+        own.into_iter().chain(self.same.iter().cloned()).collect()
+    }
+}
+
 impl Digest {
     /// That of a question about all of these: SHA-256 over a line for each, its id and its own digest, as `sha256sum` has it.
     /// Who approves that approves each of them, and nothing else.

@@ -84,7 +84,7 @@ pub(super) fn sentence(denial: &Denial, zone: &TimeZone) -> String {
     let whom = match by {
         By::Policy => "by policy".to_owned(),
         By::Reviewer { who } => format!("by {}, a reviewer", shown(who)),
-        By::Earlier => "since a reviewer has denied the same before".to_owned(),
+        By::Earlier => "since the same was denied before".to_owned(),
         By::Silence => "since no reviewer answered in time".to_owned(),
         By::Crowd { of } => format!("since {}", of.words()),
         By::Kernel { reason } => format!("since nobody could be asked ({})", shown(reason)),
@@ -93,11 +93,11 @@ pub(super) fn sentence(denial: &Denial, zone: &TimeZone) -> String {
     let why = why.as_ref().map_or_else(String::new, |why| format!(": {}", shown(why)));
     let often = if *times > 1 { format!(" ({times} times)") } else { String::new() };
     let then = match (by, until) {
+        (By::Crowd { .. }, _) => "Try later: then it may be asked about.".to_owned(),
         (_, Some(until)) => format!("The same is refused without a question until {}.", clock(until)),
         (By::Policy, None) => "That is final.".to_owned(),
         (By::Earlier, None) => "Nobody is asked again for now.".to_owned(),
         (By::Silence | By::Reviewer { .. }, None) => "The same again is asked about again.".to_owned(),
-        (By::Crowd { .. }, None) => "Later it may be asked about.".to_owned(),
         (By::Kernel { .. }, None) => "The same again may be refused again.".to_owned(),
     };
     format!("{} denied{often} {whom}{rule}: {}{why}. {then}", clock(at), shown(operation))
@@ -137,8 +137,8 @@ mod tests {
         );
         let ends = |by, end| said(&Denial { why: None, ..denial(by, None) }).ends_with(end);
         assert!(ends(By::Silence, "open /srv/x (read). The same again is asked about again."));
-        let crowd = "since 64 requests of this tree wait for an answer, rule \"customer data\": open /srv/x (read). Later \
-                     it may be asked about.";
+        let crowd = "since 64 requests of this tree wait for an answer, rule \"customer data\": open /srv/x (read). Try \
+                     later: then it may be asked about.";
         assert!(ends(By::Crowd { of: Crowd::Tree }, crowd));
         assert!(ends(By::Earlier, "open /srv/x (read). Nobody is asked again for now."));
         assert!(ends(By::Kernel { reason: "x".into() }, "open /srv/x (read). The same again may be refused again."));
