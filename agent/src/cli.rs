@@ -213,8 +213,8 @@ pub enum PolicyVerb {
     },
     /// Show words as reviewers would see them: what the policy masks in them
     ///
-    /// Each is one argument of a command line. Without any, they are the lines of the standard input, which is where to give
-    /// what is secret.
+    /// Each is one argument of a command line, the program's name first. Without any, they are the lines of the standard
+    /// input, which is where to give what is secret.
     Mask {
         /// The policy
         #[arg(long, value_name = "FILE", default_value = policy::POLICY)]

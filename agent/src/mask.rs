@@ -29,6 +29,10 @@ use crate::{
 const SIGN: char = '‹';
 /// Longest piece, in bytes. The tokens of large providers have up to 3 kB.
 const LONGEST: usize = 4096;
+/// What can be around a word of a shell's.
+const QUOTES: [char; 2] = ['"', '\''];
+/// Likewise, and what can be around a command.
+const ENDS: [char; 8] = ['"', '\'', '`', ';', '&', '|', '(', ')'];
 /// Length from which on what has slashes can be base64 and is not taken for a path.
 const ENCODED: usize = 20;
 /// How much memory a regular expression of a policy may take, in bytes, as it is compiled.
@@ -86,7 +90,9 @@ impl Looks {
     fn pieces<'a>(&'a self, text: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
         self.0.captures_iter(text).flat_map(|found| {
             let from = usize::from(found.len() > 1);
-            found.iter().skip(from).flatten().map(|piece| piece.range()).collect::<Vec<_>>()
+            let start = found.get(0).map_or(0, |whole| whole.start());
+            let pieces = found.iter().skip(from).flatten().map(|piece| piece.range());
+            pieces.filter(|piece| !is_run(text, start, piece)).collect::<Vec<_>>()
         })
     }
 }
@@ -120,7 +126,7 @@ impl Serialize for Looks {
 impl Masks {
     /// Those that are built in and not off, and those that the policy has.
     pub fn new(said: Said) -> Self {
-        let variables = said.variable.iter().map(|name| built_in::variable(name));
+        let variables = said.variable.iter().flat_map(|name| built_in::variable(name));
         let looks = built_in::looks(&said.off).chain(said.text.iter().cloned()).chain(variables).collect();
         Self { said, looks }
     }
@@ -130,17 +136,27 @@ impl Masks {
         BuiltIn::ALL.into_iter().filter(|one| !self.said.off.contains(one))
     }
 
-    /// Masks the arguments of a request.
+    /// Masks the arguments of a request, and escapes [`SIGN`] in its other texts.
     pub fn request(&self, request: &mut Request) {
-        if let Operation::Exec { argv, masked, .. } = &mut request.what {
-            *masked = self.words(argv);
+        match &mut request.what {
+            Operation::Exec { path, filename, argv, masked, .. } => {
+                *masked = self.words(argv);
+                [path, filename].into_iter().for_each(escape);
+            }
+            Operation::Open { path, .. } => escape(path),
+            Operation::File { path, target, .. } => [path, target].into_iter().flatten().for_each(escape),
+            Operation::Connect { names, .. } => names.iter_mut().for_each(escape),
+            Operation::System { .. } => {}
         }
     }
 
-    /// Masks the command lines of processes.
+    /// Masks the command lines of processes, likewise.
     pub fn context(&self, context: &mut Context) {
+        escape(&mut context.cwd);
+        context.unit.iter_mut().for_each(escape);
         for process in &mut context.ancestry {
             self.words(&mut process.argv);
+            escape(&mut process.exe);
         }
     }
 
@@ -151,11 +167,12 @@ impl Masks {
         }
     }
 
-    /// Masks the words of a command line, and says how many pieces that were.
+    /// Masks the words of a command line, and says how many pieces that were. The first is the program's name, which
+    /// whoever calls it chooses, and no option.
     pub fn words(&self, words: &mut [String]) -> usize {
         let (mut masked, mut follows) = (0, false);
-        for word in words {
-            let announced = std::mem::replace(&mut follows, self.announces(word));
+        for (at, word) in words.iter_mut().enumerate() {
+            let announced = std::mem::replace(&mut follows, at > 0 && self.announces(word));
             masked += self.word(word, announced);
         }
         masked
@@ -189,32 +206,52 @@ impl Masks {
             || self.built_in().any(|one| one == BuiltIn::Names) && built_in::announces(word)
     }
 
-    /// What follows an option in text, as in what a shell is given: in the same word after `=`, or the next one.
+    /// What follows an option in text, as in what a shell is given: in the same word after `=`, or the next one of the
+    /// same command.
     fn after_options<'a>(&'a self, text: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
-        let mut follows = false;
+        let mut option = None;
         let is_one = !text.contains(char::is_whitespace);
         text.split_whitespace().filter_map(move |word| {
-            // Of what a shell is given, without quotes around it and what ends a command.
-            let bare = word.trim_matches(|sign| "\"'`;&|()".contains(sign));
-            let at = bare.as_ptr() as usize - text.as_ptr() as usize;
-            let announced = std::mem::replace(&mut follows, !is_one && self.announces(bare));
+            let of = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
+            // A value may end a command, and not begin one.
+            let value = word.trim_start_matches(QUOTES).trim_end_matches(ENDS);
+            let value = of(value)..of(value) + value.len();
+            let bare = word.trim_start_matches(ENDS);
+            let announces = !is_one && self.announces(bare.trim_end_matches(QUOTES));
+            let after = std::mem::replace(&mut option, announces.then_some(of(word)..of(word) + word.len()));
+            let bare = bare.trim_end_matches(ENDS);
             let set = self.said.after.iter().find_map(|option| bare.strip_prefix(&**option)?.strip_prefix('='));
-            match set {
-                Some(value) => Some(at + bare.len() - value.len()..at + bare.len()),
-                None => announced.then_some(at..at + bare.len()),
+            match (set, after) {
+                (Some(value), _) => Some(of(value)..of(value) + value.len()),
+                (None, Some(option)) => {
+                    let is_near = text[option.end..of(word)].bytes().all(|byte| b" \t".contains(&byte));
+                    (is_near && !is_run(text, option.start, &value)).then_some(value)
+                }
+                (None, None) => None,
             }
         })
     }
+}
+
+/// Whether a shell can take the piece for a command, though what begins at `start` announces it: a blank is between them,
+/// and that is, or ends, what a variable is set to or a file's name (`A="x --token" reboot`, `>token: reboot`). Quotes are
+/// not followed, since that can be deceived. No command is long and looks random.
+fn is_run(text: &str, start: usize, piece: &Range<usize>) -> bool {
+    let is_apart = text[start..piece.start].trim_end_matches(QUOTES).ends_with(char::is_whitespace);
+    is_apart
+        && built_in::sets(&text[..piece.start])
+        && !(piece.len() >= ENCODED && is_mixed(text[piece.clone()].as_bytes()))
 }
 
 /// Whether it can be a secret, and nothing that somebody must have seen. ASCII throughout.
 fn is_secret(piece: &str) -> bool {
     let bytes = piece.as_bytes();
     let good = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=_.~!@%^,:?#*-".contains(byte);
-    // Not an option, a command (as git's aliases have them), a file to be read (`@file`), or a home.
-    let begins = |byte: u8| !b"-!@~".contains(&byte);
+    // Not an option, a command (as git's aliases have them), a file to be read (`@file`), a home, or a shell's comment.
+    let begins = |byte: u8| !b"-!@~#".contains(&byte);
     (1..=LONGEST).contains(&bytes.len())
         && bytes.iter().all(good)
+        && bytes.iter().any(u8::is_ascii_alphanumeric)
         && begins(bytes[0])
         && (!bytes.contains(&b'/') || is_base64(bytes))
         && !PLAIN.iter().any(|plain| plain.eq_ignore_ascii_case(piece))
@@ -222,12 +259,15 @@ fn is_secret(piece: &str) -> bool {
 
 /// Whether it is base64 of something random, and not a path.
 fn is_base64(bytes: &[u8]) -> bool {
-    let has = |kind: fn(&u8) -> bool| bytes.iter().any(kind);
     bytes.len() >= ENCODED
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte))
-        && has(u8::is_ascii_uppercase)
-        && has(u8::is_ascii_lowercase)
-        && has(u8::is_ascii_digit)
+        && is_mixed(bytes)
+}
+
+/// Whether there are upper and lower case and digits, as in what is random.
+fn is_mixed(bytes: &[u8]) -> bool {
+    let has = |kind: fn(&u8) -> bool| bytes.iter().any(kind);
+    has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
 }
 
 /// In order, those that overlap as one.
@@ -244,7 +284,6 @@ fn joined(mut pieces: Vec<Range<usize>>) -> Vec<Range<usize>> {
 }
 
 fn replaced(text: &str, pieces: &[Range<usize>]) -> String {
-    let escaped = |text: &str| text.replace(SIGN, &SIGN.escape_unicode().to_string());
     let (mut shown, mut from) = (String::new(), 0);
     for piece in pieces {
         shown += &escaped(&text[from..piece.start]);
@@ -253,4 +292,14 @@ fn replaced(text: &str, pieces: &[Range<usize>]) -> String {
         from = piece.end;
     }
     shown + &escaped(&text[from..])
+}
+
+fn escaped(text: &str) -> String {
+    text.replace(SIGN, &SIGN.escape_unicode().to_string())
+}
+
+fn escape(text: &mut String) {
+    if text.contains(SIGN) {
+        *text = escaped(text);
+    }
 }

@@ -229,9 +229,9 @@ fn check_warns_of_a_list_that_nothing_uses() {
 fn mask_shows_words_as_reviewers_are_shown_them() {
     let desk = Desk::new("mask");
     desk.put("own.toml", &format!("{POLICY}\n[[mask]]\ntext = ['pin-(\\d+)']\noff = [\"names\"]\n"));
-    let shown = |policy: &str| desk.said(&["mask", "--policy", policy, "--", "--token", "abc", "pin-12"]);
-    assert_eq!(shown("p.toml"), (0, "--token\n‹masked: 3 characters›\npin-12\n".into()));
-    assert_eq!(shown("own.toml"), (0, "--token\nabc\npin-‹masked: 2 characters›\n".into()));
+    let shown = |policy: &str| desk.said(&["mask", "--policy", policy, "--", "mysql", "--token", "abc", "pin-12"]);
+    assert_eq!(shown("p.toml"), (0, "mysql\n--token\n‹masked: 3 characters›\npin-12\n".into()));
+    assert_eq!(shown("own.toml"), (0, "mysql\n--token\nabc\npin-‹masked: 2 characters›\n".into()));
     let (code, json) = desk.said(&["mask", "--policy", "p.toml", "--json", "--", "A_TOKEN=abc"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((code, &json["masked"], &json["words"][0]), (0, &1.into(), &"A_TOKEN=‹masked: 3 characters›".into()));

@@ -41,7 +41,7 @@ impl BuiltIn {
 const NAME: &str = "[A-Za-z0-9_.-]";
 /// A name that says that it is a secret's. Not `secret-id` or `token-type`, and not `tokens`, which are counted.
 const OF_SECRET: &str = "(?:[A-Za-z0-9_.-]*(?:password|passwd|passphrase|token|secret|(?:api|access|secret|auth)[-_.]?key)\
-                         |[A-Za-z0-9_.-]*[-_.](?:pass|pwd))";
+                         |[A-Za-z0-9_.-]*(?:[-_.]|db|my|pg|sql)(?:pass|pwd))";
 /// Part of a word: without what stands between two settings, and between an address's parts.
 const VALUE: &str = "[A-Za-z0-9+/=_.~!%^*-]";
 
@@ -69,21 +69,24 @@ const TOKENS: [&str; 15] = [
 
 /// All, in the order in which they are put on.
 static LOOKS: LazyLock<Vec<(BuiltIn, Looks)>> = LazyLock::new(|| {
-    let names = named(&format!("(?i:{OF_SECRET})"));
+    let [names, word] = named(&format!("(?i:{OF_SECRET})"));
     // Of a field whose value is in quotes, these say where it ends; of others, prose also has a colon.
-    let field = format!(r#"(?i:{OF_SECRET})["']\s?:\s?["']({VALUE}+)["']"#);
+    let field = format!(r#"(?i:{OF_SECRET})["'][ \t]?:[ \t]?["']({VALUE}+)["']"#);
     // At least four characters, one of them a digit. Without bounds, which would take a thousand times the work.
     let letter = VALUE.replace("0-9", "");
-    let header = format!(r"(?i:{OF_SECRET})\s?:\s?({letter}*[0-9]{VALUE}{{3,}}|{letter}{{3,}}[0-9]{VALUE}*)");
-    // RFC 7617, RFC 6750 and what else RFC 9110 11.6.2 leaves room for.
-    let authorization = format!(r#"(?i:authorization)["']?\s?[:=]\s?["']?(?:[A-Za-z0-9-]+\s)?({VALUE}+)"#);
-    let bearer = r"(?-u:\b)(?i:bearer)\s([A-Za-z0-9+/=_.~-]{20,})".to_owned();
+    let header = format!(r"(?i:{OF_SECRET})[ \t]?:[ \t]?({letter}*[0-9]{VALUE}{{3,}}|{letter}{{3,}}[0-9]{VALUE}*)");
+    // RFC 7617, RFC 6750 and others that are in use. What follows a blank after `=` is a command to a shell.
+    let schemes = "(?i:basic|bearer|digest|negotiate|ntlm|token|apikey|api-key|key)";
+    let authorization =
+        format!(r#"(?i:authorization)(?:["']?[ \t]?:[ \t]?["']?(?:{schemes}[ \t])?({VALUE}+)|["']?=["']?({VALUE}+))"#);
+    let bearer = r"(?:^|:[ \t])(?i:bearer)[ \t]([A-Za-z0-9+/=_.~-]{20,})".to_owned();
     // RFC 3986 3.2.1: no @, : or / that is not encoded.
     let address = r#"(?i:[a-z][a-z0-9+.-]*)://[^\s/?#@:"'\\]*:([A-Za-z0-9._~%!*+=^-]+)@"#.to_owned();
     let hook =
         r"hooks\.slack\.com/(?:services|workflows|triggers)/[A-Z0-9]+/[A-Za-z0-9]+/([A-Za-z0-9]{16,})".to_owned();
     let known = [
         (BuiltIn::Names, names),
+        (BuiltIn::Names, word),
         (BuiltIn::Names, field),
         (BuiltIn::Names, header),
         (BuiltIn::Addresses, address),
@@ -104,15 +107,21 @@ static SWITCH: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!("^--?(?i:(?:{verbs})-)")).expect("a regular expression")
 });
 
+/// What sets a variable, or names a file that is read or written: a shell runs what follows.
+static SETS: LazyLock<Regex> = LazyLock::new(|| {
+    let set = r#"[<>]|\]\+?=|(?:^|[^A-Za-z0-9_.?%/-])[A-Za-z_][A-Za-z0-9_]*\+?="#;
+    Regex::new(set).expect("a regular expression")
+});
+
 /// The built-in ones but for those that are `off`.
 pub fn looks(off: &[BuiltIn]) -> impl Iterator<Item = Looks> {
     LOOKS.iter().filter(|(kind, _)| !off.contains(kind)).map(|(_, looks)| looks.clone())
 }
 
 /// What variables of this name, in which `*` is anything, are set to.
-pub fn variable(name: &str) -> Looks {
+pub fn variable(name: &str) -> [Looks; 2] {
     let name = name.split('*').map(regex::escape).collect::<Vec<_>>().join(&format!("{NAME}*"));
-    Looks(Regex::new(&named(&name)).expect("an escaped name"))
+    named(&name).map(|text| Looks(Regex::new(&text).expect("an escaped name")))
 }
 
 /// Whether a secret must follow.
@@ -120,22 +129,28 @@ pub fn announces(word: &str) -> bool {
     ANNOUNCES.is_match(word) && !SWITCH.is_match(word)
 }
 
+/// Whether `text` sets a variable or names a file to be read or written, as a shell understands it.
+pub fn sets(text: &str) -> bool {
+    SETS.is_match(text)
+}
+
 /// The lines of private keys (RFC 7468: 64 characters; OpenSSH: 70), each a piece of its own: the line breaks are
 /// shown, since commands can stand in lines, too.
 pub fn key_lines(text: &str) -> Vec<Range<usize>> {
     const HEAD: &str = "PRIVATE KEY-----";
-    /// A shorter line is not the last one's neighbour.
+    /// A shorter line is the last one, follows a longer one, and looks random: no command.
     const LINE: usize = 32;
     let mut lines = Vec::new();
     for (at, _) in text.match_indices(HEAD) {
-        let mut from = at + HEAD.len();
+        let (mut from, before) = (at + HEAD.len(), lines.len());
         loop {
             let rest = text[from..].trim_start_matches(['\r', '\n', ' ']).trim_start_matches("\\n");
             from = text.len() - rest.len();
             let length = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)).count();
             let is_last =
                 rest[length..].trim_start_matches(['\r', '\n', ' ']).trim_start_matches("\\n").starts_with("-----END");
-            if length == 0 || length < LINE && !is_last {
+            let is_short = is_last && lines.len() > before && super::is_mixed(&rest.as_bytes()[..length]);
+            if length == 0 || length < LINE && !is_short {
                 break;
             }
             lines.push(from..from + length);
@@ -145,7 +160,11 @@ pub fn key_lines(text: &str) -> Vec<Range<usize>> {
     lines
 }
 
-/// What something of this name is set to: `--name=x`, `NAME=x`, `?name=x`, `"name"="x"`.
-fn named(name: &str) -> String {
-    format!(r#"(?:^|[^A-Za-z0-9_.-])-{{0,2}}{name}["']?=["']?({VALUE}+)"#)
+/// What something of this name is set to, `--name=x`, `NAME=x`, `?name=x`, `"name"="x"`: part of a word, or all the rest
+/// of it, as it would be of a next one.
+fn named(name: &str) -> [String; 2] {
+    [
+        format!(r#"(?:^|[^A-Za-z0-9_.-])-{{0,2}}{name}["']?=["']?({VALUE}+)"#),
+        format!(r"^(?:--?[A-Za-z0-9_.-]+=)?-{{0,2}}{name}=(\S+)$"),
+    ]
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     class::Class,
     policy::{self, Host, Source},
-    request::{HoldId, Object, sample},
+    request::{HoldId, Object, Process, sample},
 };
 
 /// The masks of a policy with this section.
@@ -18,11 +18,11 @@ fn built_in() -> Masks {
     Masks::new(Said::default())
 }
 
-/// What is shown of the words, with `#7` for a piece of seven characters.
+/// What is shown of the words after a program's name, with `#7` for a piece of seven characters.
 fn shown(masks: &Masks, words: &[&str]) -> Vec<String> {
-    let mut words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+    let mut words: Vec<_> = ["program"].iter().chain(words).map(|word| (*word).to_owned()).collect();
     masks.words(&mut words);
-    words
+    words[1..]
         .iter()
         .map(|word| word.replace("‹masked: ", "#").replace(" characters›", "").replace(" character›", ""))
         .collect()
@@ -42,15 +42,20 @@ fn secrets_that_are_known_by_their_names_or_looks_are_masked() {
     let json = format!(r#"{{"client_secret": "{}", "name": "x"}}"#, random(8));
     let jwt = format!("eyJ{}.eyJ{}.{}", random(20), random(30), random(43));
     let aws = format!("AWS_SECRET_ACCESS_KEY={}/{}", random(20), random(19));
+    let of_script = format!("A=b; curl -H 'Authorization: Bearer {}' u", random(24));
     let bearer = format!("authorization: bearer {}", random(24));
     for (words, expected) in [
         (&["--password", "hunter2"][..], &["--password", "#7"][..]),
         (&["--password=hunter2"], &["--password=#7"]),
         (&["-token", "x9"], &["-token", "#2"]),
         (&["--api-key", "k", "--verbose"], &["--api-key", "#1", "--verbose"]),
-        (&["--db.auth-key=p4:ss"], &["--db.auth-key=#2:ss"]),
+        (&["--db.auth-key=p4:ss"], &["--db.auth-key=#5"]),
         (&["PGPASSWORD=hunter2", "psql"], &["PGPASSWORD=#7", "psql"]),
         (&["MYSQL_PWD=hunter2"], &["MYSQL_PWD=#7"]),
+        (&["PGPASS=x", "--dbpass", "y"], &["PGPASS=#1", "--dbpass", "#1"]),
+        (&["--password=p@ssw0rd?"], &["--password=#9"]),
+        (&["--env=DB_PASSWORD=p@ss"], &["--env=DB_PASSWORD=#4"]),
+        (&["TOKEN=a,host=evil.example"], &["TOKEN=#19"]),
         (&["-e", "GITHUB_TOKEN=abc"], &["-e", "GITHUB_TOKEN=#3"]),
         (&["--from-literal=password=hunter2"], &["--from-literal=password=#7"]),
         (&[&aws], &["AWS_SECRET_ACCESS_KEY=#40"]),
@@ -75,6 +80,11 @@ fn secrets_that_are_known_by_their_names_or_looks_are_masked() {
         (&[&key], &[key_shown]),
         (&[&dashed], &["-----BEGIN PRIVATE KEY-----\\n#64\\n-----END PRIVATE KEY-----"]),
         (&["sh", "-c", "mysql --password 'hunter2' -e x"], &["sh", "-c", "mysql --password '#7' -e x"]),
+        (
+            &["sh", "-c", "x; curl -H 'Authorization: Basic dTpw' u"],
+            &["sh", "-c", "x; curl -H 'Authorization: Basic #4' u"],
+        ),
+        (&["sh", "-c", &of_script], &["sh", "-c", "A=b; curl -H 'Authorization: Bearer #24' u"]),
         (&["sh", "-c", "export TOKEN=abc; run"], &["sh", "-c", "export TOKEN=#3; run"]),
     ] {
         assert_eq!(shown(&built_in(), words), expected);
@@ -127,6 +137,9 @@ fn what_must_be_seen_cannot_hide_as_a_secret() {
         &["--token", "!reboot"],
         &["--token", "@/etc/shadow"],
         &["--token", "~root"],
+        &["--token", "#x"],
+        &["--token", "*"],
+        &["--token", ".."],
         &["--token", "/usr/local/bin/wipe"],
         &["--token", "../../srv/customers"],
         &["--token", "é"],
@@ -143,12 +156,75 @@ fn what_must_be_seen_cannot_hide_as_a_secret() {
         ("https://u:p@evil.example@good.example", "https://u:#1@evil.example@good.example"),
         ("https://u:p@evil.example/:x@good.example", "https://u:#1@evil.example/:x@good.example"),
         ("Authorization: Bearer a; reboot", "Authorization: Bearer #1; reboot"),
-        ("TOKEN=a,host=evil.example", "TOKEN=#1,host=evil.example"),
-        ("TOKEN=a@evil.example", "TOKEN=#1@evil.example"),
+        ("TOKEN=a,host=evil.example x", "TOKEN=#1,host=evil.example x"),
+        ("TOKEN=a@evil.example x", "TOKEN=#1@evil.example x"),
         ("PRIVATE KEY-----\nreboot\nwipe\n", "PRIVATE KEY-----\nreboot\nwipe\n"),
     ] {
         assert_eq!(shown(&built_in(), &[word]), [expected]);
     }
+}
+
+/// A shell would run what stands there.
+#[test]
+fn commands_cannot_hide_behind_what_announces_a_secret() {
+    let short = format!(": PRIVATE KEY-----\n{}\nreboot\n-----END", random(32));
+    for script in [
+        "AUTHORIZATION=bearer userdel bob",
+        "authorization:\nreboot",
+        "authorization: bearer\nreboot",
+        "A=authorization: reboot",
+        "A=\" \"authorization: reboot",
+        "A=\"x authorization\": reboot",
+        ">authorization: reboot",
+        "echo token:\nmkfs.ext4 /dev/sda",
+        "A=token: mkfs.ext4 /dev/sda",
+        "> token: mkfs.ext4 /dev/sda",
+        "A=\"x token\": \"reboot\"",
+        "A[b[1]]=token: mkfs.ext4",
+        "A=bearer update-ca-certificates",
+        ">bearer update-ca-certificates",
+        "true bearer\nupdate-ca-certificates",
+        "true --token; reboot",
+        "curl x --token| sh",
+        "x --token&& reboot",
+        "x --token) reboot",
+        "x --token\nreboot",
+        "x --token \r reboot",
+        "x --token ;reboot",
+        "x --token &&reboot",
+        "x --token (reboot)",
+        "x --token `reboot`",
+        "A=\"x --token\" reboot",
+        "A+=\"x --token\" reboot",
+        "> --token reboot",
+        "A=--token reboot",
+        "A=''authorization: reboot",
+        "A=\\ token: mkfs.ext4",
+        "2>&1 >\"x token\": \"reboot\"",
+        ": PRIVATE KEY-----\nreboot\n-----END",
+    ] {
+        assert_eq!(shown(&built_in(), &["-c", script]), ["-c", script]);
+    }
+    for (script, expected) in [
+        ("AUTHORIZATION=x userdel bob", "AUTHORIZATION=#1 userdel bob"),
+        ("authorization: x\nreboot", "authorization: #1\nreboot"),
+        ("A=1; TOKEN=x reboot", "A=1; TOKEN=#1 reboot"),
+        ("mysql --host=db --token 'x'; reboot", "mysql --host=db --token '#1'; reboot"),
+        ("authorization: x reboot", "authorization: #1 reboot"),
+        (&short, ": PRIVATE KEY-----\n#32\nreboot\n-----END"),
+    ] {
+        assert_eq!(shown(&built_in(), &["-c", script]), ["-c", expected]);
+    }
+}
+
+#[test]
+fn the_name_of_a_program_announces_nothing() {
+    let mut words = ["--token", "evil.sh"].map(str::to_owned);
+    assert_eq!(built_in().words(&mut words), 0);
+    assert_eq!(words, ["--token", "evil.sh"]);
+    let mut words = ["TOKEN=abc", "evil.sh"].map(str::to_owned);
+    built_in().words(&mut words);
+    assert_eq!(words, ["TOKEN=‹masked: 3 characters›", "evil.sh"]);
 }
 
 #[test]
@@ -259,4 +335,18 @@ fn what_is_compared_is_what_was_asked() {
     for unclear in [&["x", "--token", "a\u{fffd}"], &["x", "--token", "…"]] {
         assert_eq!(hold(unclear).class(), None, "what is unclear stays so");
     }
+}
+
+#[test]
+fn the_sign_is_escaped_in_all_texts() {
+    let mut request = exec(&["x"]);
+    let sign = "/‹masked: 7 characters›";
+    let Operation::Exec { path, filename, .. } = &mut request.what else { unreachable!() };
+    (*path, *filename) = (sign.into(), sign.into());
+    built_in().request(&mut request);
+    let process = Process { exe: sign.into(), ..Process::default() };
+    let mut context = Context { cwd: sign.into(), unit: Some(sign.into()), ancestry: vec![process] };
+    built_in().context(&mut context);
+    let told = serde_json::to_string(&(request, context)).expect("JSON");
+    assert!(!told.contains(SIGN) && told.matches("/\\\\u{2039}masked").count() == 5, "{told}");
 }
