@@ -202,7 +202,7 @@ fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<Path
 
 fn malformed(error: &toml::de::Error) -> Problem {
     let message = error.message().replace('\n', ", ");
-    Problem::new(error.span().unwrap_or_default(), message, "docs/channels.md has the keys")
+    Problem::new(error.span().unwrap_or_default(), message, "see docs/channels.md")
 }
 
 fn kept<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
