@@ -116,6 +116,7 @@ fn an_agent_does_not_start_with_a_bad_configuration() {
     let links = agent::links();
     let policy = everything();
     let secret = "/run/holdpoint-tests/open-secret";
+    fs::create_dir_all("/run/holdpoint-tests").unwrap();
     fs::write(secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
     fs::set_permissions(secret, fs::Permissions::from_mode(0o644)).unwrap();
     let channel = |url: &str| {

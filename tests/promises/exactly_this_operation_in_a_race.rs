@@ -45,9 +45,9 @@ fn policy() -> String {
 /// What came of a race.
 #[derive(Debug, Default)]
 struct Score {
-    /// Questions that showed A and were approved.
+    /// Calls that were shown to be A and were approved.
     approved: usize,
-    /// Questions that showed B and were denied.
+    /// Calls that were shown to be B and were denied.
     denied: usize,
     /// What happened.
     done: String,
@@ -90,14 +90,16 @@ fn run(race: &str, words: &[&str], shown: impl Fn(&Hold) -> char) -> Score {
         assert!(began.elapsed() < LIMIT, "{race} hangs: {score:?}, held: {:#?}", control.holds());
         let holds = control.holds();
         for hold in &holds {
-            if !answered.insert(hold.id().to_owned()) {
+            // Its question can come to be about others, too, that ask for the same.
+            if !answered.insert((hold.id().to_owned(), hold.digest().to_owned())) {
                 continue;
             }
             let (word, count) = match shown(hold) {
                 'A' => ("approve", &mut score.approved),
                 _ => ("fail", &mut score.denied),
             };
-            *count += usize::from(control.answer(hold, word));
+            let calls = 1 + hold["same"].as_array().map_or(0, Vec::len);
+            *count += if control.answer(hold, word) { calls } else { 0 };
             if answered.len().is_multiple_of(100) {
                 println!("{race}: {} approved, {} denied after {:?}", score.approved, score.denied, began.elapsed());
             }

@@ -50,7 +50,8 @@ impl<'a> Kernel<'a> {
         while !actors.iter_mut().all(Actor::has_ended) {
             assert!(begun.elapsed() < LIMIT, "not over: {actors:#?}, held: {:#?}", self.control.holds());
             for hold in self.control.holds() {
-                if answered.insert(hold.id().to_owned()) {
+                // Its question can come to be about others, too, that ask for the same.
+                if answered.insert((hold.id().to_owned(), hold.digest().to_owned())) {
                     self.control.answer(&hold, "fail");
                 }
             }
