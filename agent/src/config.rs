@@ -28,6 +28,7 @@
 //! The other kinds: docs/channels.md.
 
 pub mod destination;
+mod files;
 mod keys;
 mod secrets;
 
@@ -45,7 +46,11 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-pub use self::keys::{Around, Keys};
+use self::files::Named;
+pub use self::{
+    files::Files,
+    keys::{Around, Keys},
+};
 use crate::{
     approval::{
         channel::{Channel, KINDS},
@@ -130,13 +135,6 @@ struct RawPage {
     sso: Option<sso::Raw>,
 }
 
-/// Files that channels name.
-#[derive(Default)]
-struct Files {
-    secrets: Vec<PathBuf>,
-    trusted: Vec<PathBuf>,
-}
-
 /// What every kind has; the rest is read by the kind.
 #[derive(Deserialize)]
 struct RawChannel {
@@ -183,17 +181,16 @@ fn parse(source: Source, credentials: Option<&Path>) -> Result<(Config, Vec<Path
         Some(DeValue::Array(tables)) => tables.into_iter().collect(),
         _ => vec![],
     };
-    let mut files = Files::default();
-    let around = Around { listens: listener.is_some(), page: page.as_ref(), credentials };
+    let mut named = Named::default();
     let sso = login.zip(page.as_ref()).and_then(|(raw, page)| {
-        let mut keys = Keys::of_login(&raw.issuer, around);
-        let sso = kept(Sso::read(raw, &page.url, &mut keys), &mut problems);
-        files.secrets.append(&mut keys.secrets);
-        files.trusted.append(&mut keys.trusted);
+        let mut files = Files { owner: &raw.issuer, what: "this login", credentials, named: Named::default() };
+        let sso = kept(Sso::read(raw, &page.url, &mut files), &mut problems);
+        named.add(files.named);
         sso.map(Arc::new)
     });
-    let channels = channels(&file.channel, tables, around, &mut files, &mut problems);
-    let Files { secrets, trusted } = files;
+    let around = Around { listens: listener.is_some(), page: page.as_ref() };
+    let channels = channels(&file.channel, tables, around, credentials, &mut named, &mut problems);
+    let Named { secrets, trusted } = named;
     match problems.is_empty() {
         true => Ok((Config { listener, page, sso, channels, trusted }, secrets)),
         false => Err(Refusal::new(source, problems)),
@@ -265,7 +262,8 @@ fn channels<'a>(
     raw: &'a [RawChannel],
     tables: Vec<Spanned<DeValue<'a>>>,
     around: Around<'a>,
-    files: &mut Files,
+    credentials: Option<&'a Path>,
+    named: &mut Named,
     problems: &mut Vec<Problem>,
 ) -> Vec<Channel> {
     let mut channels: Vec<Channel> = vec![];
@@ -277,10 +275,10 @@ fn channels<'a>(
             problems.push(problem.against(earlier.name.span()));
         }
         let reader = raw_channel.reader.as_ref();
-        let mut keys = Keys { name, table, reader, around, is_login: false, secrets: vec![], trusted: vec![] };
+        let files = Files { owner: name, what: "this channel", credentials, named: Named::default() };
+        let mut keys = Keys { name, table, reader, around, files };
         let channel = kept(channel(raw_channel, &mut keys), problems);
-        files.secrets.append(&mut keys.secrets);
-        files.trusted.append(&mut keys.trusted);
+        named.add(keys.files.named);
         let Some(channel) = channel else { continue };
         let same = |other: &&Channel| other.way.secret().is_some() && other.way.secret() == channel.way.secret();
         if let Some(same) = channels.iter().find(same) {
@@ -319,7 +317,7 @@ fn channel(raw: &RawChannel, keys: &mut Keys<'_>) -> Result<Channel, Problem> {
     Ok(Channel { name: name.clone(), kind: kind.word, reviewers: raw.reviewers.get_ref().clone(), review, way })
 }
 
-/// Where the channel's messages lead. Whether its reader is one of the reviewers is for the policy to say: [`Config::judge`].
+/// Where the channel's messages lead. Whether its reader is one of the reviewers is for the policy to say: [`crate::approval::review::judge`].
 fn review(raw: &RawChannel, page: Option<&Listener>) -> Result<Option<Review>, Problem> {
     match (page, &raw.reader) {
         (None, Some(reader)) => {

@@ -163,7 +163,7 @@ impl Masks {
     /// Masks what is claimed.
     pub fn claims(&self, claims: &mut [Claim]) {
         for claim in claims {
-            self.text(&mut claim.text);
+            self.word(&mut claim.text, false);
         }
     }
 
@@ -178,12 +178,8 @@ impl Masks {
         masked
     }
 
-    /// Masks text that can be many words, and says how many pieces that were.
-    pub fn text(&self, text: &mut String) -> usize {
-        self.word(text, false)
-    }
-
-    /// Masks a word; `announced` if the one before says that it is a secret.
+    /// Masks a word, or text of many, and says how many pieces that were; `announced` if the one before says that it is a
+    /// secret.
     fn word(&self, word: &mut String, announced: bool) -> usize {
         let mut pieces: Vec<_> = self.looks.iter().flat_map(|looks| looks.pieces(word)).collect();
         pieces.extend(self.after_options(word));

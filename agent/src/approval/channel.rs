@@ -178,6 +178,14 @@ pub struct Unheard {
     pub signed: bool,
 }
 
+#[cfg(test)]
+impl Channel {
+    /// One that asks the group `security`, where there is no page.
+    pub fn to_security(name: &str, kind: &'static str, way: Arc<dyn Way>) -> Self {
+        Self { name: name.into(), kind, reviewers: vec!["security".into()], review: None, way }
+    }
+}
+
 impl Channel {
     /// Whether reviewers of the hold are asked this way by now.
     pub fn asks(&self, hold: &Hold) -> bool {

@@ -63,9 +63,9 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     let Some((program, arguments)) = raw.command.get_ref().split_first() else {
         return Err(at(&raw.command, "command is an empty list", "the program and its arguments"));
     };
-    let arguments = arguments.iter().map(|argument| keys.argument(argument)).collect::<Result<_, _>>()?;
+    let arguments = arguments.iter().map(|argument| keys.files.argument(argument)).collect::<Result<_, _>>()?;
     let patience = raw.timeout.as_ref().map(duration).transpose()?.unwrap_or(Duration::MAX);
-    Ok(Arc::new(Exec::new(keys.program(program)?, arguments, patience)))
+    Ok(Arc::new(Exec::new(keys.files.program(program)?, arguments, patience)))
 }
 
 /// One that leads nowhere.

@@ -143,8 +143,9 @@ impl Drop for Place {
 }
 
 impl Agent {
-    /// With this channel besides a listener of its own.
-    async fn start(place: &Place, channel: &str) -> Self {
+    /// With this channel besides a listener of its own; `peer`, which is its other side, says where it is.
+    async fn start(place: &Place, peer: &mut Peer, channel: &str) -> Self {
+        let channel = channel.replace("URL", &peer.says().await);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let file = place.file("config.toml", &format!("[listener]\naddress = \"{address}\"\n\n{channel}"));
@@ -228,7 +229,7 @@ async fn what_slack_sdk_signs_is_a_click_once_and_in_time() {
         api = "URL/api"
         reviewers = ["security"]
     "#;
-    let mut agent = Agent::start(&place, &channel.replace("URL", &peer.says().await)).await;
+    let mut agent = Agent::start(&place, &mut peer, channel).await;
     let listener = format!("{}/v1/slack/team", agent.listener);
     peer.tell(&json!({ "listener": listener, "token": TOKEN, "secret": SECRET })).await;
     agent.hold(peer).await;
@@ -264,7 +265,7 @@ async fn what_slack_sdk_sends_by_a_socket_is_a_click_once_and_is_acknowledged() 
         api = "URL/api"
         reviewers = ["security"]
     "#;
-    let mut agent = Agent::start(&place, &channel.replace("URL", &peer.says().await)).await;
+    let mut agent = Agent::start(&place, &mut peer, channel).await;
     peer.tell(&json!({ "token": TOKEN, "app_token": APP_TOKEN })).await;
     assert_eq!(peer.says().await, "connected");
     agent.hold(peer).await;
@@ -292,7 +293,7 @@ async fn the_library_of_standard_webhooks_verifies_and_answers() {
         secret_file = "@/secret"
         reviewers = ["security"]
     "#;
-    let mut agent = Agent::start(&place, &channel.replace("URL", &peer.says().await)).await;
+    let mut agent = Agent::start(&place, &mut peer, channel).await;
     peer.tell(&json!({ "secret": SECRET })).await;
     agent.hold(peer).await;
     agent.check(&["bad signature", "bad signature", "old timestamp", "old timestamp"]);
@@ -314,7 +315,7 @@ async fn the_library_of_standard_webhooks_verifies_who_looks_for_answers_and_sig
         secret_file = "@/secret"
         reviewers = ["security"]
     "#;
-    let mut agent = Agent::start(&place, &channel.replace("URL", &peer.says().await)).await;
+    let mut agent = Agent::start(&place, &mut peer, channel).await;
     peer.tell(&json!({ "secret": SECRET })).await;
     agent.hold(peer).await;
     agent.check(&[

@@ -34,7 +34,7 @@ use super::{
     submit,
 };
 use crate::{
-    config::{Keys, at},
+    config::{Keys, at, destination},
     policy::{Flaw, Problem, is_slack_id as is_id},
     request::{Answer, HoldId, Outcome, Proof},
     web,
@@ -108,10 +108,10 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
             "C, D or G, then letters and digits: in Slack, \"Copy channel ID\"",
         ));
     }
-    let api = raw.api.as_ref().map(|api| loopback(keys, api)).transpose()?;
+    let api = raw.api.as_ref().map(loopback).transpose()?;
     let api = api.unwrap_or_else(|| Url::parse(API).expect("a URL"));
     let http = Http::new(&api, None).map_err(|flaw| at(keys.name, flaw, "install ca-certificates"))?;
-    let token = keys.secret("token_file", &raw.token_file, "token_credential", &raw.token_credential, token)?;
+    let token = keys.files.secret("token_file", &raw.token_file, "token_credential", &raw.token_credential, token)?;
     let ear = ear(keys, &raw, &api)?;
     if let Some(users) = &raw.users {
         let remedy = "write in the policy: [[reviewer]] with name = \"...\" and slack = [\"T0123ABCD/U0123ABCD\"]";
@@ -130,7 +130,7 @@ fn ear(keys: &mut Keys<'_>, raw: &Raw, api: &Url) -> Result<Ear, Problem> {
     }
     if app {
         let (file, credential) = (&raw.app_token_file, &raw.app_token_credential);
-        let token = keys.secret("app_token_file", file, "app_token_credential", credential, socket::token)?;
+        let token = keys.files.secret("app_token_file", file, "app_token_credential", credential, socket::token)?;
         let opener = Opener::new(api, token).map_err(|flaw| at(keys.name, flaw, "install ca-certificates"))?;
         return Ok(Ear::Socket(Arc::new(opener)));
     }
@@ -138,7 +138,7 @@ fn ear(keys: &mut Keys<'_>, raw: &Raw, api: &Url) -> Result<Ear, Problem> {
         let remedy = "add [listener], or use Socket Mode, app_token_file = \"...\": docs/channels.md";
         return Err(at(keys.name, "clicks cannot come back: there is no [listener]", remedy));
     }
-    let signing = keys.secret("secret_file", &raw.secret_file, "credential", &raw.credential, Signing::read)?;
+    let signing = keys.files.secret("secret_file", &raw.secret_file, "credential", &raw.credential, Signing::read)?;
     Ok(Ear::Signed(signing))
 }
 
@@ -150,8 +150,8 @@ pub(super) fn example() -> Arc<dyn Way> {
     Arc::new(Slack::new(api, http, String::new(), Ear::Signed(signing), "C0000000000".into()))
 }
 
-fn loopback(keys: &Keys<'_>, api: &Spanned<String>) -> Result<Url, Problem> {
-    let url = keys.url(api)?;
+fn loopback(api: &Spanned<String>) -> Result<Url, Problem> {
+    let url = destination::read(api)?;
     if url.scheme() == "http" { Ok(url) } else { Err(at(api, "this is for tests, on this host", "remove it")) }
 }
 

@@ -44,9 +44,9 @@ struct Raw {
 /// Reads the keys of such a channel.
 pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     let raw: Raw = keys.read()?;
-    let url = keys.secret("url_file", &raw.url_file, "url_credential", &raw.url_credential, workflow)?;
+    let url = keys.files.secret("url_file", &raw.url_file, "url_credential", &raw.url_credential, workflow)?;
     let http = Http::new(&url, None).map_err(|flaw| at(keys.name, flaw, "install ca-certificates"))?;
-    let review = raw.review_url.as_ref().map(|url| keys.url(url)).transpose()?;
+    let review = raw.review_url.as_ref().map(destination::read).transpose()?;
     if let (Some(url), Some(_)) = (&raw.review_url, keys.reader) {
         return Err(at(url, "a reader is logged in on the agent's own page", "remove review_url, or reader"));
     }

@@ -16,7 +16,7 @@ use super::{
     standard_webhooks::{Secret, sign},
 };
 use crate::{
-    config::{Keys, at},
+    config::{Keys, at, destination},
     policy::Problem,
 };
 
@@ -44,10 +44,10 @@ struct Raw {
 /// Reads the keys of such a channel.
 pub(super) fn read(keys: &mut Keys<'_>) -> Result<Arc<dyn Way>, Problem> {
     let raw: Raw = keys.read()?;
-    let url = keys.url(&raw.url)?;
+    let url = destination::read(&raw.url)?;
     let decisions = raw.decision_url.as_ref().map(|raw| Decisions::read(raw, &url)).transpose()?;
-    let secret = keys.secret("secret_file", &raw.secret_file, "credential", &raw.credential, Secret::read)?;
-    let authorities = raw.ca_file.as_ref().map(|file| keys.authorities(file)).transpose()?;
+    let secret = keys.files.secret("secret_file", &raw.secret_file, "credential", &raw.credential, Secret::read)?;
+    let authorities = raw.ca_file.as_ref().map(|file| keys.files.authorities(file)).transpose()?;
     let remedy = "install ca-certificates, or name the authorities: ca_file = \"...\"";
     let tls = |flaw| at(&raw.url, flaw, remedy);
     let apart = || Http::apart(&url, authorities.as_deref()).map_err(tls);

@@ -4,6 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
+use toml::Spanned;
+
+use super::at;
+use crate::policy::Problem;
 
 /// Services on public addresses that answer for the machine itself: Azure, Alibaba, AWS over IPv6.
 const METADATA: [IpAddr; 3] = [
@@ -11,6 +15,14 @@ const METADATA: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
 ];
+
+/// The URL that a key of the configuration has, if questions may be sent there.
+///
+/// # Errors
+/// They may not.
+pub fn read(url: &Spanned<String>) -> Result<Url, Problem> {
+    parse(url.get_ref()).map_err(|flaw| at(url, flaw, "an https URL, or http to this host: http://127.0.0.1:PORT/..."))
+}
 
 /// The URL in `text`, if questions may be sent there.
 ///

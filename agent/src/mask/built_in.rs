@@ -140,15 +140,17 @@ pub fn key_lines(text: &str) -> Vec<Range<usize>> {
     const HEAD: &str = "PRIVATE KEY-----";
     /// A shorter line is the last one, follows a longer one, and looks random: no command.
     const LINE: usize = 32;
+    fn next_line(text: &str) -> &str {
+        text.trim_start_matches(['\r', '\n', ' ']).trim_start_matches("\\n")
+    }
     let mut lines = Vec::new();
     for (at, _) in text.match_indices(HEAD) {
         let (mut from, before) = (at + HEAD.len(), lines.len());
         loop {
-            let rest = text[from..].trim_start_matches(['\r', '\n', ' ']).trim_start_matches("\\n");
+            let rest = next_line(&text[from..]);
             from = text.len() - rest.len();
             let length = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)).count();
-            let is_last =
-                rest[length..].trim_start_matches(['\r', '\n', ' ']).trim_start_matches("\\n").starts_with("-----END");
+            let is_last = next_line(&rest[length..]).starts_with("-----END");
             let is_short = is_last && lines.len() > before && super::is_mixed(&rest.as_bytes()[..length]);
             if length == 0 || length < LINE && !is_short {
                 break;

@@ -1,8 +1,6 @@
 //! Links by which reviewers come to the page: signed with a key that this agent alone has, each good once, for one reviewer;
 //! for a few minutes, or, in the message about a hold, until that is over. They end with the agent.
 
-use std::collections::VecDeque;
-
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::{SignedDuration, Timestamp};
 use sha2::Sha256;
@@ -26,27 +24,12 @@ pub struct Links {
     lifetime: SignedDuration,
     /// Oldest first.
     open: Vec<Open>,
-    /// Those in messages, likewise.
-    invitations: VecDeque<Invitation>,
 }
 
+/// A link that has not been used: in a message, if it leads to a hold.
 struct Open {
-    number: String,
-    reviewer: Reviewer,
-    until: Timestamp,
-}
-
-/// A link in a message about a hold.
-struct Invitation {
     link: Link,
     reviewer: Reviewer,
-    hold: HoldId,
-}
-
-/// Where a link is that has not been used.
-enum Place {
-    Open(usize),
-    InMessage(usize),
 }
 
 /// What a link says. Who has written it is another matter: see [`Links::check`].
@@ -122,39 +105,44 @@ impl Link {
 impl Links {
     /// None yet, each to be good for `lifetime`.
     pub fn new(lifetime: SignedDuration) -> Self {
-        Self { key: rand::random(), lifetime, open: vec![], invitations: VecDeque::new() }
+        Self { key: rand::random(), lifetime, open: vec![] }
     }
 
     /// A new link for `reviewer`; none if too many of others have not been used.
     pub fn issue(&mut self, now: Timestamp, reviewer: Reviewer) -> Option<Link> {
-        self.open.retain(|open| now < open.until);
-        let own = |open: &Open| open.reviewer.user == reviewer.user;
-        if self.open.iter().filter(|open| own(open)).count() >= OF_ONE
-            && let Some(oldest) = self.open.iter().position(own)
+        self.open.retain(|open| now.as_second() < open.link.until);
+        let is_own = |open: &Open| open.link.hold.is_none() && open.reviewer.user == reviewer.user;
+        if self.open.iter().filter(|open| is_own(open)).count() >= OF_ONE
+            && let Some(oldest) = self.open.iter().position(is_own)
         {
             self.open.remove(oldest);
         }
-        if self.open.len() >= MOST {
+        if self.open.iter().filter(|open| open.link.hold.is_none()).count() >= MOST {
             return None;
         }
         let until = now.saturating_add(self.lifetime).unwrap_or(now);
-        let link = self.signed(&reviewer, None, until);
-        self.open.push(Open { number: link.number.clone(), reviewer, until });
-        Some(link)
+        Some(self.add(reviewer, None, until))
     }
 
     /// The link for `reviewer` in a message about `hold`, good until then. The one of before, if nobody has used it: so often
     /// as it is said, there is one.
     pub fn invite(&mut self, reviewer: Reviewer, hold: HoldId, until: Timestamp) -> Link {
-        let same = |invitation: &&Invitation| invitation.hold == hold && invitation.reviewer == reviewer;
-        if let Some(invitation) = self.invitations.iter().find(same) {
-            return invitation.link.clone();
+        let same = |open: &&Open| open.link.hold == Some(hold) && open.reviewer == reviewer;
+        if let Some(open) = self.open.iter().find(same) {
+            return open.link.clone();
         }
-        if self.invitations.len() >= IN_MESSAGES {
-            self.invitations.pop_front();
+        let in_message = |open: &Open| open.link.hold.is_some();
+        if self.open.iter().filter(|open| in_message(open)).count() >= IN_MESSAGES
+            && let Some(oldest) = self.open.iter().position(in_message)
+        {
+            self.open.remove(oldest);
         }
-        let link = self.signed(&reviewer, Some(hold), until);
-        self.invitations.push_back(Invitation { link: link.clone(), reviewer, hold });
+        self.add(reviewer, Some(hold), until)
+    }
+
+    fn add(&mut self, reviewer: Reviewer, hold: Option<HoldId>, until: Timestamp) -> Link {
+        let link = self.signed(&reviewer, hold, until);
+        self.open.push(Open { link: link.clone(), reviewer });
         link
     }
 
@@ -168,13 +156,12 @@ impl Links {
 
     /// Ends the links in messages about that hold.
     pub fn over(&mut self, hold: HoldId) {
-        self.invitations.retain(|invitation| invitation.hold != hold);
+        self.open.retain(|open| open.link.hold != Some(hold));
     }
 
     /// Ends the links of others than these.
     pub fn keep(&mut self, these: impl Fn(&Reviewer) -> bool) {
         self.open.retain(|open| these(&open.reviewer));
-        self.invitations.retain(|invitation| these(&invitation.reviewer));
     }
 
     /// Whether `link` can be used. Looking does not use it.
@@ -190,24 +177,17 @@ impl Links {
     /// # Errors
     /// It cannot be used, any more.
     pub fn redeem(&mut self, now: Timestamp, link: &Link) -> Result<Reviewer, Flaw> {
-        let found = match self.find(now, link)? {
-            Place::Open(at) => Some(self.open.remove(at).reviewer),
-            Place::InMessage(at) => self.invitations.remove(at).map(|invitation| invitation.reviewer),
-        };
-        found.ok_or(Flaw::Gone)
+        let at = self.find(now, link)?;
+        Ok(self.open.remove(at).reviewer)
     }
 
-    fn find(&self, now: Timestamp, link: &Link) -> Result<Place, Flaw> {
+    fn find(&self, now: Timestamp, link: &Link) -> Result<usize, Flaw> {
         let signature = bytes(&link.signature).ok_or(Flaw::Foreign)?;
         link.mac(&self.key).verify_slice(&signature).map_err(|_| Flaw::Foreign)?;
         if now.as_second() >= link.until {
             return Err(Flaw::Expired);
         }
-        let found = match link.hold {
-            None => self.open.iter().position(|open| open.number == link.number).map(Place::Open),
-            Some(_) => self.invitations.iter().position(|open| open.link.number == link.number).map(Place::InMessage),
-        };
-        found.ok_or(Flaw::Gone)
+        self.open.iter().position(|open| open.link.number == link.number).ok_or(Flaw::Gone)
     }
 }
 

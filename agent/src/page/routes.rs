@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Page, Reviewer, Revocation,
+    Doors, Page, Reviewer, Revocation,
     events::stream,
     guard::{self, shielded},
     links::{Flaw, Link},
@@ -114,22 +114,19 @@ async fn log_in(
         Ok(body) => Link::read(&body),
         Err(stopped) => return page.stopped(&headers, stopped),
     };
-    let now = Timestamp::now();
     // One lock for both: two who come by the same link at once do not both get in.
     let mut doors = page.doors();
-    let reviewer = match doors.links.redeem(now, &link) {
+    let reviewer = match doors.links.redeem(Timestamp::now(), &link) {
         Ok(reviewer) => reviewer,
         Err(flaw) => {
             page.refused.note(None, flaw.words(), from, false);
             return page.bad_link(flaw, &link);
         }
     };
-    let Some(cookie) = doors.sessions.begin(now, reviewer.clone()) else {
-        return page.sorry(None, StatusCode::SERVICE_UNAVAILABLE, &view::FULL);
-    };
-    let event = Event::LoggedIn { reviewer: reviewer.user, from, entrance: reviewer.entrance };
-    note(&page.notes, Entry { time: now, event });
-    page.leave(&page.place.set_cookie(Some(&cookie)), link.hold)
+    match page.begin(&mut doors, reviewer, from) {
+        Some(cookie) => page.leave(&cookie, link.hold),
+        None => page.sorry(None, StatusCode::SERVICE_UNAVAILABLE, &view::FULL),
+    }
 }
 
 /// Sends the browser to the provider. By a link: a form of ours leads nowhere else (`form-action`).
@@ -221,19 +218,26 @@ impl Page {
         hold: Option<HoldId>,
         from: IpAddr,
     ) -> Result<Response, (String, &'static Apology)> {
-        let now = Timestamp::now();
         // One lock for both: nobody gets in whom a policy has just taken out.
         let mut doors = self.doors();
         let Some(user) = doors.roll.who(&entrance) else {
             return Err((format!("no reviewer in the policy is {entrance}"), &view::NOBODY));
         };
-        let reviewer = Reviewer { user: user.clone(), entrance: Some(entrance.clone()) };
-        let cookie = doors.sessions.begin(now, reviewer).ok_or(("too many are logged in".to_owned(), &view::FULL))?;
-        let event = Event::LoggedIn { reviewer: user, from, entrance: Some(entrance) };
-        note(&self.notes, Entry { time: now, event });
-        let set = AppendHeaders([(SET_COOKIE, self.place.set_cookie(Some(&cookie)))]);
+        let reviewer = Reviewer { user, entrance: Some(entrance) };
+        let cookie =
+            self.begin(&mut doors, reviewer, from).ok_or(("too many are logged in".to_owned(), &view::FULL))?;
         // Not a redirect: the browser would not send the cookie along, since another site has led it here.
+        let set = AppendHeaders([(SET_COOKIE, cookie)]);
         Ok((set, Html(view::came(self, &self.path_to(hold)))).into_response())
+    }
+
+    /// Begins a session, on record: its cookie, to be set. None if too many others are logged in.
+    fn begin(&self, doors: &mut Doors, reviewer: Reviewer, from: IpAddr) -> Option<String> {
+        let now = Timestamp::now();
+        let cookie = doors.sessions.begin(now, reviewer.clone())?;
+        let event = Event::LoggedIn { reviewer: reviewer.user, from, entrance: reviewer.entrance };
+        note(&self.notes, Entry { time: now, event });
+        Some(self.place.set_cookie(Some(&cookie)))
     }
 
     async fn heard(&self, hold: Option<HoldId>, headers: &HeaderMap, body: Body) -> Result<Response, Stopped> {

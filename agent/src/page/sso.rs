@@ -30,7 +30,7 @@ pub use self::attempts::LIFETIME;
 use self::{attempts::Attempts, provider::Provider};
 use crate::{
     approval::{card, http::Http},
-    config::{Keys, at},
+    config::{Files, at, destination},
     policy::{Flaw, Problem},
     request::{Account, Entrance, HoldId},
 };
@@ -102,8 +102,8 @@ impl Sso {
     ///
     /// # Errors
     /// One is not as it must be, or a file that it names.
-    pub fn read(raw: &Raw, page: &str, keys: &mut Keys<'_>) -> Result<Self, Problem> {
-        let url = keys.url(&raw.issuer)?;
+    pub fn read(raw: &Raw, page: &str, files: &mut Files<'_>) -> Result<Self, Problem> {
+        let url = destination::read(&raw.issuer)?;
         if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
             return Err(at(&raw.issuer, "this is no issuer", "https://host/path, as the provider calls itself"));
         }
@@ -111,8 +111,8 @@ impl Sso {
             return Err(at(&raw.client_id, "this is no client", "the id that the provider gave to Holdpoint"));
         }
         let (file, credential) = (&raw.client_secret_file, &raw.client_secret_credential);
-        let secret = keys.secret("client_secret_file", file, "client_secret_credential", credential, secret)?;
-        let authorities = raw.ca_file.as_ref().map(|file| keys.authorities(file)).transpose()?;
+        let secret = files.secret("client_secret_file", file, "client_secret_credential", credential, secret)?;
+        let authorities = raw.ca_file.as_ref().map(|file| files.authorities(file)).transpose()?;
         let remedy = "install ca-certificates, or name the authorities: ca_file = \"...\"";
         let http = Http::new(&url, authorities.as_deref()).map_err(|flaw| at(&raw.issuer, flaw, remedy))?;
         let scope = scope(raw)?;

@@ -34,13 +34,7 @@ struct Desk {
 
 async fn desk(result: Result<Outcome, Refusal>) -> Desk {
     let way = Webhook::new("http://127.0.0.1:9".parse().unwrap(), secret(), None).unwrap();
-    let channel = Channel {
-        name: "ops".into(),
-        kind: "webhook",
-        reviewers: vec!["security".into()],
-        review: None,
-        way: Arc::new(way),
-    };
+    let channel = Channel::to_security("ops", "webhook", Arc::new(way));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/base", listener.local_addr().unwrap());
     let address = listener.local_addr().unwrap();

@@ -111,8 +111,7 @@ async fn desk(replies: &[Reply]) -> Desk {
     let raw = Spanned::new(0..0, format!("{at}/answers/{{hold}}"));
     let decisions = Decisions::read(&raw, &url).unwrap_or_else(|_| panic!("it is the same place"));
     let way = Arc::new(Webhook::new(url, secret(), None).unwrap().answering(decisions));
-    let channel =
-        Channel { name: "ops".into(), kind: "webhook", reviewers: vec!["security".into()], review: None, way };
+    let channel = Channel::to_security("ops", "webhook", way);
     let config = Config { channels: vec![channel], ..Config::default() };
     let (submit, answers) = mpsc::channel(16);
     let (note, notes) = mpsc::channel(16);

@@ -83,7 +83,7 @@ fn channel(api: &Url) -> Channel {
     let http = Http::new(api, None).unwrap();
     let ear = Ear::Signed(Signing::read(SECRET).unwrap());
     let way = Slack::new(api.clone(), http, "xoxb-1".into(), ear, "C1".into());
-    Channel { name: "team".into(), kind: "slack", reviewers: vec!["security".into()], review: None, way: Arc::new(way) }
+    Channel::to_security("team", "slack", Arc::new(way))
 }
 
 async fn desk(manner: Manner) -> Desk {

@@ -46,13 +46,7 @@ async fn a_card_asks_and_another_says_how_it_ended() {
     let review = Some("https://review.example/r/".parse().unwrap());
     let way = Teams { http: Http::new(&url, None).unwrap(), url, review };
     assert!(!format!("{way:?}").contains("secret"));
-    let channel = Channel {
-        name: "office".into(),
-        kind: "teams",
-        reviewers: vec!["security".into()],
-        review: None,
-        way: Arc::new(way),
-    };
+    let channel = Channel::to_security("office", "teams", Arc::new(way));
     let (note, mut notes) = mpsc::channel(16);
     let config = Config { channels: vec![channel], ..Config::default() };
     let mut approval = Approval::new(&config, "host-1".into(), mpsc::channel(1).0, note);

@@ -48,8 +48,7 @@ async fn called(State(server): State<Methods>, Path(method): Path<String>, heade
 fn channel(api: &Url) -> (Arc<Workspace>, Channel) {
     let ear = Ear::Socket(Arc::new(Opener::new(api, "xapp-1".into()).unwrap()));
     let way = Slack::new(api.clone(), Http::new(api, None).unwrap(), "xoxb-1".into(), ear, "C1".into());
-    let (workspace, reviewers) = (Arc::clone(&way.0), vec!["security".into()]);
-    (workspace, Channel { name: "team".into(), kind: "slack", reviewers, review: None, way: Arc::new(way) })
+    (Arc::clone(&way.0), Channel::to_security("team", "slack", Arc::new(way)))
 }
 
 async fn office(refusals: &[&'static str]) -> Office {
