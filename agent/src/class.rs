@@ -62,11 +62,11 @@ fn is_unclear(value: &Value) -> bool {
 
 impl Hold {
     /// What other requests are the same as this one: [`Class::of`] what was asked, with its secrets. What has no class has none
-    /// by what is shown of it either, since no mask covers what is unclear. None after labelled data was read, where the rule asks for
-    /// that: of each label the first file alone is known, and what else was read is what the question is about.
+    /// by what is shown of it either, since no mask covers what is unclear. None where the rule asks what was read before: of each
+    /// label the first file alone is known, and what else was read is what the question is about.
     pub fn class(&self) -> Option<Class> {
         let class = || self.class.clone().or_else(|| Class::of(&self.request));
-        if self.read.is_empty() { class() } else { None }
+        if self.if_read.is_empty() { class() } else { None }
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
     use jiff::ToSpan as _;
 
     use super::*;
-    use crate::request::{Content, HoldId, Login, Object, Reading, sample};
+    use crate::request::{Content, HoldId, Login, Object, sample};
 
     fn request() -> Request {
         sample::hold(HoldId(7)).request
@@ -169,20 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn after_reading_labelled_data_there_is_no_class() {
-        let reading = Reading {
-            tree: "1".into(),
-            label: "data".into(),
-            lineage: false,
-            path: "/a".into(),
-            pid: 1,
-            started: 2,
-            exe: None,
-            at: request().at,
-        };
+    fn where_the_rule_asks_what_was_read_there_is_no_class() {
         let hold = sample::hold(HoldId(7));
         assert!(hold.class().is_some());
-        assert_eq!(Hold { read: vec![reading], ..hold }.class(), None);
+        assert_eq!(Hold { if_read: vec!["data".into()], ..hold }.class(), None);
     }
 
     #[test]

@@ -522,7 +522,10 @@ pub struct Hold {
     /// The hold that reviewers are asked about instead, since it asks for the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub behind: Option<HoldId>,
-    /// What was read before, where the rule asks for that.
+    /// The labels of which the rule asks whether they were read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub if_read: Vec<String>,
+    /// What labelled data was read before, whatever the rule asks for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<Reading>,
     /// What reviewers have decided of the same operation before. Not part of the digest.
@@ -562,9 +565,10 @@ impl Hold {
         ladder::brief(&self.reviewers, &self.escalation)
     }
 
-    /// One line for people: [`Operation::sentence`], and what was read before.
+    /// One line for people: [`Operation::sentence`], and what was read before, where that is what the rule asks for.
     pub fn sentence(&self) -> String {
-        let read: Vec<_> = self.read.iter().map(Reading::sentence).collect();
+        let asked = self.read.iter().filter(|reading| self.if_read.contains(&reading.label));
+        let read: Vec<_> = asked.map(Reading::sentence).collect();
         let after = if read.is_empty() { "" } else { ", after reading " };
         format!("{}{after}{}", self.request.what.sentence(), read.join("; "))
     }

@@ -55,6 +55,29 @@ fn held_for(agent: &Agent, actor: &Actor, label: &str, file: &str) -> Hold {
 }
 
 #[test]
+fn a_question_of_any_rule_shows_what_the_tree_has_read() {
+    let (labelled, file) = (site::file("labelled", "Ada\n"), site::file("hold", "Ada\n"));
+    let rule = format!(
+        "\n[[rule]]\nname = \"asks\"\nopen = {{ path = [\"{file}\"] }}\nthen = \"hold\"\nreviewers = \"people\"\n"
+    );
+    let agent = shared(&(policy(&LABELS) + &rule));
+    let (read, open) = (format!("open {labelled} r"), format!("open {file} r"));
+
+    let control = agent.act([&open]);
+    let hold = agent.hold_of(&control);
+    assert!(hold["read"].is_null(), "nothing was read: {hold:?}");
+    agent.approve(&hold);
+    assert_eq!(control.end().stdout, "open ok\n");
+
+    let actor = agent.act([&read, &open]);
+    let hold = agent.hold_of(&actor);
+    assert_eq!((&hold["read"][0]["label"], &hold["read"][0]["path"]), (&"customer-data".into(), &labelled.into()));
+    assert!(!hold.text("sentence").contains("after reading"), "not what the rule asks for: {hold:?}");
+    agent.approve(&hold);
+    assert_eq!(actor.end().stdout, "open ok\nopen ok\n");
+}
+
+#[test]
 fn what_one_process_has_read_holds_the_connection_of_another() {
     let (agent, (listener, connect)) = (agent(), there());
     let file = site::file("labelled", "Ada\n");

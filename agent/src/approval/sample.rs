@@ -99,6 +99,7 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         same: vec![],
         alone: None,
         behind: None,
+        if_read: vec![],
         read: vec![],
         before: vec![],
         claims: vec![

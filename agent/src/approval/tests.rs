@@ -296,7 +296,11 @@ fn claim(text: &str) -> Claim {
 
 #[test]
 fn a_question_shows_what_was_read_before() {
-    let hold = Hold { read: vec![reading("/srv/a b")], ..sample::hold(HOLD) };
+    let mut hold = Hold { read: vec![reading("/srv/a b")], ..sample::hold(HOLD) };
+    let (_, unasked) = question(&hold);
+    assert_eq!(unasked["data"]["summary"], "connect 192.0.2.1:443 (tcp)", "the rule does not ask for it");
+    assert_eq!(unasked["data"]["read"][0]["path"], "/srv/a b");
+    hold.if_read = vec!["customer-data".into()];
     let (_, question) = question(&hold);
     let said = "connect 192.0.2.1:443 (tcp), after reading customer-data: \"/srv/a b\" (process 7, /usr/bin/cat)";
     assert_eq!(question["data"]["summary"], said);

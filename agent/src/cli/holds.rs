@@ -279,7 +279,7 @@ fn login(login: Option<&Login>) -> String {
     format!("{} (uid {uid}), session {session}", user.as_deref().map_or_else(|| uid.to_string(), shown))
 }
 
-/// What was read before, where the rule asks for that.
+/// What labelled data was read before.
 fn read(hold: &View, zone: &TimeZone) -> String {
     let mut text = String::new();
     if !hold.read.is_empty() {
@@ -395,6 +395,7 @@ mod tests {
                 launcher: 1001,
                 at: moment(0),
             },
+            if_read: vec![],
             read: Vec::new(),
             before: vec![],
             claims: sample::hold(HoldId(id)).claims,

@@ -104,15 +104,15 @@ impl Readings {
         Ok(true)
     }
 
-    /// What was read of these labels in `tree`. Where a process carries a label for itself, what it or an ancestor has read
-    /// that still lives, if that is known.
-    pub fn of(&self, tree: &str, labels: &[String], context: &request::Context) -> Vec<Reading> {
-        let read: Vec<_> =
-            self.known.iter().filter(|known| known.tree == tree && labels.contains(&known.label)).collect();
+    /// What was read in `tree`; of `first`, the labels that a rule asks for, before all others. Where a process carries a
+    /// label for itself, what it or an ancestor has read that still lives; of `first` what others have, if that is not known.
+    pub fn of(&self, tree: &str, first: &[String], context: &request::Context) -> Vec<Reading> {
+        let mut read: Vec<_> = self.known.iter().filter(|known| known.tree == tree).collect();
+        read.sort_by_key(|known| !first.contains(&known.label));
         let own = |reading: &Reading| context.ancestry.iter().any(|process| process.pid == reading.pid);
         let is_shown = |reading: &&&Reading| {
             let own_known = read.iter().any(|other| other.label == reading.label && own(other));
-            !reading.lineage || own(reading) || !own_known
+            !reading.lineage || own(reading) || first.contains(&reading.label) && !own_known
         };
         read.iter().filter(is_shown).map(|reading| (*reading).clone()).collect()
     }

@@ -572,6 +572,7 @@ impl Daemon {
             same: vec![],
             alone: None,
             behind: None,
+            if_read: rule.only.labels.clone(),
             read,
             // By what is shown: the request is masked already.
             before: self.record.before(&request),

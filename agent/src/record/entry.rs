@@ -273,7 +273,7 @@ pub struct Held {
     pub scopes: Vec<Scope>,
     /// What is asked, and by whom.
     pub request: Request,
-    /// What was read before, where the rule asks for that.
+    /// What labelled data was read before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<Reading>,
     /// The working directory.

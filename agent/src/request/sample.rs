@@ -41,7 +41,8 @@ pub fn hold(id: HoldId) -> Hold {
         same: vec![],
         alone: None,
         behind: None,
-        read: Vec::new(),
+        if_read: vec![],
+        read: vec![],
         before: vec![],
         claims: vec![
             claim("publish the release", Speaker::Launcher { user: "laura".into() }),

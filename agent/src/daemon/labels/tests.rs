@@ -97,8 +97,10 @@ fn the_first_reading_is_shown_and_each_process_s_own_where_labels_go_by_lineage(
         let context = Context { ancestry, ..Context::default() };
         known.of("t", &labels, &context).into_iter().map(|reading| reading.path).collect()
     };
-    assert_eq!(shown(&["tree"], &[9]), ["/tree/1"]);
-    assert_eq!(shown(&["line"], &[9, 2]), ["/line/2"]);
-    assert_eq!(shown(&["line"], &[9]), ["/line/1", "/line/2"], "who has read has ended");
-    assert!(shown(&["other"], &[1]).is_empty());
+    assert_eq!(shown(&["tree"], &[9, 2]), ["/tree/1", "/line/2"]);
+    assert_eq!(shown(&["line"], &[9, 2]), ["/line/2", "/tree/1"], "what the rule asks for is first");
+    assert_eq!(shown(&["line"], &[9]), ["/line/1", "/line/2", "/tree/1"], "who has read has ended");
+    assert_eq!(shown(&[], &[9, 1]), ["/tree/1", "/line/1"], "whatever the rule asks for");
+    assert_eq!(shown(&[], &[9]), ["/tree/1"], "what other lines have read is not carried");
+    assert!(known.of("u", &[], &Context::default()).is_empty(), "of another tree");
 }
