@@ -41,8 +41,8 @@ use crate::{
 /// `-ERESTARTNOINTR`, `include/linux/errno.h`: execute the call again, whatever handlers ran.
 const ERESTARTNOINTR: i32 = -513;
 /// Most stops of one call. A tracer that suppresses each has it executed again and again, which would keep a processor
-/// busy; a thousand signals from others, a second apart or less, make far fewer.
-const ENTRIES: u32 = 1000;
+/// busy. Ten thousand SIGCONTs of others at once stay below, and so does one every ten seconds of a hold that lasts a day.
+const ENTRIES: u32 = 12_000;
 const SIGKILL: u32 = 9;
 const SIGCONT: u32 = 18;
 const SIGSTOP: u32 = 19;
