@@ -23,11 +23,15 @@ use crate::image::root_image;
 use crate::initramfs::initramfs;
 use crate::kernel::Kernel;
 use crate::programs::copy_stripped;
+use crate::progress;
 use crate::protocol::{Run, SESSIONS, port_name};
 use crate::session::{MachineGone, Port, Signals, Streams, run_here, run_with, socket};
 
 /// From the start of QEMU to the greeting of the guest, agent included. An emulated boot takes some 10 seconds.
 const BOOT_PATIENCE: Duration = Duration::from_secs(400);
+/// How often a machine is booted. On two emulated processors Linux 6.12 dies now and then as it changes its own code, under
+/// QEMU 7.2.
+const BOOTS: u32 = 3;
 
 const PREFIX: &str = "holdpoint-vm-";
 
@@ -82,17 +86,34 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots and waits until commands can be run.
+    /// Boots and waits until commands can be run. What ends as it boots is booted again.
     pub fn boot(plan: &Plan, signals: &Signals) -> Result<Self> {
+        for _ in 1..BOOTS {
+            let (mut machine, greeting) = Self::start(plan, signals)?;
+            let is_gone = greeting.as_ref().is_err_and(|error| error.is::<MachineGone>());
+            match machine.with_console(greeting) {
+                Err(error) if is_gone => progress(&format!("{error:#}\nbooting it again")),
+                greeted => {
+                    machine.first = Some(greeted?);
+                    return Ok(machine);
+                }
+            }
+        }
+        let (mut machine, greeting) = Self::start(plan, signals)?;
+        machine.first = Some(machine.with_console(greeting)?);
+        Ok(machine)
+    }
+
+    /// Starts QEMU and waits for the greeting.
+    fn start(plan: &Plan, signals: &Signals) -> Result<(Self, Result<Port>)> {
         let directory = RunDirectory::create(plan.name.as_deref())?;
         hand_over(plan, &directory.path.join("host"))?;
         let qemu = start_qemu(plan, &directory.path)?;
         let mut machine = Self { qemu, first: None, directory };
         machine.await_sockets()?;
         let path = machine.directory.path.clone();
-        let port = Port::of_booting(&path, BOOT_PATIENCE, signals);
-        machine.first = Some(machine.with_console(port)?);
-        Ok(machine)
+        let greeting = Port::of_booting(&path, BOOT_PATIENCE, signals);
+        Ok((machine, greeting))
     }
 
     /// Runs a command with our own streams; its status.
