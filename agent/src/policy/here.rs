@@ -12,7 +12,7 @@ use super::{
 
 /// Most files that are named.
 const SHOWN: usize = 8;
-/// Where the agent reads its channels, unless told otherwise.
+/// Where the agent reads what ways there are to reviewers, unless told otherwise.
 const CONFIG: &str = "/etc/holdpoint/config.toml";
 /// The first kernel that has what Holdpoint needs.
 const FIRST_KERNEL: (u32, u32) = (6, 1);
@@ -28,7 +28,8 @@ pub fn judge(file: &Path, named: Option<&Host>) -> Result<Good, LoadError> {
 pub fn lacks(policy: &Policy) -> Vec<Problem> {
     let mut problems = files(policy);
     problems.extend(links(policy));
-    problems.extend(channels(policy, Path::new(CONFIG)));
+    // What the configuration says is for the agent to judge; who may not read it is told nothing of it.
+    problems.extend(fs::read_to_string(CONFIG).iter().flat_map(|config| ways(policy, config)));
     problems.extend(kernel());
     problems
 }
@@ -61,18 +62,36 @@ fn links(policy: &Policy) -> Option<Problem> {
     (!files.is_empty()).then(|| Problem::new(0..0, message, remedy))
 }
 
-/// Integrations that are none of the channels in `config`, where there is one and it can be read. What it says of them is for
-/// the agent to judge.
-fn channels(policy: &Policy, config: &Path) -> Vec<Problem> {
-    let text = fs::read_to_string(config).ok();
-    let Some(table) = text.and_then(|text| text.parse::<toml::Table>().ok()) else { return vec![] };
+/// What the policy says of reviewers and nothing in the text of [`CONFIG`] leads to.
+fn ways(policy: &Policy, config: &str) -> Vec<Problem> {
+    let Ok(table) = config.parse::<toml::Table>() else { return vec![] };
+    let lost = |message: String, remedy: &str| Problem::new(0..0, message, remedy);
+    let people = &policy.people;
+
     let channels = table.get("channel").and_then(toml::Value::as_array).into_iter().flatten();
     let names: Vec<_> = channels.filter_map(|channel| channel.get("name")?.as_str()).collect();
-    let missing = |(person, channel)| {
-        let message = format!("{channel:?} may speak for {person}, and {} has no such channel", config.display());
-        Problem::new(0..0, message, "correct integrations in [[reviewer]], or add a [[channel]] of that name")
-    };
-    policy.missing_channels(&names).into_iter().map(missing).collect()
+    let channels = policy.missing_channels(&names).into_iter().map(|(person, channel)| {
+        let message = format!("{channel:?} may speak for {person}, and {CONFIG} has no such channel");
+        lost(message, "correct integrations in [[reviewer]], or add a [[channel]] of that name")
+    });
+
+    let login = table.get("page").and_then(|page| page.get("sso"));
+    let issuer = login.and_then(|login| login.get("issuer")?.as_str());
+    let logins = people.iter().flat_map(|person| person.sso.iter().map(|known| (&person.name, known)));
+    let elsewhere = logins.filter_map(|(name, known)| Some((name, known.split_once(' ')?.0)));
+    let elsewhere = elsewhere.filter(|(_, named)| Some(*named) != issuer).map(|(name, named)| {
+        let message = format!("{name} logs in at {named}, and {CONFIG} has no such issuer");
+        lost(message, "write sso in [[reviewer]] with the very issuer of [page.sso]")
+    });
+
+    let by_email = login.and_then(|login| login.get("email")?.as_bool()) == Some(true);
+    let addressed = people.iter().filter(|person| !person.emails.is_empty() && person.integrations.is_empty());
+    let unused = addressed.filter(|_| !by_email).map(|person| {
+        let message =
+            format!("nothing leads to {} by e-mail address: no integration may name it, and no login", person.name);
+        lost(message, "add integrations to the [[reviewer]], or email = true to [page.sso]")
+    });
+    channels.chain(elsewhere).chain(unused).collect()
 }
 
 /// What can be seen of the kernel without root.
@@ -113,17 +132,41 @@ mod tests {
     use super::*;
     use crate::policy::{Source, parse};
 
+    /// What is said of alice where the configuration is this.
+    fn said(alice: &str, config: &str) -> Vec<String> {
+        let text = format!(
+            "[[subject]]\nname = \"agent\"\nexe = [\"/usr/bin/agent\"]\n\n[reviewers]\nsecurity = [\"alice\"]\n\n\
+             [[reviewer]]\nname = \"alice\"\n{alice}\n"
+        );
+        let policy = parse(Source::one("p.toml", text), &Host::this()).unwrap_or_else(|error| panic!("{error}"));
+        ways(&policy, config).into_iter().map(|problem| problem.message.replace(CONFIG, "FILE")).collect()
+    }
+
     #[test]
     fn an_integration_that_is_no_channel_of_this_host_is_told() {
-        let text = "[[subject]]\nname = \"agent\"\nexe = [\"/usr/bin/agent\"]\n\n[reviewers]\nsecurity = [\"alice\"]\n\n\
-                    [[reviewer]]\nname = \"alice\"\nintegrations = { ops = \"basic\", sso = \"medium\" }\n";
-        let policy = parse(Source::one("p.toml", text), &Host::this()).unwrap_or_else(|error| panic!("{error}"));
-        let config = std::env::temp_dir().join(format!("holdpoint-here-{}.toml", std::process::id()));
-        fs::write(&config, "[[channel]]\nname = \"ops\"\nkind = \"webhook\"\n").unwrap();
-        let said: Vec<_> = channels(&policy, &config).into_iter().map(|problem| problem.message).collect();
-        fs::remove_file(&config).unwrap();
-        let expected = format!("\"sso\" may speak for alice, and {} has no such channel", config.display());
-        assert_eq!(said, [expected]);
-        assert!(channels(&policy, &config).is_empty(), "without a configuration nothing is known");
+        let alice = "integrations = { ops = \"basic\", sso = \"medium\" }";
+        let config = "[[channel]]\nname = \"ops\"\nkind = \"webhook\"\n";
+        assert_eq!(said(alice, config), ["\"sso\" may speak for alice, and FILE has no such channel"]);
+    }
+
+    #[test]
+    fn a_login_at_no_provider_of_this_host_is_told() {
+        let alice = "sso = [\"https://login.example 7\"]";
+        let at = |issuer: &str| format!("[page.sso]\nissuer = \"{issuer}\"\n");
+        assert_eq!(said(alice, &at("https://login.example")), [""; 0]);
+        for config in [String::new(), at("https://login.example/")] {
+            assert_eq!(said(alice, &config), ["alice logs in at https://login.example, and FILE has no such issuer"]);
+        }
+    }
+
+    #[test]
+    fn an_address_that_nobody_uses_is_told() {
+        let unused = "nothing leads to alice by e-mail address: no integration may name it, and no login";
+        let (alice, ops) = ("email = [\"a@b.example\"]\n", "[[channel]]\nname = \"ops\"\n");
+        assert_eq!(said(alice, ops), [unused]);
+        assert_eq!(said(&format!("{alice}integrations = {{ ops = \"basic\" }}"), ops), [""; 0]);
+        let login = |email: bool| format!("[page.sso]\nissuer = \"https://login.example\"\nemail = {email}\n");
+        assert_eq!(said(alice, &login(true)), [""; 0]);
+        assert_eq!(said(alice, &login(false)), [unused]);
     }
 }
