@@ -21,7 +21,7 @@ use serde::{Serialize, Serializer};
 
 pub use self::built_in::BuiltIn;
 use crate::{
-    claims::Claim,
+    claims::{Claim, Speaker},
     request::{Context, Operation, Request},
 };
 
@@ -164,6 +164,9 @@ impl Masks {
     pub fn claims(&self, claims: &mut [Claim]) {
         for claim in claims {
             self.word(&mut claim.text, false);
+            if let Speaker::Process { exe, .. } = &mut claim.by {
+                escape(exe);
+            }
         }
     }
 

@@ -24,8 +24,8 @@ use crate::{
     user,
 };
 
-/// Deepest ancestry that is shown.
-const GENERATIONS: usize = 32;
+/// Deepest ancestry that is shown: what is above it is not known.
+pub const GENERATIONS: usize = 32;
 
 /// Bytes that are read of a file whose length is the process's own choice: `PR_SET_MM_MAP` makes a command line of all
 /// its memory.

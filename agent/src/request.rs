@@ -1,32 +1,28 @@
-//! The plain data that flows through the agent: what was asked, and, in [`answer`], what came back and what was decided; in
-//! [`same`], what stands in one question.
+//! The plain data that flows through the agent: what was asked, [`operation`] and [`digest`] of it; in [`same`], what stands in
+//! one question; in [`answer`], what came back and what was decided.
 //! No I/O, no clock.
 
 mod answer;
+mod digest;
+mod operation;
 mod same;
+mod text;
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    str::FromStr,
-    time::Duration,
-};
+use std::{fmt, str::FromStr, time::Duration};
 
-use holdpoint_common::{
-    decision::{DIGEST_BYTES, Decision},
-    request::Stamps,
-};
+use holdpoint_common::decision::Decision;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 pub use self::{
     answer::{
         Account, Answer, Caller, End, Entrance, Known, Outcome, Proof, Refusal, Standing, Withdrawal, Word,
         decision_word, word,
     },
+    digest::{Digest, hashed, without},
+    operation::{Content, Object, Operation},
     same::Same,
+    text::{hexadecimal, quoted, seconds, shown, span, span_of},
 };
 use crate::{
     claims::Claim,
@@ -84,154 +80,6 @@ pub struct Process {
     pub user: String,
 }
 
-/// What is asked for, with its objects. These are facts seen by the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "operation", rename_all = "lowercase")]
-pub enum Operation {
-    /// Replace the process image.
-    Exec {
-        /// The file, resolved: links followed, as the kernel walks it.
-        path: String,
-        /// Whether it is only asked if the file could be executed (`AT_EXECVE_CHECK`).
-        check: bool,
-        /// The name given to `execve(2)`.
-        filename: String,
-        /// The arguments given to `execve(2)`, from the kernel's own copy.
-        argv: Vec<String>,
-        /// Whether they, or the name, are not all here: they were longer than what is kept, or could not be read. Never so
-        /// of a hold.
-        #[serde(skip_serializing_if = "is_false")]
-        cut: bool,
-        /// How many pieces of them are masked: see [`crate::mask`].
-        #[serde(skip_serializing_if = "is_zero")]
-        masked: usize,
-        /// Device and inode of the file.
-        object: Object,
-        /// Device and inode of the working directory.
-        directory: Object,
-        /// The state of its content; what is executed is what was shown.
-        content: Option<Content>,
-    },
-    /// Open, create or truncate a file.
-    Open {
-        /// The file, resolved.
-        path: String,
-        /// `read`, `write`, `create`, `truncate`.
-        access: Vec<&'static str>,
-        /// `open(2)` flags; for creation the file mode.
-        flags: u32,
-        /// Device and inode; the inode is 0 where the file does not exist yet.
-        object: Object,
-        /// The state of its content, where the file is read or emptied.
-        content: Option<Content>,
-        /// `truncate(2)`: its size from now on, in bytes.
-        length: Option<u64>,
-        /// Owner's user name; of what is to be made, whose it will be.
-        owner: Option<String>,
-        /// Permission bits, likewise.
-        mode: Option<u32>,
-        /// Size in bytes, where the file exists.
-        size: Option<u64>,
-    },
-    /// Connect a socket.
-    Connect {
-        /// Destination; IPv4-mapped addresses are shown as IPv4.
-        address: IpAddr,
-        /// Destination port.
-        port: u16,
-        /// `tcp`, `udp`, or the protocol's number.
-        protocol: String,
-        /// The names by which the tree had looked up the address, as the kernel had learned them. Shown, never bound to:
-        /// they live shorter than many a hold.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        names: Vec<String>,
-    },
-    /// Do something else with a file or its name than opening it.
-    File {
-        /// [`holdpoint_common::request::Action::word`].
-        action: &'static str,
-        /// The file, resolved; none for a socket without a path.
-        path: Option<String>,
-        /// Rename, link: the new name, resolved. Symbolic link: what it says.
-        target: Option<String>,
-        /// Rename: what has the new name gets the old one.
-        exchange: bool,
-        /// Rename, link: something has the new name already.
-        replaces: bool,
-        /// chmod, mkdir: the permission bits.
-        mode: Option<u32>,
-        /// chown: the new owner, where it changes.
-        owner: Option<String>,
-        /// chown: the new group, where it changes.
-        group: Option<String>,
-        /// Device and inode; the inode is 0 where the file does not exist yet.
-        object: Object,
-        /// `file`, `directory`, `symbolic link`, ...; none where there is nothing yet.
-        kind: Option<&'static str>,
-        /// The state of its content, where it gets another name.
-        content: Option<Content>,
-        /// Likewise, of what changes places with it.
-        target_content: Option<Content>,
-    },
-    /// Do something to the host that no file or address stands for.
-    System {
-        /// [`holdpoint_common::system::System::word`].
-        system: &'static str,
-        /// What exactly, as the kernel numbers it: the command of `bpf(2)`, a capability, a protocol; else 0.
-        detail: u32,
-        /// The other process that it is about.
-        process: Option<u32>,
-    },
-}
-
-impl Operation {
-    /// The file that it is about.
-    pub fn path(&self) -> Option<&str> {
-        match self {
-            Self::Exec { path, .. } | Self::Open { path, .. } => Some(path),
-            Self::File { path, .. } => path.as_deref(),
-            Self::Connect { .. } | Self::System { .. } => None,
-        }
-    }
-
-    /// One line for people: `open /etc/shadow (read)`. Control characters are shown escaped.
-    pub fn sentence(&self) -> String {
-        match self {
-            Self::Exec { path, check, argv, cut, .. } => {
-                let argv: Vec<_> = argv.iter().map(|word| quoted(word)).collect();
-                let check = if *check { "check for " } else { "" };
-                let cut = if *cut { " …" } else { "" };
-                format!("{check}exec {} [{}{cut}]", quoted(path), argv.join(" "))
-            }
-            Self::Open { path, length: Some(length), .. } => format!("truncate {} to {length} bytes", quoted(path)),
-            Self::Open { path, access, .. } => format!("open {} ({})", quoted(path), access.join(", ")),
-            Self::Connect { address, port, protocol, names } => {
-                let names: Vec<_> = names.iter().map(|name| format!(", looked up as {}", shown(name))).collect();
-                format!("connect {} ({protocol}{})", SocketAddr::new(*address, *port), names.concat())
-            }
-            Self::File { action, path, target, exchange, replaces, mode, owner, group, kind, .. } => {
-                let path = path.as_deref().map_or_else(|| "a socket without a path".to_owned(), quoted);
-                let kind = kind.filter(|kind| *kind != "file").map_or_else(String::new, |kind| format!("{kind} "));
-                let how = if *exchange { "in exchange for" } else { "to" };
-                let target = target.as_deref().map(|target| format!(" {how} {}", quoted(target)));
-                let details = [
-                    (*replaces && !*exchange).then(|| "replacing what is there".to_owned()),
-                    mode.map(|mode| format!("mode {mode:04o}")),
-                    owner.as_ref().map(|owner| format!("owner {}", shown(owner))),
-                    group.as_ref().map(|group| format!("group {}", shown(group))),
-                ];
-                let details: Vec<_> = details.into_iter().flatten().collect();
-                let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
-                format!("{action} {kind}{path}{}{details}", target.unwrap_or_default())
-            }
-            Self::System { system, detail, process } => {
-                let process = process.map_or_else(String::new, |pid| format!(" of process {pid}"));
-                format!("system operation {system}{process} ({detail})")
-            }
-        }
-    }
-}
-
 /// Serde asks by reference.
 pub fn is_false(flag: &bool) -> bool {
     !flag
@@ -240,69 +88,6 @@ pub fn is_false(flag: &bool) -> bool {
 /// Likewise.
 pub fn is_zero(count: &usize) -> bool {
     *count == 0
-}
-
-/// One argument or path, so that it can be told from two.
-pub fn quoted(argument: &str) -> String {
-    let plain = |c: char| !c.is_whitespace() && !matches!(c, '"' | '\\' | '[' | ']');
-    match !argument.is_empty() && argument.chars().all(plain) {
-        true => shown(argument),
-        false => format!("\"{}\"", shown(&argument.replace('\\', "\\\\").replace('"', "\\\""))),
-    }
-}
-
-/// Text from the subject with everything that could forge a line or hide in it made visible.
-pub fn shown(text: &str) -> String {
-    text.chars().map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
-}
-
-/// Control characters, those that reorder or hide text (Unicode Cf), and those that are not seen
-/// (`Default_Ignorable_Code_Point`, blank letters).
-fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}'
-            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}')
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// Which file, as the kernel knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Object {
-    /// `s_dev`.
-    pub device: u32,
-    /// Inode number.
-    pub inode: u64,
-}
-
-/// What the kernel compares of a file's content: see [`holdpoint_common::request::Stamps`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Content {
-    /// In bytes.
-    pub size: u64,
-    /// Last change of the content.
-    pub modified: String,
-    /// Last change of the content or of anything else.
-    pub changed: String,
-    /// Number of changes, where the file system counts them.
-    pub version: u64,
-}
-
-impl From<&Stamps> for Content {
-    fn from(stamps: &Stamps) -> Self {
-        Self {
-            size: stamps.size,
-            modified: moment(stamps.modified, stamps.modified_fraction),
-            changed: moment(stamps.changed, stamps.changed_fraction),
-            version: stamps.version,
-        }
-    }
-}
-
-/// A file's time, whatever somebody has set it to.
-fn moment(seconds: i64, nanoseconds: u32) -> String {
-    let known = i32::try_from(nanoseconds).ok().and_then(|fraction| Timestamp::new(seconds, fraction).ok());
-    known.map_or_else(|| format!("{seconds}.{nanoseconds:09}"), |moment| moment.to_string())
 }
 
 /// What a process asks, who it is and which rule it met.
@@ -389,80 +174,8 @@ pub struct Context {
     /// Unit of systemd, by the control group: `agent.service`; with that of the user's own systemd after it, where that has
     /// started it.
     pub unit: Option<String>,
-    /// The process, its parent, and so on up to pid 1.
+    /// The process, its parent, and so on up to pid 1: at most [`crate::process::GENERATIONS`].
     pub ancestry: Vec<Process>,
-}
-
-/// SHA-256 over the canonical description of a held operation, in hexadecimal: what a reviewer approves.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Digest(pub String);
-
-impl Digest {
-    /// The digest of `id` asking for `request`: the JSON of both, keys sorted.
-    ///
-    /// `at` is left out: every start of the agent converts it anew from the kernel's clock, and a hold keeps
-    /// its digest over a restart. So are `names`, which are forgotten. `id` is random and used once, so no two holds share a digest.
-    pub fn of(id: HoldId, request: &Request) -> Self {
-        Self(hashed((id, without(request, &["at", "names"]))))
-    }
-
-    /// As the kernel keeps it with the decision.
-    pub fn bytes(&self) -> [u8; DIGEST_BYTES] {
-        let byte = |at: usize| self.0.get(2 * at..2 * at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        std::array::from_fn(|at| byte(at).unwrap_or_default())
-    }
-}
-
-/// What `data` is as JSON, without these fields.
-pub fn without(data: &impl Serialize, fields: &[&str]) -> Value {
-    let mut value = serde_json::to_value(data).expect("plain data always serialises");
-    if let Some(object) = value.as_object_mut() {
-        fields.iter().for_each(|field| drop(object.remove(*field)));
-    }
-    value
-}
-
-/// SHA-256 over the JSON of plain data, keys sorted, in hexadecimal.
-pub fn hashed(data: impl Serialize) -> String {
-    let mut value = serde_json::to_value(data).expect("plain data always serialises");
-    value.sort_all_objects();
-    hexadecimal(&Sha256::digest(value.to_string()))
-}
-
-/// A span of time for people. What is negative is over.
-pub fn span(seconds: i64) -> String {
-    match seconds {
-        ..=0 => "0 s".to_owned(),
-        1..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-    }
-}
-
-/// Likewise.
-pub fn span_of(duration: Duration) -> String {
-    span(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
-}
-
-/// Seconds of a span of time as people write it: `90s`, `5m`, `1h`. As good as infinite where the number is too large.
-pub fn seconds(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let factor = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some(number.parse().unwrap_or(u64::MAX).saturating_mul(factor))
-}
-
-/// Lower-case hexadecimal.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A request parked by a `hold` verdict.
@@ -525,7 +238,10 @@ pub struct Hold {
     /// The labels of which the rule asks whether they were read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub if_read: Vec<String>,
-    /// What labelled data was read before, whatever the rule asks for.
+    /// The labels that who asks carried then, of data that was read before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub carried: Vec<String>,
+    /// What that data was, as far as it is known, whatever the rule asks for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<Reading>,
     /// What reviewers have decided of the same operation before. Not part of the digest.
@@ -588,66 +304,6 @@ mod tests {
         assert_eq!(ID.to_string(), "0000000000000007");
         for bad in ["7", "+000000000000007", "000000000000000g", "00000000000000007"] {
             assert!(bad.parse::<HoldId>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_digest_is_the_same_after_a_restart_and_of_nothing_else() {
-        let request = sample::hold(ID).request;
-        let restarted = Request { at: request.at + jiff::SignedDuration::from_nanos(1), ..request.clone() };
-        assert_eq!(Digest::of(ID, &request), Digest::of(ID, &restarted));
-        assert_ne!(Digest::of(ID, &request), Digest::of(HoldId(8), &request));
-        assert_ne!(Digest::of(ID, &request), Digest::of(ID, &Request { uid: 0, ..request.clone() }));
-    }
-
-    #[test]
-    fn the_digest_is_of_all_that_the_kernel_compares() {
-        let stamps = Stamps { size: 1, version: 2, modified: 3, changed: 4, modified_fraction: 5, changed_fraction: 6 };
-        let digest = |stamps: Stamps, inode| {
-            let what = Operation::Exec {
-                path: "/x".into(),
-                check: false,
-                filename: "x".into(),
-                argv: vec![],
-                cut: false,
-                masked: 0,
-                object: Object { device: 1, inode },
-                directory: Object { device: 1, inode: 3 },
-                content: Some((&stamps).into()),
-            };
-            Digest::of(ID, &Request { what, ..sample::hold(ID).request })
-        };
-        let changed = [
-            digest(Stamps { size: 0, ..stamps }, 1),
-            digest(Stamps { version: 0, ..stamps }, 1),
-            digest(Stamps { modified: 0, ..stamps }, 1),
-            digest(Stamps { changed: 0, ..stamps }, 1),
-            digest(Stamps { modified_fraction: 0, ..stamps }, 1),
-            digest(Stamps { changed_fraction: 0, ..stamps }, 1),
-            digest(Stamps { modified: i64::MAX, ..stamps }, 1),
-            digest(stamps, 2),
-        ];
-        assert!(!changed.contains(&digest(stamps, 1)));
-    }
-
-    #[test]
-    fn the_kernel_keeps_the_digest_byte_for_byte() {
-        let digest = sample::hold(ID).digest;
-        assert_eq!(hexadecimal(&digest.bytes()), digest.0);
-    }
-
-    #[test]
-    fn spans_are_short() {
-        let spans = [-3, 0, 59, 60, 3599, 7260].map(span);
-        assert_eq!(spans, ["0 s", "0 s", "59 s", "1 min 0 s", "59 min 59 s", "2 h 1 min"]);
-    }
-
-    #[test]
-    fn what_hides_or_reorders_text_is_shown() {
-        assert_eq!(shown("a\n\u{202e}b"), "a\\u{a}\\u{202e}b");
-        for ignored in "\u{180b}\u{180f}\u{1bca0}\u{1bca3}\u{fff0}\u{fff8}\u{e0000}\u{e0080}\u{e01f0}\u{e0fff}".chars()
-        {
-            assert_eq!(shown(&ignored.to_string()), ignored.escape_unicode().to_string());
         }
     }
 }

@@ -114,7 +114,7 @@ pub fn status(refusal: &Refusal) -> StatusCode {
         Refusal::UnknownHold => StatusCode::NOT_FOUND,
         Refusal::WrongDigest => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::Stranger(_) | Refusal::NotNamed | Refusal::Requester => StatusCode::FORBIDDEN,
-        Refusal::Assurance(_) | Refusal::Scope(_) => StatusCode::FORBIDDEN,
+        Refusal::Assurance(_) | Refusal::Scope(_) | Refusal::NotShown => StatusCode::FORBIDDEN,
         Refusal::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Conflict(_) | Refusal::NotNeeded(_) | Refusal::Granted(_) => StatusCode::CONFLICT,
         Refusal::Over(_) => StatusCode::GONE,

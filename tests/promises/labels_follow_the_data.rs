@@ -2,12 +2,13 @@
 //! or to the process that has read and what it forks; and the reviewer is shown what was read.
 
 use std::{
+    fs,
     io::{ErrorKind, Read as _},
     net::UdpSocket,
 };
 
 use holdpoint_tests::{
-    Actor, Agent, Hold, User,
+    Actor, Agent, Hold, Json, User,
     agent::holdpoint,
     listener::Listener,
     shared,
@@ -54,27 +55,62 @@ fn held_for(agent: &Agent, actor: &Actor, label: &str, file: &str) -> Hold {
     hold
 }
 
-#[test]
-fn a_question_of_any_rule_shows_what_the_tree_has_read() {
-    let (labelled, file) = (site::file("labelled", "Ada\n"), site::file("hold", "Ada\n"));
+/// The usual rules, and one that asks whatever was read.
+fn asking_about(file: &str) -> Shared {
     let rule = format!(
         "\n[[rule]]\nname = \"asks\"\nopen = {{ path = [\"{file}\"] }}\nthen = \"hold\"\nreviewers = \"people\"\n"
     );
-    let agent = shared(&(policy(&LABELS) + &rule));
+    shared(&(policy(&LABELS) + &rule))
+}
+
+/// What the question of such a rule shows that was read before; it is approved, and not headed by that.
+#[track_caller]
+fn shown_by_asking(agent: &Agent, actor: &Actor) -> Vec<(String, String)> {
+    let hold = agent.hold_of(actor);
+    assert_eq!(hold.text("rule"), "asks");
+    assert!(!hold.text("sentence").contains("after reading"), "not what the rule asks for: {hold:?}");
+    agent.approve(&hold);
+    let text = |reading: &Json, key| reading[key].as_str().expect("a text").to_owned();
+    let read = hold["read"].as_array().cloned().unwrap_or_default();
+    read.iter().map(|reading| (text(reading, "label"), text(reading, "path"))).collect()
+}
+
+#[test]
+fn a_question_of_any_rule_shows_what_the_tree_has_read() {
+    let (labelled, file) = (site::file("labelled", "Ada\n"), site::file("hold", "Ada\n"));
     let (read, open) = (format!("open {labelled} r"), format!("open {file} r"));
+    let agent = asking_about(&file);
 
     let control = agent.act([&open]);
-    let hold = agent.hold_of(&control);
-    assert!(hold["read"].is_null(), "nothing was read: {hold:?}");
-    agent.approve(&hold);
+    assert_eq!(shown_by_asking(&agent, &control), [], "nothing was read");
     assert_eq!(control.end().stdout, "open ok\n");
 
     let actor = agent.act([&read, &open]);
-    let hold = agent.hold_of(&actor);
-    assert_eq!((&hold["read"][0]["label"], &hold["read"][0]["path"]), (&"customer-data".into(), &labelled.into()));
-    assert!(!hold.text("sentence").contains("after reading"), "not what the rule asks for: {hold:?}");
-    agent.approve(&hold);
+    assert_eq!(shown_by_asking(&agent, &actor), [("customer-data".to_owned(), labelled)]);
     assert_eq!(actor.end().stdout, "open ok\nopen ok\n");
+}
+
+#[test]
+fn by_lineage_a_question_shows_what_who_asks_carries_and_no_more() {
+    let (secret, file) = (site::file("secret", "hush\n"), site::file("hold", "Ada\n"));
+    let (read, ask) = (format!("open {secret} r"), format!("open {file} r"));
+    let agent = asking_about(&file);
+    let go = site::nothing("free");
+    let (ask_then, then) = (format!("after {go} {ask}"), format!("open {go} w+creat"));
+
+    // A child from before carries nothing of what its parent has read since.
+    let mut actor = agent.act(["fork", &ask_then, "end", &read, &then, "wait", "line", &ask]);
+    assert_eq!(shown_by_asking(&agent, &actor), [], "its parent has read it, later");
+    actor.go_on();
+    assert_eq!(shown_by_asking(&agent, &actor), [("secrets".to_owned(), secret.clone())], "the control: its parent");
+    assert_eq!(actor.end().stdout.matches("open ok\n").count(), 4);
+    fs::remove_file(&go).expect("made by the actor");
+
+    // Whom a reader has forked asks, and nobody above it is the reader.
+    let mut actor = agent.act([&read, "daemon", &ask_then, "end", &then, "line"]);
+    assert_eq!(shown_by_asking(&agent, &actor), [("secrets".to_owned(), secret)]);
+    actor.go_on();
+    actor.end();
 }
 
 #[test]

@@ -19,6 +19,15 @@ fn opening(agent: &Agent, rule: &str) -> (Actor, Hold, String) {
     (actor, hold, file)
 }
 
+/// A program whose execution is held.
+fn held_echo() -> String {
+    let program = site::program("hold", "/bin/echo").replace("/srv/hp/hold/", "/srv/hp/bin-hold/");
+    let directory = std::path::Path::new(&program).parent().expect("a directory");
+    std::fs::create_dir_all(directory).unwrap();
+    std::fs::copy("/bin/echo", &program).unwrap();
+    program
+}
+
 /// What every question says, whatever is asked.
 #[track_caller]
 fn check_question(data: &Json, hold: &Hold, reviewer: &Reviewer, host: &str) {
@@ -88,10 +97,7 @@ fn the_question_about_an_open_has_the_whole_context() {
 #[test]
 fn the_question_about_an_exec_has_the_file_the_arguments_and_the_directory() {
     let Asked { agent, reviewer } = asked();
-    let program = site::program("hold", "/bin/echo").replace("/srv/hp/hold/", "/srv/hp/bin-hold/");
-    let directory = std::path::Path::new(&program).parent().expect("a directory");
-    std::fs::create_dir_all(directory).unwrap();
-    std::fs::copy("/bin/echo", &program).unwrap();
+    let program = held_echo();
     let actor = agent.act([format!("exec {program} two words")]);
     let hold = agent.hold_of(&actor);
     let question = reviewer.question(&hold);
@@ -103,6 +109,36 @@ fn the_question_about_an_exec_has_the_file_the_arguments_and_the_directory() {
     assert_eq!(data["operation"]["argv"], *serde_json_list(&[&program, "two", "words"]));
     reviewer.approve(&hold);
     assert_eq!(actor.end().stdout, "two words\n");
+}
+
+#[test]
+fn what_the_message_cannot_show_whole_is_not_approved_by_it() {
+    let Asked { agent, reviewer } = asked();
+    let program = held_echo();
+    for (length, whole) in [(1000, true), (3000, false)] {
+        // Six bytes in the message, each.
+        let filler = "\u{1}".repeat(length);
+        let actor = agent.act([format!("exec {program} {filler} end")]);
+        let hold = agent.hold_of(&actor);
+        let question = reviewer.question(&hold);
+        let data = question.data();
+        assert_eq!(data["whole"], whole);
+        assert_eq!(data["operation"]["argv"][1] == filler, whole, "{data:#}");
+        if whole {
+            reviewer.approve(&hold);
+        } else {
+            let refused = reviewer.answer(&hold, "approve").send();
+            assert_eq!(refused.status, 403, "{refused:?}");
+            let line = agent.recorded("refused-answer", &hold).pop().expect("the refusal is on record");
+            assert!(
+                line["refusal"].as_str().is_some_and(|text| text.contains("too long to be approved there")),
+                "{line}"
+            );
+            agent.still_held(&actor, &hold);
+            agent.approve(&hold);
+        }
+        assert_eq!(actor.end().stdout, format!("{filler} end\n"));
+    }
 }
 
 #[test]

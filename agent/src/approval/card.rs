@@ -11,6 +11,7 @@ use super::channel::{Message, Says};
 use crate::{
     claims::Claim,
     ladder,
+    process::GENERATIONS,
     quorum::{Assurance, SelfAnswer},
     request::{End, Hold, Operation, Process, Reading, Same, Standing, quoted, shown},
 };
@@ -53,6 +54,11 @@ struct Room {
     /// Of everything else, of which a subject can make as much as it likes.
     rest: Size,
 }
+
+/// The processes above, down to the one that asks.
+const ANCESTRY: &str = "Ancestry";
+/// The words of each of these.
+const COMMAND_LINES: &str = "Command lines";
 
 const fn size(characters: usize, lines: usize) -> Size {
     Size { characters, lines }
@@ -112,6 +118,8 @@ impl Draft {
         objects(&hold.request.what, &mut |label, lines| operation.push(Fact { label, lines }));
         operation.push(Fact { label: "Process", lines: vec![process(hold)] });
         operation.push(Fact { label: "Directory", lines: vec![hold.context.cwd.clone()] });
+        let carried = (!hold.carried.is_empty()).then(|| hold.carried.join(", "));
+        operation.push(Fact { label: "Has read", lines: carried.into_iter().collect() });
         operation.push(Fact { label: "Calls", lines: calls(hold) });
         // Nobody approves a call that is not in the list.
         operation.push(Fact { label: "Approved with it", lines: hold.same.iter().map(same).collect() });
@@ -127,7 +135,7 @@ impl Draft {
         }
         let purpose = Fact { label: "Purpose", lines: hold.claims.iter().map(Claim::sentence).collect() };
         let lines = hold.context.ancestry.iter().filter_map(command_line).collect();
-        let claims = vec![purpose, Fact { label: "Command lines", lines }];
+        let claims = vec![purpose, Fact { label: COMMAND_LINES, lines }];
         let elsewhere = format!("Too long to be shown whole here: `holdpoint show {}`, and approve there", hold.id);
         let elsewhere = message.asks().then(|| Fact { label: "Cut", lines: vec![elsewhere] });
         Self { title: hold.request.what.sentence(), operation, rest, claims, elsewhere }
@@ -151,6 +159,10 @@ fn within(facts: &[Fact], size: Size) -> (Vec<Fact>, bool) {
         let (mut shown, all): (Vec<_>, Vec<_>) = fitting.unzip();
         let more = lines.len() - shown.len();
         shown.extend((more > 0).then(|| format!("… {more} more")));
+        if [ANCESTRY, COMMAND_LINES].contains(label) {
+            // The newest are kept, and read down from the oldest of them.
+            shown.reverse();
+        }
         whole &= more == 0 && !all.contains(&false);
         Fact { label, lines: shown }
     };
@@ -253,8 +265,10 @@ fn name(name: &Option<String>, uid: u32) -> String {
 
 fn asker(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
     let request = &hold.request;
-    // What asks is first: what is cut are the oldest.
-    add("Ancestry", hold.context.ancestry.iter().enumerate().map(generation).collect());
+    let ancestry = &hold.context.ancestry;
+    let is_first = |age: usize| age + 1 == ancestry.len() && ancestry.len() < GENERATIONS;
+    let generation = |(age, process)| generation(process, is_first(age));
+    add(ANCESTRY, ancestry.iter().enumerate().map(generation).collect());
     add("Subject", vec![format!("{} (tree {})", request.subject, request.tree)]);
     add("Unit", hold.context.unit.iter().cloned().collect());
     add("Launched by", vec![name(&hold.launcher_name, request.launcher)]);
@@ -263,10 +277,10 @@ fn asker(hold: &Hold, add: &mut impl FnMut(&'static str, Vec<String>)) {
     add("Login", login.into_iter().collect());
 }
 
-/// One process of the tree, which has started the one before it.
-fn generation((age, process): (usize, &Process)) -> String {
-    let by = if age == 0 { "" } else { "← " };
-    format!("{by}{} {} ({})", process.pid, image(process), process.user)
+/// One process of those above, below the one that has started it unless it is the first.
+fn generation(process: &Process, is_first: bool) -> String {
+    let below = if is_first { "" } else { "↳ " };
+    format!("{below}{} {} ({})", process.pid, image(process), process.user)
 }
 
 /// What the kernel says that it runs.
@@ -305,13 +319,14 @@ fn calls(hold: &Hold) -> Vec<String> {
 }
 
 /// The image is last: a long one hides nothing else.
-fn same(Same { hold, pid, exe, deadline, .. }: &Same) -> String {
-    format!("hold {hold} of process {pid}, until {}, image {}", moment(*deadline), shown_image(exe))
+fn same(Same { hold, pid, exe, carried, deadline, .. }: &Same) -> String {
+    let read = if carried.is_empty() { String::new() } else { format!(", has read {}", carried.join(", ")) };
+    format!("hold {hold} of process {pid}, until {}{read}, image {}", moment(*deadline), shown_image(exe))
 }
 
-fn reading(Reading { label, path, pid, exe, .. }: &Reading) -> String {
+fn reading(Reading { label, path, pid, exe, at, .. }: &Reading) -> String {
     let exe = exe.as_ref().map_or_else(String::new, |exe| format!(", {}", quoted(exe)));
-    format!("{label}: {} (process {pid}{exe})", quoted(path))
+    format!("{label}: {} ({}, process {pid}{exe})", quoted(path), moment(*at))
 }
 
 /// The words in which a process shows itself, each told from the next.

@@ -7,6 +7,7 @@ use holdpoint_common::decision::Decision;
 use serde_json::{Value, json};
 
 use super::{
+    card,
     channel::{Message, Says},
     review::{Link, Review},
     slack, teams,
@@ -356,9 +357,11 @@ fn of_a_long_ancestry_the_newest_are_shown() {
     (parent.pid, parent.exe) = (99, "/usr/sbin/sshd".into());
     let body = slack::blocks::message(&message);
     let shown = words(&body, "text");
-    let ancestry = "Ancestry:\n› 100 /usr/bin/bash ()\n› ← 99 /usr/sbin/sshd ()\n";
-    assert!(shown.iter().any(|text| text.starts_with(ancestry)), "{body:#}");
-    assert!(shown.iter().any(|text| text.starts_with("Command lines:\n› 100: \"xx")), "{body:#}");
+    let last = "\n› ↳ 99 /usr/sbin/sshd ()\n› ↳ 100 /usr/bin/bash ()";
+    let is_ancestry = |text: &&str| text.starts_with("Ancestry:\n› … ") && text.ends_with(last);
+    assert!(shown.iter().any(is_ancestry), "{body:#}");
+    let is_asking = |text: &&str| text.starts_with("Command lines:\n› … ") && text.contains("\n› 100: \"xx");
+    assert!(shown.iter().any(is_asking), "{body:#}");
     assert!(shown.contains("Process: 100, thread 101, user agent (uid 1000), image /usr/bin/bash"), "{body:#}");
 }
 
@@ -367,8 +370,10 @@ fn a_path_is_told_from_what_follows_it() {
     let path = "/tmp/x (root)";
     let body = slack::blocks::message(&exec(path));
     let shown = words(&body, "text");
-    assert!(shown.contains("Read before: customer-data: \"/tmp/x (root)\" (process 7, \"/tmp/x (root)\")"), "{body:#}");
-    assert!(shown.iter().any(|text| text.starts_with("Ancestry:\n› 5 \"/tmp/x (root)\" (agent)\n")), "{body:#}");
+    let at = card::moment(sample::start());
+    let read = format!("Read before: customer-data: \"/tmp/x (root)\" ({at}, process 7, \"/tmp/x (root)\")");
+    assert!(shown.contains(&*read), "{body:#}");
+    assert!(shown.iter().any(|text| text.starts_with("Ancestry:\n› 5 \"/tmp/x (root)\" (agent)\n› ↳ 5 ")), "{body:#}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What reviewers are sent: `holdpoint.request.created`, `holdpoint.request.reminded` and `holdpoint.request.ended`.
 //!
 //! A message stays below 20 kB. What does not fit is shortened, says so where it was cut, and sets
-//! `data.cut`: context first, the operation last. The digest is over the whole request, and
-//! `holdpoint show ID` on the host shows it.
+//! `data.cut`. The operation is cut only where it is too long by itself ([`is_whole`], `data.whole`), whatever there is beside
+//! it: then nobody approves it by what this message shows. The digest is over the whole request, and `holdpoint show ID` on the
+//! host shows it.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,6 +12,10 @@ use crate::request::{Hold, Operation, Process, Standing};
 
 /// Size of a message, in bytes, that every receiver takes.
 const LONGEST: usize = 20_000;
+/// Size of what an answer is about, in bytes of JSON, up to which it is shown whole: with the least of everything else it fits.
+const WHOLE: usize = 10_000;
+/// Characters of the sentence that there is always room for.
+const SUMMARY: usize = 80;
 
 /// The type of a question that is asked for the first time.
 pub(super) const CREATED: &str = "holdpoint.request.created";
@@ -29,9 +34,10 @@ pub(super) struct Urls<'a> {
 /// How much is shown.
 #[derive(Clone, Copy)]
 struct Room {
-    /// Of the operation, the calls that it is of, and the rule: characters of a text, elements of a list.
+    /// Of the operation, the calls that it is of, and the rule, where these are not shown whole: characters of a text, elements
+    /// of a list.
     operation: (usize, usize),
-    /// Of the process and its ancestry.
+    /// Of the sentence, the process and its ancestry.
     context: (usize, usize),
     /// How many ancestors.
     ancestors: usize,
@@ -43,7 +49,7 @@ const ROOMS: [Room; 5] = [
     Room { operation: (usize::MAX, usize::MAX), context: (200, 16), ancestors: 16 },
     Room { operation: (4_000, 256), context: (80, 4), ancestors: 4 },
     Room { operation: (500, 16), context: (80, 2), ancestors: 2 },
-    Room { operation: (80, 8), context: (30, 2), ancestors: 2 },
+    Room { operation: (60, 6), context: (20, 1), ancestors: 1 },
 ];
 
 /// The question: everything that a reviewer needs to decide. `kind` is [`CREATED`] or [`REMINDED`].
@@ -57,6 +63,29 @@ pub(super) fn asking(kind: &str, now: Timestamp, host: &str, hold: &Hold, urls: 
         }
     }
     body
+}
+
+/// Whether its questions show all that an approval is about.
+pub fn is_whole(hold: &Hold) -> bool {
+    what(hold).to_string().len() <= WHOLE
+}
+
+/// What an approval is about.
+fn what(hold: &Hold) -> Value {
+    let request = &hold.request;
+    let mut what = json!({
+        "operation": operation(&request.what),
+        "subject": request.subject,
+        "rule": request.rule,
+        "why": request.why,
+    });
+    if !hold.carried.is_empty() {
+        what["carried"] = json!(hold.carried);
+    }
+    if !hold.same.is_empty() {
+        what["same"] = json!(hold.same);
+    }
+    what
 }
 
 /// The end of the matter: how, and by whom.
@@ -89,16 +118,7 @@ fn envelope(kind: &str, now: Timestamp, data: Value) -> Vec<u8> {
 
 fn question(host: &str, hold: &Hold, urls: Urls<'_>, room: Room) -> Value {
     let request = &hold.request;
-    let mut what = json!({
-        "summary": hold.sentence(),
-        "operation": operation(&request.what),
-        "subject": request.subject,
-        "rule": request.rule,
-        "why": request.why,
-    });
-    if !hold.same.is_empty() {
-        what["same"] = json!(hold.same);
-    }
+    let (mut what, whole) = (what(hold), is_whole(hold));
     let mut context = json!({
         "reviewers": hold.reviewers,
         "process": process(hold),
@@ -119,7 +139,10 @@ fn question(host: &str, hold: &Hold, urls: Urls<'_>, room: Room) -> Value {
     if !hold.claims.is_empty() {
         context["claims"] = json!(hold.claims);
     }
-    let mut cut = shorten(&mut what, room.operation) | shorten(&mut context, room.context);
+    let mut summary = json!(hold.sentence());
+    let mut cut = shorten(&mut summary, (room.context.0.max(SUMMARY), 0));
+    cut |= shorten(&mut context, room.context);
+    cut |= !whole && shorten(&mut what, room.operation);
     let ancestors = hold.context.ancestry.len().saturating_sub(1);
     cut |= ancestors > room.ancestors;
     let mut data = json!({
@@ -135,7 +158,9 @@ fn question(host: &str, hold: &Hold, urls: Urls<'_>, room: Room) -> Value {
         "deadline": hold.deadline,
         "callback_url": urls.callback,
         "self": hold.own,
+        "summary": summary,
         "cut": cut,
+        "whole": whole,
     });
     if let Some(review) = urls.review {
         data["review_url"] = json!(review);

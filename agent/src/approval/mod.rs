@@ -38,6 +38,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+pub use self::message::is_whole;
 use self::{
     channel::{Channel, Desk, Looked, Message, Preview, Says},
     delivery::{Delivered, Failure, Limit},

@@ -100,6 +100,7 @@ pub fn hold(id: HoldId, at: Timestamp) -> Hold {
         alone: None,
         behind: None,
         if_read: vec![],
+        carried: vec![],
         read: vec![],
         before: vec![],
         claims: vec![

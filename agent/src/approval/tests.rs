@@ -24,7 +24,7 @@ use super::{
 use crate::{
     claims::{Claim, Kind, Speaker},
     ladder::Step,
-    request::{Digest, End, Process, Reading, Same, sample},
+    request::{Digest, End, Object, Operation, Process, Reading, Same, sample},
 };
 
 const HOLD: HoldId = HoldId(7);
@@ -296,8 +296,19 @@ fn claim(text: &str) -> Claim {
 
 #[test]
 fn a_question_shows_what_was_read_before() {
-    let mut hold = Hold { read: vec![reading("/srv/a b")], ..sample::hold(HOLD) };
+    let carried = vec!["customer-data".to_owned(), "keys".to_owned()];
+    let mut hold = Hold { carried, read: vec![reading("/srv/a b")], ..sample::hold(HOLD) };
     let (_, unasked) = question(&hold);
+    assert_eq!(
+        unasked["data"]["carried"],
+        json!(["customer-data", "keys"]),
+        "of one it is not known which file it was"
+    );
+    let says = Says::Question { callback: None };
+    let message =
+        channel::Message { at: sample::start(), host: "h".into(), hold: hold.clone(), says, review: None, test: false };
+    let fact = |fact: &card::Fact| fact.label == "Has read" && fact.lines == ["customer-data, keys"];
+    assert!(card::Card::whole(&message).facts.iter().any(fact));
     assert_eq!(unasked["data"]["summary"], "connect 192.0.2.1:443 (tcp)", "the rule does not ask for it");
     assert_eq!(unasked["data"]["read"][0]["path"], "/srv/a b");
     hold.if_read = vec!["customer-data".into()];
@@ -321,6 +332,37 @@ fn a_long_question_is_shortened_honestly_context_first() {
 }
 
 #[test]
+fn an_operation_is_shown_whole_whatever_there_is_beside_it_unless_it_is_too_long_itself() {
+    let of = |length: usize| {
+        let mut hold = sample::hold(HOLD);
+        let object = Object { device: 1, inode: 2 };
+        hold.request.what = Operation::Exec {
+            path: "/bin/sh".into(),
+            check: false,
+            filename: "sh".into(),
+            argv: vec!["sh".into(), "-c".into(), "\u{1}".repeat(length)],
+            cut: false,
+            masked: 0,
+            object,
+            directory: object,
+            content: None,
+        };
+        let long =
+            Process { pid: 5, exe: "\u{1}".repeat(4000), argv: vec!["\u{1}".repeat(4000); 40], user: "agent".into() };
+        hold.context.ancestry = vec![long; 30];
+        let (size, question) = question(&hold);
+        assert!(size < 20_000, "{size}");
+        let whole = question["data"]["operation"]["argv"][2] == "\u{1}".repeat(length);
+        assert_eq!((&question["data"]["whole"], super::is_whole(&hold)), (&json!(whole), whole));
+        assert_eq!(question["data"]["cut"], true);
+        whole
+    };
+    // Six bytes each, of ten thousand.
+    assert!(of(10) && of(1500));
+    assert!(!of(1700) && !of(4000));
+}
+
+#[test]
 fn the_longest_question_fits() {
     let mut hold = sample::hold(HOLD);
     let worst = "\u{1}".repeat(8_000);
@@ -333,11 +375,13 @@ fn the_longest_question_fits() {
     hold.request.why = Some(worst.clone());
     hold.read = vec![Reading { exe: Some(worst.clone()), label: worst.clone(), ..reading(&worst) }; 100];
     hold.claims = vec![claim(&worst); 8];
+    hold.carried = vec!["l".repeat(64); 64];
+    hold.same = vec![Same { exe: worst.clone(), ..Same::from(&hold) }; 15];
     hold.request.rule = Some(worst.clone());
     hold.request.subject = worst.clone();
-    let object = crate::request::Object { device: 1, inode: 2 };
+    let object = Object { device: 1, inode: 2 };
     let argv = vec![worst.clone(); 100];
-    hold.request.what = crate::request::Operation::Exec {
+    hold.request.what = Operation::Exec {
         path: worst.clone(),
         check: false,
         filename: worst,
@@ -350,7 +394,7 @@ fn the_longest_question_fits() {
     };
     let (size, question) = question(&hold);
     assert!(size < 20_000, "{size}");
-    assert_eq!(question["data"]["operation"]["argv"][8], "…, 92 more");
+    assert_eq!(question["data"]["operation"]["argv"][6], "…, 94 more");
 }
 
 #[test]
@@ -361,7 +405,7 @@ fn a_question_that_lists_others_says_so_and_is_another_message() {
     };
     let alone = message(sample::hold(HOLD));
     let mut several = sample::hold(HOLD);
-    several.same = vec![Same::from(&sample::hold(HoldId(8)))];
+    several.same = vec![Same { carried: vec!["secrets".into()], ..Same::from(&sample::hold(HoldId(8))) }];
     several.digest = Digest::of_all(&several.same);
     let several = message(several);
     assert_eq!(alone.id("ops"), "created-0000000000000007-ops");
@@ -372,14 +416,16 @@ fn a_question_that_lists_others_says_so_and_is_another_message() {
     let card = card::Card::whole(&several);
     let fact = |label| card.facts.iter().find(|fact| fact.label == label).map(|fact| fact.lines.concat());
     assert!(fact("Calls").is_some_and(|text| text.starts_with("2 calls of this tree ask for exactly this")));
-    let same = "hold 0000000000000008 of process 100, until 2026-11-20 12:01:00 UTC, image /usr/bin/curl";
+    let same =
+        "hold 0000000000000008 of process 100, until 2026-11-20 12:01:00 UTC, has read secrets, image /usr/bin/curl";
     assert_eq!(fact("Approved with it"), Some(same.into()));
 }
 
 #[test]
 fn no_button_approves_a_call_that_is_not_in_the_list() {
     let listing = |others: u64, exe: &str| {
-        let other = |id| Same { exe: exe.into(), ..Same::from(&sample::hold(HoldId(id))) };
+        let other =
+            |id| Same { exe: exe.into(), carried: vec!["secrets".into()], ..Same::from(&sample::hold(HoldId(id))) };
         let hold = Hold { same: (0..others).map(|id| other(100 + id)).collect(), ..sample::hold(HOLD) };
         let says = Says::Question { callback: None };
         channel::Message { at: sample::start(), host: "host-1".into(), hold, says, review: None, test: false }

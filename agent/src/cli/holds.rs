@@ -58,6 +58,8 @@ pub(super) struct View {
     #[serde(default)]
     login: Option<Login>,
     #[serde(default)]
+    carried: Vec<String>,
+    #[serde(default)]
     read: Vec<Reading>,
     #[serde(default)]
     before: Vec<Before>,
@@ -211,16 +213,24 @@ fn times(hold: &View, now: Timestamp, zone: &TimeZone) -> String {
     if hold.own == SelfAnswer::Allowed {
         text += &field("requester", "may answer: the rule says so");
     }
+    if !hold.carried.is_empty() {
+        text += &field("has read", &shown(&hold.carried.join(", ")));
+    }
     if !hold.scopes.is_empty() {
         text += &field("scope", &scope::listed(&hold.scopes));
     }
     for before in &hold.before {
         text += &field("before", &shown(&before.sentence(moment)));
     }
-    for Same { hold, pid, exe, deadline, .. } in &hold.same {
-        let until = moment(*deadline);
-        text +=
-            &field("and", &format!("hold {hold} of process {pid}, {}, until {until}: approved with it", shown(exe)));
+    for Same { hold, pid, exe, carried, deadline, .. } in &hold.same {
+        let read =
+            if carried.is_empty() { String::new() } else { format!(", has read {}", shown(&carried.join(", "))) };
+        let line = format!(
+            "hold {hold} of process {pid}, {}{read}, until {}: approved with it",
+            shown(exe),
+            moment(*deadline)
+        );
+        text += &field("and", &line);
     }
     if let Some(first) = hold.behind {
         text += &field("behind", &format!("hold {first}, which asks for the same: a no there is for this one, too"));
@@ -300,7 +310,7 @@ fn context(hold: &View) -> String {
     if let Some(unit) = &hold.context.unit {
         text += &field("unit", &shown(unit));
     }
-    for process in &hold.context.ancestry {
+    for process in hold.context.ancestry.iter().rev() {
         let argv: Vec<_> = process.argv.iter().map(|argument| shown(argument)).collect();
         let line = format!("{} {} [{}]", shown(&process.user), shown(&process.exe), argv.join(" "));
         text += &field(&process.pid.to_string(), &line);
@@ -396,6 +406,7 @@ mod tests {
                 at: moment(0),
             },
             if_read: vec![],
+            carried: vec![],
             read: Vec::new(),
             before: vec![],
             claims: sample::hold(HoldId(id)).claims,

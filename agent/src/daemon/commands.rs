@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{CANARY_TREE, Daemon, FAREWELL, SETTLED, Waiting};
 use crate::{
-    approval::channel::Preview,
+    approval::{channel::Preview, said::WHY},
     claims::Said,
     holds::Input,
     identity,
@@ -98,6 +98,7 @@ impl Daemon {
             self.intruded(from.pid, Some(answer.hold));
             return Err(declined);
         }
+        fits(answer.why.as_ref())?;
         let Some(signature) = signature else { return Ok(answer) };
         // Of the digest that was shown to the reviewer. Whether that is what is held is judged as of any answer.
         let statement = signature::statement(answer.hold, &answer.digest, answer.word, answer.scope);
@@ -402,4 +403,12 @@ impl Daemon {
 fn unknown_subject(name: &str, policy: &crate::policy::Policy) -> Declined {
     let known: Vec<_> = policy.subjects.iter().map(|subject| subject.name.as_str()).collect();
     Declined::new(format!("the policy has no subject \"{name}\"")).remedy(format!("one of: {}", known.join(", ")))
+}
+
+/// Whether so many words may be put on record.
+pub(super) fn fits(why: Option<&String>) -> Result<(), Declined> {
+    match why.is_some_and(|why| why.chars().count() > WHY) {
+        true => Err(Declined::new("the reason is too long").remedy(format!("at most {WHY} characters"))),
+        false => Ok(()),
+    }
 }

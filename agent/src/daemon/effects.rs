@@ -1,10 +1,8 @@
 //! Carrying out what the state machine says, in its order.
 
-use std::time::Duration;
-
 use holdpoint_common::decision::Decision;
 
-use super::{Daemon, Due, Waiting, since_boot};
+use super::{Daemon, Waiting, held::Due, since_boot};
 use crate::{
     denials::Denial,
     holds::{Crowd, Effect, Input},
@@ -12,11 +10,6 @@ use crate::{
     request::{Hold, HoldId, Standing},
     sockets::{Declined, Notice},
 };
-
-/// How long a process that was woken may sleep on before it is woken again: at first, and at most.
-pub const FIRST_NUDGE: Duration = Duration::from_millis(100);
-/// See [`FIRST_NUDGE`].
-pub const LAST_NUDGE: Duration = Duration::from_secs(1);
 
 impl Daemon {
     pub(super) fn carry_out(&mut self, effect: Effect) {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Daemon;
+use super::{Daemon, commands::fits};
 use crate::{
-    approval::said::WHY,
     holds::{
         Input,
         grants::{Ending, Grant},
@@ -18,9 +17,7 @@ impl Daemon {
     /// Ends these grants, in the name of `by`: whoever may use the control socket may, since it lets nothing through. Gives
     /// which they were.
     pub(super) fn revoke(&mut self, which: &Which, by: &str, why: Option<&String>) -> Result<Vec<HoldId>, Declined> {
-        if why.is_some_and(|why| why.chars().count() > WHY) {
-            return Err(Declined::new("the reason is too long").remedy(format!("at most {WHY} characters")));
-        }
+        fits(why)?;
         let is_meant = |grant: &Grant| match which {
             Which::One(id) => grant.id == *id,
             Which::Tree(tree) => grant.tree == *tree,

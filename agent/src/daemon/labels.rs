@@ -17,6 +17,8 @@ use crate::{
 
 /// Most readings that are kept of one tree. The kernel forgets none; beyond these nobody is shown the file.
 const READINGS: usize = 256;
+/// Most readings that are shown of processes that are gone, or of which it is not known whether they handed the label on.
+const OTHERS: usize = 16;
 
 /// The bit of each label that is known: those of the policy in force, and those that somebody carries.
 #[derive(Debug)]
@@ -104,17 +106,18 @@ impl Readings {
         Ok(true)
     }
 
-    /// What was read in `tree`; of `first`, the labels that a rule asks for, before all others. Where a process carries a
-    /// label for itself, what it or an ancestor has read that still lives; of `first` what others have, if that is not known.
-    pub fn of(&self, tree: &str, first: &[String], context: &request::Context) -> Vec<Reading> {
-        let mut read: Vec<_> = self.known.iter().filter(|known| known.tree == tree).collect();
-        read.sort_by_key(|known| !first.contains(&known.label));
-        let own = |reading: &Reading| context.ancestry.iter().any(|process| process.pid == reading.pid);
-        let is_shown = |reading: &&&Reading| {
-            let own_known = read.iter().any(|other| other.label == reading.label && own(other));
-            !reading.lineage || own(reading) || first.contains(&reading.label) && !own_known
-        };
-        read.iter().filter(is_shown).map(|reading| (*reading).clone()).collect()
+    /// What was read of the labels that who asks has `carried`; of `first`, for which the rule asks, before all others. Where
+    /// a process carries a label for itself, what it or an ancestor has read that still lives; if that is not known, what the
+    /// latest others of the tree have.
+    pub fn of(&self, tree: &str, carried: &[String], first: &[String], context: &request::Context) -> Vec<Reading> {
+        let known = self.known.iter().filter(|known| known.tree == tree && carried.contains(&known.label));
+        let by_ancestor = |known: &&Reading| context.ancestry.iter().any(|process| process.pid == known.pid);
+        let (mut own, others): (Vec<_>, Vec<_>) = known.partition(|known| !known.lineage || by_ancestor(known));
+        let explained: BTreeSet<_> = own.iter().map(|known| &known.label).collect();
+        let unexplained = others.into_iter().rev().filter(|known| !explained.contains(&known.label));
+        own.extend(unexplained.take(OTHERS).collect::<Vec<_>>());
+        own.sort_by_key(|known| !first.contains(&known.label));
+        own.into_iter().cloned().collect()
     }
 }
 

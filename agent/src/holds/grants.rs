@@ -57,6 +57,9 @@ pub struct Grant {
     /// Who was asked.
     #[serde(skip)]
     pub reviewers: Vec<Group>,
+    /// The labels that who asked carried: they were shown, and no others.
+    #[serde(skip)]
+    carried: Vec<String>,
     /// The approvals that it was made of, to be judged anew.
     #[serde(skip)]
     answers: Vec<Answer>,
@@ -128,6 +131,7 @@ impl Grant {
             uses: 0,
             last_use: None,
             reviewers: hold.asked().flatten().cloned().collect(),
+            carried: hold.carried.clone(),
             answers: answers.to_vec(),
         })
     }
@@ -146,6 +150,7 @@ impl Grant {
             && live.class.as_ref() == Some(&self.class)
             && self.process.is_none_or(|process| process == caller)
             && self.until.is_none_or(|until| now < until)
+            && live.hold.carried.iter().all(|label| self.carried.contains(label))
             && live.panel.would_approve(&self.answers)
     }
 }

@@ -18,8 +18,8 @@ impl Maps {
     }
 
     /// See [`super::Kernel::forget_hosts`].
-    pub fn forget(&mut self, then: u64) -> Result<()> {
-        let questions = self.queries.iter().filter(|row| row.as_ref().is_ok_and(|(_, until)| *until < then));
+    pub fn forget(&mut self, unanswered: u64, then: u64) -> Result<()> {
+        let questions = self.queries.iter().filter(|row| row.as_ref().is_ok_and(|(_, until)| *until < unanswered));
         let questions: Vec<_> =
             questions.collect::<Result<_, _>>().context("cannot list the questions to resolvers")?;
         for (question, _) in questions {

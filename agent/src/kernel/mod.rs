@@ -178,9 +178,9 @@ impl Kernel {
         self.hosts.of(tree, address, at)
     }
 
-    /// Forgets names, and questions, that were over by `then`, a moment long past.
-    pub fn forget_hosts(&mut self, then: u64) -> Result<()> {
-        self.hosts.forget(then)
+    /// Forgets questions that were over by `unanswered`, and names that were by `then`, both moments long past.
+    pub fn forget_hosts(&mut self, unanswered: u64, then: u64) -> Result<()> {
+        self.hosts.forget(unanswered, then)
     }
 
     /// All governed threads.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    claims::Kind,
     class::Class,
     policy::{self, Host, Source},
     request::{HoldId, Object, Process, sample},
@@ -347,6 +348,9 @@ fn the_sign_is_escaped_in_all_texts() {
     let process = Process { exe: sign.into(), ..Process::default() };
     let mut context = Context { cwd: sign.into(), unit: Some(sign.into()), ancestry: vec![process] };
     built_in().context(&mut context);
-    let told = serde_json::to_string(&(request, context)).expect("JSON");
-    assert!(!told.contains(SIGN) && told.matches("/\\\\u{2039}masked").count() == 5, "{told}");
+    let by = Speaker::Process { pid: 7, exe: sign.into() };
+    let mut claims = [Claim { kind: Kind::Intent, text: sign.into(), at: sample::start(), by }];
+    built_in().claims(&mut claims);
+    let told = serde_json::to_string(&(request, context, claims)).expect("JSON");
+    assert!(!told.contains(SIGN) && told.matches("/\\\\u{2039}masked").count() == 7, "{told}");
 }

@@ -290,6 +290,9 @@ mod tests {
             .collect();
         assert_eq!(links.check(start(), &many[0]), Err(Flaw::Gone));
         assert!([&many[1], &many[IN_MESSAGES], &printed].iter().all(|link| links.check(start(), link).is_ok()));
+        let more: Vec<_> = (0..=OF_ONE).map(|_| links.issue(start(), reviewer("alice"))).collect();
+        assert!(more.iter().all(Option::is_some), "those in messages are not counted");
+        assert!(links.check(start(), &many[1]).is_ok(), "nor ended");
     }
 
     #[test]

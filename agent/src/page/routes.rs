@@ -150,6 +150,10 @@ async fn back(
     headers: HeaderMap,
 ) -> Response {
     let Some(sso) = page.sso.clone() else { return nothing(State(page), headers).await };
+    let Some(_turn) = sso.turn().await else {
+        page.refused.note(None, "a login by SSO: too many end at once", from, false);
+        return page.sorry(None, StatusCode::SERVICE_UNAVAILABLE, &view::BUSY);
+    };
     let ended = sso.end(&query.unwrap_or_default(), page.place.attempt(&headers)).await;
     let ended = ended.map_err(|why| (why, &view::NO_LOGIN));
     let response = match ended.and_then(|Ended { entrance, hold }| page.let_in(entrance, hold, from)) {

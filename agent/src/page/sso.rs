@@ -18,12 +18,16 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use toml::Spanned;
 
 pub use self::attempts::LIFETIME;
@@ -39,6 +43,8 @@ use crate::{
 pub const BACK: &str = "/sso/done";
 /// Logins that are brought to their end at a time.
 const ENDING: usize = 8;
+/// How long one waits for its turn: of what a connection has, most is left.
+const TURN: Duration = Duration::from_secs(15);
 /// Longest code, in bytes.
 const CODE: usize = 4096;
 
@@ -149,7 +155,12 @@ impl Sso {
         Ok(Begun { to, cookie: attempt.cookie })
     }
 
-    /// Ends the login that the browser with this cookie has begun, by what the provider has it bring.
+    /// A turn to bring a login to its end; none if too many others do. Nothing is used up by that.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        timeout(TURN, self.ending.acquire()).await.ok()?.ok()
+    }
+
+    /// Ends the login that the browser with this cookie has begun, by what the provider has it bring. In [`Self::turn`].
     ///
     /// # Errors
     /// Why nobody has logged in, for the record.
@@ -158,7 +169,6 @@ impl Sso {
         let field = |name: &str| fields.get(name).map(String::as_str);
         let ended = self.attempts().end(Timestamp::now(), field("state").unwrap_or_default(), cookie);
         let attempt = ended.ok_or("this browser has begun no such login, or it is over")?;
-        let _permit = self.ending.try_acquire().map_err(|_| "too many log in at once")?;
         let metadata = self.provider.metadata(&self.client).await?;
         // Another provider's answer could be mixed up with this one's.
         match field("iss") {

@@ -72,6 +72,11 @@ pub const NO_PROVIDER: Apology = Apology {
     text: "The provider does not reply as it should: the agent's log says more. Try again later, or run `holdpoint page` on the \
            host.",
 };
+/// Too many log in.
+pub const BUSY: Apology = Apology {
+    title: "Too many log in at once",
+    text: "Your login has not been looked at yet: load this page again in a moment.",
+};
 /// The provider's answer is none.
 pub const NO_LOGIN: Apology = Apology {
     title: "You are not logged in",
@@ -277,6 +282,7 @@ fn reason(refusal: &Refusal) -> (&'static str, String) {
             let why = "who asks, launched what asks, or logged in to do so, does not answer. Another reviewer can.";
             ("You do not answer your own request", format!("{nothing}: {why}"))
         }
+        Refusal::NotShown => ("You have not seen all of it", format!("{nothing}: {refusal}.")),
         Refusal::Assurance(assurance) => {
             ("That is not sure enough", format!("{nothing}: this rule asks for an approval {}.", assurance.way()))
         }

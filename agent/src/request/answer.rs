@@ -312,6 +312,9 @@ pub enum Refusal {
     /// Whoever asks, launched the tree that asks, or logged in to do so, does not answer.
     #[error("self: the requester may not answer")]
     Requester,
+    /// A channel may not have shown all that an approval would be about.
+    #[error("too long to be approved there: `holdpoint show` on the host shows all of it, and the review page")]
+    NotShown,
     /// It is not sure enough who approves.
     #[error("this rule asks for an approval {}", .0.way())]
     Assurance(Assurance),

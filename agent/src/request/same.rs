@@ -17,6 +17,9 @@ pub struct Same {
     pub pid: u32,
     /// The image that it runs, empty if it could not be read: programs that differ can ask for the same.
     pub exe: String,
+    /// As of [`Hold::carried`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carried: Vec<String>,
     /// When silence denies it: that may be sooner than what the question is about.
     pub deadline: Timestamp,
 }
@@ -24,7 +27,8 @@ pub struct Same {
 impl From<&Hold> for Same {
     fn from(hold: &Hold) -> Self {
         let exe = hold.context.ancestry.first().map(|process| process.exe.clone()).unwrap_or_default();
-        Self { hold: hold.id, digest: hold.alone(), pid: hold.request.pid, exe, deadline: hold.deadline }
+        let (pid, carried) = (hold.request.pid, hold.carried.clone());
+        Self { hold: hold.id, digest: hold.alone(), pid, exe, carried, deadline: hold.deadline }
     }
 }
 

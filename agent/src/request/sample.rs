@@ -42,6 +42,7 @@ pub fn hold(id: HoldId) -> Hold {
         alone: None,
         behind: None,
         if_read: vec![],
+        carried: vec![],
         read: vec![],
         before: vec![],
         claims: vec![

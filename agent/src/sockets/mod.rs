@@ -91,7 +91,7 @@ impl From<Refusal> for Declined {
             Refusal::NotNamed => declined.remedy("`holdpoint show` says who is asked"),
             Refusal::Requester => declined.remedy("ask another reviewer: `holdpoint show` says who is asked"),
             Refusal::NotRecorded => declined.remedy("see journalctl --unit holdpoint"),
-            Refusal::Conflict(_) | Refusal::Over(_) => declined,
+            Refusal::Conflict(_) | Refusal::Over(_) | Refusal::NotShown => declined,
         }
     }
 }

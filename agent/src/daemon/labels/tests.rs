@@ -77,6 +77,10 @@ fn more_labels_than_there_are_bits_are_refused_by_name() {
     assert!(known.names(u64::MAX).all(|name| name != "one-more"));
 }
 
+fn texts(labels: &[&str]) -> Vec<String> {
+    labels.iter().map(|label| (*label).to_owned()).collect()
+}
+
 fn reading(label: &str, pid: u32, lineage: bool) -> Reading {
     let (tree, path) = ("t".to_owned(), format!("/{label}/{pid}"));
     Reading { tree, label: label.into(), lineage, path, pid, started: 1, exe: None, at: Timestamp::UNIX_EPOCH }
@@ -91,16 +95,30 @@ fn the_first_reading_is_shown_and_each_process_s_own_where_labels_go_by_lineage(
     assert!(first(&reading("tree", 1, false)) && !first(&reading("tree", 2, false)));
     assert!(first(&reading("line", 1, true)) && first(&reading("line", 2, true)) && !first(&reading("line", 2, true)));
     let known = Readings::open(&place.0).unwrap();
-    let shown = |labels: &[&str], ancestors: &[u32]| -> Vec<String> {
-        let labels: Vec<_> = labels.iter().map(|label| (*label).to_owned()).collect();
+    let shown = |carried: &[&str], first: &[&str], ancestors: &[u32]| -> Vec<String> {
+        let [carried, first] = [carried, first].map(texts);
         let ancestry = ancestors.iter().map(|pid| Process { pid: *pid, ..Process::default() }).collect();
         let context = Context { ancestry, ..Context::default() };
-        known.of("t", &labels, &context).into_iter().map(|reading| reading.path).collect()
+        known.of("t", &carried, &first, &context).into_iter().map(|reading| reading.path).collect()
     };
-    assert_eq!(shown(&["tree"], &[9, 2]), ["/tree/1", "/line/2"]);
-    assert_eq!(shown(&["line"], &[9, 2]), ["/line/2", "/tree/1"], "what the rule asks for is first");
-    assert_eq!(shown(&["line"], &[9]), ["/line/1", "/line/2", "/tree/1"], "who has read has ended");
-    assert_eq!(shown(&[], &[9, 1]), ["/tree/1", "/line/1"], "whatever the rule asks for");
-    assert_eq!(shown(&[], &[9]), ["/tree/1"], "what other lines have read is not carried");
-    assert!(known.of("u", &[], &Context::default()).is_empty(), "of another tree");
+    let both = ["line", "tree"];
+    assert_eq!(shown(&both, &[], &[9, 2]), ["/tree/1", "/line/2"], "whatever the rule asks for");
+    assert_eq!(shown(&both, &["line"], &[9, 2]), ["/line/2", "/tree/1"], "what it asks for is first");
+    assert_eq!(shown(&both, &["line"], &[9]), ["/line/2", "/line/1", "/tree/1"], "who has read is gone");
+    assert_eq!(shown(&["line"], &[], &[9]), ["/line/2", "/line/1"], "likewise");
+    assert_eq!(shown(&["tree"], &["line"], &[9, 2]), ["/tree/1"], "an ancestor has read it since it forked");
+    assert!(shown(&[], &both, &[9, 2]).is_empty(), "nothing is carried");
+    assert!(known.of("u", &texts(&both), &[], &Context::default()).is_empty(), "of another tree");
+}
+
+#[test]
+fn of_readings_that_may_be_anybody_s_the_latest_are_shown() {
+    let place = Place::new("others");
+    let mut known = Readings::open(&place.0).unwrap();
+    let governed = BTreeSet::from(["t".to_owned()]);
+    for pid in 1..=40 {
+        assert!(known.note(&reading("line", pid, true), &governed).unwrap());
+    }
+    let shown = known.of("t", &texts(&["line"]), &[], &Context::default());
+    assert_eq!((shown.len(), &*shown[0].path, &*shown[OTHERS - 1].path), (OTHERS, "/line/40", "/line/25"));
 }

@@ -62,6 +62,20 @@ fn is_covered(holds: &mut Holds, now: Timestamp, hold: Hold) -> bool {
 }
 
 #[test]
+fn who_has_read_more_since_is_asked_about_again() {
+    let carrying = |id: HoldId, labels: &[&str]| Hold {
+        carried: labels.iter().map(|label| (*label).to_owned()).collect(),
+        ..offering(id)
+    };
+    let mut holds = Holds::default();
+    done(&mut holds, start(), input(carrying(ID, &["a"])));
+    done(&mut holds, start(), says(approval(&offering(ID), "alice", Scope::Tree)));
+    for (id, labels, covered) in [(OTHER, &["a"][..], true), (HoldId(9), &[], true), (HoldId(10), &["a", "b"], false)] {
+        assert_eq!(is_covered(&mut holds, start(), carrying(id, labels)), covered, "{labels:?}");
+    }
+}
+
+#[test]
 fn the_same_again_is_decided_on_record_first_and_nobody_is_asked() {
     let mut holds = approved_for(Scope::Tree);
     let effects = holds.on(start(), input(offering(OTHER)));
